@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Matching: which rules may hold for these facts, in rule order.
+ *
+ * The image is reached through the accessors below, which the including file defines first: over maps in
+ * the kernel (bpf/image_maps.h), over the flat blob elsewhere (core/image_blob.h). Each returns NULL past
+ * the end. `which` is WEIR_RULES or WEIR_FAILSAFE.
+ *
+ *   const struct weir_rule   *weir_img_rule(const struct weir_img *, uint32_t which, uint32_t i);
+ *   const struct weir_bound4 *weir_img_bound4(const struct weir_img *, uint32_t i);
+ *   const struct weir_bound6 *weir_img_bound6(const struct weir_img *, uint32_t i);
+ *   const struct weir_bound4 *weir_img_bound_port(const struct weir_img *, uint32_t i);
+ *   uint64_t weir_img_addr_word(const struct weir_img *, uint32_t row, uint32_t word);
+ *   uint64_t weir_img_port_word(const struct weir_img *, uint32_t row, uint32_t word);
+ */
+#pragma once
+#include "core/facts.h"
+#include "core/image.h"
+
+enum { WEIR_RULES = 0, WEIR_FAILSAFE = 1 };
+
+#define WEIR_SCAN_CHUNK 64u
+#define WEIR_SCAN_END 0xffffffffu
+
+/* What the walk over candidates no longer needs. */
+enum { WEIR_SKIP_DETECT = 1, WEIR_SKIP_LOG = 2 };
+
+/* A candidate: index in bits 0..29, UNKNOWN in bit 30. WEIR_SCAN_END: no further one. */
+#define WEIR_CAND_UNKNOWN 0x40000000u
+#define WEIR_CAND_INDEX(c) ((c) & 0x3fffffffu)
+
+WEIR_INLINE uint32_t weir_class4(const struct weir_img *img, uint32_t n, uint32_t key)
+{
+	const struct weir_bound4 *b;
+	uint32_t lo = 0, hi = n;
+
+	for (int step = 0; step < WEIR_SEARCH_STEPS; step++) {
+		uint32_t mid = (lo + hi) >> 1;
+
+		if (hi - lo <= 1 || hi < lo)
+			break;
+		b = weir_img_bound4(img, mid);
+		if (!b)
+			return 0;
+		if (b->low <= key)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	b = weir_img_bound4(img, lo);
+	return b ? b->class_id : 0;
+}
+
+WEIR_INLINE uint32_t weir_class_port(const struct weir_img *img, uint32_t n, uint32_t key)
+{
+	const struct weir_bound4 *b;
+	uint32_t lo = 0, hi = n;
+
+	for (int step = 0; step < 17; step++) { /* 65,536 ports at most */
+		uint32_t mid = (lo + hi) >> 1;
+
+		if (hi - lo <= 1 || hi < lo)
+			break;
+		b = weir_img_bound_port(img, mid);
+		if (!b)
+			return 0;
+		if (b->low <= key)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	b = weir_img_bound_port(img, lo);
+	return b ? b->class_id : 0;
+}
+
+WEIR_INLINE uint32_t weir_class6(const struct weir_img *img, uint32_t n, uint64_t khi, uint64_t klo)
+{
+	const struct weir_bound6 *b;
+	uint32_t lo = 0, hi = n;
+
+	for (int step = 0; step < WEIR_SEARCH_STEPS; step++) {
+		uint32_t mid = (lo + hi) >> 1;
+
+		if (hi - lo <= 1 || hi < lo)
+			break;
+		b = weir_img_bound6(img, mid);
+		if (!b)
+			return 0;
+		if (b->hi < khi || (b->hi == khi && b->lo <= klo))
+			lo = mid;
+		else
+			hi = mid;
+	}
+	b = weir_img_bound6(img, lo);
+	return b ? b->class_id : 0;
+}
+
+/* The class of an address: v4 and v6 have one numbering. */
+WEIR_INLINE uint32_t weir_class_addr(const struct weir_img *img, const struct weir_config *cfg,
+				     const uint8_t a[static 16])
+{
+	if (weir_addr_is_v4(a))
+		return weir_class4(img, cfg->n_bounds4, weir_be32(a + 12));
+	return weir_class6(img, cfg->n_bounds6, weir_be64(a), weir_be64(a + 8));
+}
+
+WEIR_INLINE bool weir_in_list(const struct weir_img *img, uint32_t class_id, uint32_t list)
+{
+	return list < WEIR_LISTS_MAX && (weir_img_addr_word(img, class_id, list >> 6) >> (list & 63) & 1);
+}
+
+WEIR_INLINE bool weir_in_ports(const struct weir_img *img, uint32_t class_id, uint32_t list)
+{
+	return list < WEIR_LISTS_MAX && (weir_img_port_word(img, class_id, list >> 6) >> (list & 63) & 1);
+}
+
+WEIR_INLINE bool weir_src_in(const struct weir_img *img, const struct weir_facts *f, uint32_t list)
+{
+	return weir_in_list(img, f->src_class, list) || (f->has_orig && weir_in_list(img, f->osrc_class, list));
+}
+
+WEIR_INLINE bool weir_dst_in(const struct weir_img *img, const struct weir_facts *f, uint32_t list)
+{
+	return weir_in_list(img, f->dst_class, list) || (f->has_orig && weir_in_list(img, f->odst_class, list));
+}
+
+WEIR_INLINE bool weir_peer_in(const struct weir_img *img, const struct weir_facts *f, uint32_t list)
+{
+	if (f->dir == WEIR_DIR_IN)
+		return weir_src_in(img, f, list);
+	if (f->dir == WEIR_DIR_OUT)
+		return weir_dst_in(img, f, list);
+	return weir_src_in(img, f, list) || weir_dst_in(img, f, list);
+}
+
+WEIR_INLINE bool weir_icmp_in(const struct weir_cond *c, const struct weir_facts *f)
+{
+	for (uint32_t i = 0; i < WEIR_ICMP_MAX; i++) {
+		const struct weir_icmp_match *m = &c->icmp[i];
+
+		if (i >= c->n_icmp)
+			break;
+		if (m->family == f->family && m->type == f->icmp_type && f->icmp_code >= m->code_min &&
+		    f->icmp_code <= m->code_max)
+			return true;
+	}
+	return false;
+}
+
+WEIR_INLINE bool weir_vlan_in(const struct weir_cond *c, const struct weir_facts *f)
+{
+	for (uint32_t i = 0; i < WEIR_VLAN_MAX; i++) {
+		if (i >= c->n_vlan)
+			break;
+		if (c->vlan[i] && (c->vlan[i] == f->vlan[0] || c->vlan[i] == f->vlan[1]))
+			return true;
+	}
+	return false;
+}
+
+WEIR_INLINE bool weir_mac_in(const struct weir_cond *c, const struct weir_facts *f)
+{
+	for (uint32_t i = 0; i < WEIR_MAC_MAX; i++) {
+		if (i >= c->n_mac)
+			break;
+		if (c->mac[i] == f->mac)
+			return true;
+	}
+	return false;
+}
+
+/* A condition whose fact may be missing: FALSE when it is known and does not hold, UNKNOWN when not known. */
+#define WEIR_NEED(bit, expression)                    \
+	do {                                          \
+		if (!(f->known & (bit)))              \
+			t = WEIR_UNKNOWN;             \
+		else if (!(expression))               \
+			return WEIR_FALSE;            \
+	} while (0)
+
+/* Kleene AND over the present conditions; `used` (WEIR_C_*) folds away what no rule of the policy has. */
+WEIR_INLINE enum weir_tri weir_cond_eval(const struct weir_img *img, const struct weir_cond *c,
+					 const struct weir_facts *f, uint32_t used)
+{
+	enum weir_tri t = WEIR_TRUE;
+	uint32_t set = c->set & used;
+	uint64_t lower_in = 0, lower_out = 0;
+
+	if ((set & WEIR_C_DIR) && !(c->dirs & f->dir))
+		return WEIR_FALSE;
+	if ((set & WEIR_C_PROTO) && !(c->protos[f->proto >> 6 & 3] >> (f->proto & 63) & 1))
+		return WEIR_FALSE;
+	if ((set & WEIR_C_FAMILY) && c->family != f->family)
+		return WEIR_FALSE;
+	if ((set & WEIR_C_FROM) && !weir_src_in(img, f, c->from))
+		return WEIR_FALSE;
+	if ((set & WEIR_C_TO) && !weir_dst_in(img, f, c->to))
+		return WEIR_FALSE;
+	if ((set & WEIR_C_PEER) && !weir_peer_in(img, f, c->peer))
+		return WEIR_FALSE;
+	if (set & WEIR_C_PORTS)
+		WEIR_NEED(WEIR_K_PORTS, weir_in_ports(img, f->dport_class, c->ports));
+	if (set & WEIR_C_SPORTS)
+		WEIR_NEED(WEIR_K_PORTS, weir_in_ports(img, f->sport_class, c->sports));
+	if (set & WEIR_C_ICMP)
+		WEIR_NEED(WEIR_K_ICMP, weir_icmp_in(c, f));
+	if (set & WEIR_C_VLAN) {
+		WEIR_NEED(WEIR_K_VLAN, weir_vlan_in(c, f));
+		lower_in = f->in_lower; /* with a VLAN named, the parent's name means the same frame */
+		lower_out = f->out_lower;
+	}
+	if (set & WEIR_C_IN_IF)
+		WEIR_NEED(WEIR_K_IN_IF, c->in_if & (f->in_if | lower_in));
+	if (set & WEIR_C_OUT_IF)
+		WEIR_NEED(WEIR_K_OUT_IF, c->out_if & (f->out_if | lower_out));
+	if ((set & WEIR_C_ANY_IF) && !(c->any_if & (f->in_if | f->out_if | lower_in | lower_out))) {
+		if ((f->known & (WEIR_K_IN_IF | WEIR_K_OUT_IF)) == (WEIR_K_IN_IF | WEIR_K_OUT_IF) ||
+		    f->dir != WEIR_DIR_FWD)
+			return WEIR_FALSE;
+		t = WEIR_UNKNOWN;
+	}
+	if (set & WEIR_C_MAC)
+		WEIR_NEED(WEIR_K_MAC, weir_mac_in(c, f));
+	if (set & WEIR_C_MARK)
+		WEIR_NEED(WEIR_K_MARK, (f->mark & c->mark_mask) == c->mark);
+	if (set & WEIR_C_TTL)
+		WEIR_NEED(WEIR_K_TTL, f->ttl == c->ttl);
+	return t;
+}
+#undef WEIR_NEED
+
+WEIR_INLINE enum weir_tri weir_rule_eval(const struct weir_img *img, const struct weir_rule *r,
+					 const struct weir_facts *f, uint32_t used)
+{
+	enum weir_tri pos = weir_cond_eval(img, &r->pos, f, used), neg;
+
+	if (pos == WEIR_FALSE || !(r->flags & WEIR_RF_NOT))
+		return pos;
+	neg = weir_cond_eval(img, &r->neg, f, used);
+	if (neg == WEIR_TRUE)
+		return WEIR_FALSE;
+	return neg == WEIR_FALSE ? pos : WEIR_UNKNOWN;
+}
+
+/*
+ * One stretch of the linear scan: the first candidate in [from, from + WEIR_SCAN_CHUNK). Returns it, or
+ * WEIR_SCAN_END when the stretch holds none. A rule that may not decide is no candidate: skip says what
+ * the walk has already (WEIR_SKIP_*).
+ */
+WEIR_INLINE uint32_t weir_scan_chunk(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
+				     const struct weir_facts *f, uint32_t from, uint32_t skip)
+{
+	uint32_t n = which == WEIR_RULES ? cfg->n_rules : cfg->n_failsafe;
+
+	for (uint32_t i = 0; i < WEIR_SCAN_CHUNK; i++) {
+		uint32_t at = from + i;
+		const struct weir_rule *r;
+		enum weir_tri t;
+
+		if (at >= n)
+			break;
+		r = weir_img_rule(img, which, at);
+		if (!r)
+			break;
+		if ((skip & WEIR_SKIP_DETECT) && r->mode == WEIR_DETECT)
+			continue;
+		if ((skip & WEIR_SKIP_LOG) && r->action == WEIR_ACT_LOG)
+			continue;
+		t = weir_rule_eval(img, r, f, cfg->conds_used);
+		if (t != WEIR_FALSE)
+			return at | (t == WEIR_UNKNOWN ? WEIR_CAND_UNKNOWN : 0);
+	}
+	return WEIR_SCAN_END;
+}
+
+/* Look up the classes of all addresses and ports once; needed before any rule is evaluated. */
+WEIR_INLINE void weir_classify_prepare(const struct weir_img *img, const struct weir_config *cfg,
+				       struct weir_facts *f)
+{
+	f->src_class = weir_class_addr(img, cfg, f->t.src);
+	f->dst_class = weir_class_addr(img, cfg, f->t.dst);
+	if (f->has_orig) {
+		f->osrc_class = weir_class_addr(img, cfg, f->orig.src);
+		f->odst_class = weir_class_addr(img, cfg, f->orig.dst);
+	}
+	f->sport_class = weir_class_port(img, cfg->n_bounds_port, f->t.sport);
+	f->dport_class = weir_class_port(img, cfg->n_bounds_port, f->t.dport);
+}
+
+/*
+ * The iterator, in rule order: the first candidate at or after `from`. The kernel programs bring their own
+ * (a global function per stretch, verified once); what it returns is the same.
+ */
+#ifndef WEIR_CLASSIFY_NEXT_PROVIDED
+static inline uint32_t weir_classify_next(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
+					  const struct weir_facts *f, uint32_t from, uint32_t skip)
+{
+	uint32_t n = which == WEIR_RULES ? cfg->n_rules : cfg->n_failsafe;
+
+	for (; from < n; from += WEIR_SCAN_CHUNK) {
+		uint32_t c = weir_scan_chunk(img, cfg, which, f, from, skip);
+
+		if (c != WEIR_SCAN_END)
+			return c;
+	}
+	return WEIR_SCAN_END;
+}
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The only code that moves through a packet. Three ends are kept apart on purpose:
+ *   end        what may be touched (in the kernel: data_end; the verifier insists on this compare)
+ *   frame_len  what the frame really has (a TC program may see only its linear head)
+ *   WEIR_HEAD_MAX  what weir is willing to read before it calls the headers too long
+ * The caller pulls min(frame_len, WEIR_HEAD_MAX) bytes, so running past `end` inside both other limits
+ * can only mean a truncated frame.
+ */
+#pragma once
+#include "core/types.h"
+
+#define WEIR_HEAD_MAX 512
+
+struct weir_cursor {
+	const uint8_t *pos, *end;
+	uint32_t off;       /* bytes taken so far */
+	uint32_t frame_len; /* bytes of the whole frame */
+};
+
+/* Claim n bytes. NULL: too short (see weir_cursor_why). n must be bounded by the caller (<= 2,040). */
+WEIR_INLINE const void *weir_take(struct weir_cursor *c, uint32_t n)
+{
+	const uint8_t *p = c->pos;
+
+	if (c->off + n > WEIR_HEAD_MAX)
+		return 0;
+	if (p + n > c->end)
+		return 0;
+	c->pos = p + n;
+	c->off += n;
+	return p;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Flows: the key, what is kept for each, and the steps of their life. Two tables use it: `half`, small, for
+ * what only one side has spoken in, and `flows`, where only a conversation gets that both sides took part
+ * in (TCP: a handshake whose numbers fit; else: an answer), so that a flood of forged sources cannot push
+ * out a live connection.
+ */
+#pragma once
+#include "core/facts.h"
+#include "core/image.h"
+#include "core/wire.h"
+
+/* The two ends in a fixed order (lower address, then lower port, first): both directions find one entry. */
+struct weir_flow_key {
+	uint8_t a[16], b[16];
+	uint16_t aport, bport;
+	uint32_t zone; /* as in struct weir_tuple */
+};
+_Static_assert(sizeof(struct weir_flow_key) == 40, "ABI");
+
+/* weir_flow_half.flags: what this side has sent */
+enum {
+	WEIR_FH_SEEN = 1,
+	WEIR_FH_SYN = 2,    /* originator: SYN; responder: a SYN-ACK that fits it */
+	WEIR_FH_FIN = 4,
+	WEIR_FH_RST = 8,
+};
+
+/* One direction's share; each runs on its own CPU, so each has its own cache line. */
+struct weir_flow_half {
+	uint64_t packets, bytes; /* bytes of IP packets */
+	uint32_t last;           /* jiffies, low 32 bits */
+	uint32_t next_seq;       /* TCP: sequence number after the SYN */
+	uint32_t flags, pad0;
+	uint64_t pad[4];
+};
+_Static_assert(sizeof(struct weir_flow_half) == 64, "ABI");
+
+/* weir_flow.flags */
+enum {
+	WEIR_FF_ORIG_B = 1,   /* end b of the key opened it */
+	WEIR_FF_ADOPTED = 2,  /* older than the firewall */
+	WEIR_FF_KEPT = 4,     /* not allowed by the policy in force, kept by flows.established */
+	WEIR_FF_NAT = 8,      /* peer holds the key of its other face */
+	WEIR_FF_ICMP_ERR = 16,
+};
+
+struct weir_flow {
+	uint64_t id;
+	uint64_t created;      /* ns since boot */
+	uint32_t generation;   /* that judged it last */
+	uint32_t epoch, edit;  /* image epoch and ban edit number that judged it last */
+	uint32_t wanted_rule, enforced_rule;
+	uint8_t dir, flags, wanted, enforced;
+	uint8_t wanted_reason, enforced_reason, family, pad0;
+	uint32_t in_ifindex, out_ifindex;
+	uint32_t orig_iif, pad1;
+	struct weir_flow_key peer; /* with WEIR_FF_NAT: the other face of a translated flow */
+	uint32_t class_id, module; /* reserved: QoS class, inspector */
+	uint64_t process;          /* reserved: process identity */
+	uint8_t reserved[16];
+	struct weir_flow_half half[2]; /* [0] a->b, [1] b->a */
+};
+_Static_assert(sizeof(struct weir_flow) == 264, "ABI");
+
+/* Returns 0 when the packet runs from end a to end b, else 1. */
+WEIR_INLINE uint32_t weir_flow_key_of(const struct weir_tuple *t, struct weir_flow_key *k)
+{
+	uint64_t sh = weir_be64(t->src), sl = weir_be64(t->src + 8);
+	uint64_t dh = weir_be64(t->dst), dl = weir_be64(t->dst + 8);
+	bool swap = sh != dh ? sh > dh : sl != dl ? sl > dl : t->sport > t->dport;
+
+	k->zone = t->zone;
+	if (swap) {
+		__builtin_memcpy(k->a, t->dst, 16);
+		__builtin_memcpy(k->b, t->src, 16);
+		k->aport = t->dport;
+		k->bport = t->sport;
+		return 1;
+	}
+	__builtin_memcpy(k->a, t->src, 16);
+	__builtin_memcpy(k->b, t->dst, 16);
+	k->aport = t->sport;
+	k->bport = t->dport;
+	return 0;
+}
+
+/* The originator's tuple back from key and flow. */
+WEIR_INLINE void weir_flow_tuple(const struct weir_flow_key *k, uint32_t flags, struct weir_tuple *t)
+{
+	bool b = flags & WEIR_FF_ORIG_B;
+
+	__builtin_memcpy(t->src, b ? k->b : k->a, 16);
+	__builtin_memcpy(t->dst, b ? k->a : k->b, 16);
+	t->sport = b ? k->bport : k->aport;
+	t->dport = b ? k->aport : k->bport;
+	t->zone = k->zone;
+}
+
+/* Index of the originator's half. */
+WEIR_INLINE uint32_t weir_flow_orig(const struct weir_flow *f)
+{
+	return f->flags & WEIR_FF_ORIG_B ? 1 : 0;
+}
+
+#define WEIR_HALF_TCP_S 60   /* a handshake may take that long (Linux: 6 SYN retries span 63 s) */
+#define WEIR_HALF_OTHER_S 30
+#define WEIR_CLOSED_S 30     /* after both FIN or a RST; new data from both sides ends it */
+#define WEIR_UDP_S 180
+
+/* Seconds without a packet after which the entry counts as gone. */
+WEIR_INLINE uint32_t weir_flow_timeout(const struct weir_flow *f, uint32_t proto, bool half, uint32_t idle_s)
+{
+	uint32_t s = idle_s;
+	uint32_t both = f->half[0].flags & f->half[1].flags, any = f->half[0].flags | f->half[1].flags;
+
+	if (half)
+		s = proto == WEIR_IPPROTO_TCP ? WEIR_HALF_TCP_S : WEIR_HALF_OTHER_S;
+	else if (proto != WEIR_IPPROTO_TCP)
+		s = WEIR_UDP_S;
+	else if ((both & WEIR_FH_FIN) || (any & WEIR_FH_RST))
+		s = WEIR_CLOSED_S;
+	return s < idle_s ? s : idle_s;
+}
+
+WEIR_INLINE bool weir_flow_closing(const struct weir_flow *f)
+{
+	return (f->half[0].flags & f->half[1].flags & WEIR_FH_FIN) ||
+	       ((f->half[0].flags | f->half[1].flags) & WEIR_FH_RST);
+}
+
+WEIR_INLINE bool weir_flow_expired(const struct weir_flow *f, uint32_t proto, bool half, uint32_t idle_s,
+				   uint32_t now, uint32_t hz)
+{
+	uint32_t age0 = now - f->half[0].last, age1 = now - f->half[1].last;
+	uint32_t age = !(f->half[0].flags & WEIR_FH_SEEN) ? age1 : !(f->half[1].flags & WEIR_FH_SEEN) ? age0 :
+		       age0 < age1 ? age0 : age1;
+
+	return (int32_t)age > 0 && age / (hz ? hz : 1) > weir_flow_timeout(f, proto, half, idle_s);
+}
+
+/*
+ * One packet of a flow that is let through: counts it and steps the state. `side` is 0 for a->b.
+ * Returns true when a half-open flow has proved itself and belongs into the table of promoted flows.
+ */
+WEIR_INLINE bool weir_flow_step(struct weir_flow *f, const struct weir_pkt *p, uint32_t side, uint32_t now,
+				uint32_t packets)
+{
+	struct weir_flow_half *me = &f->half[side & 1], *you = &f->half[~side & 1];
+	bool orig = (side & 1) == weir_flow_orig(f);
+	uint32_t flags = me->flags | WEIR_FH_SEEN, tcp = p->tcp_flags;
+
+	me->packets += packets;
+	me->bytes += p->ip_len;
+	me->last = now;
+	if (p->proto != WEIR_IPPROTO_TCP) {
+		me->flags = flags;
+		return you->flags & WEIR_FH_SEEN;
+	}
+	if (tcp & WEIR_TCP_RST) {
+		flags |= WEIR_FH_RST;
+	} else {
+		/* data after a RST: it was not believed, so it was not real (RFC 5961) */
+		if (!(tcp & WEIR_TCP_SYN) && p->payload_len) {
+			flags &= ~(uint32_t)WEIR_FH_RST;
+		}
+		if (tcp & WEIR_TCP_FIN)
+			flags |= WEIR_FH_FIN;
+	}
+	if (orig && (tcp & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN) {
+		me->next_seq = p->seq + 1;
+		flags |= WEIR_FH_SYN;
+	} else if (!orig && (tcp & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == (WEIR_TCP_SYN | WEIR_TCP_ACK) &&
+		   (f->flags & WEIR_FF_ADOPTED || p->ack - you->next_seq <= 65535)) {
+		/* the acknowledged bytes beyond the SYN are TCP fast open data */
+		me->next_seq = p->seq + 1;
+		flags |= WEIR_FH_SYN;
+	}
+	me->flags = flags;
+	if (f->flags & WEIR_FF_ADOPTED)
+		return you->flags & WEIR_FH_SEEN;
+	return orig && !(tcp & (WEIR_TCP_SYN | WEIR_TCP_RST)) && (tcp & WEIR_TCP_ACK) && (you->flags & WEIR_FH_SYN) &&
+	       (flags & WEIR_FH_SYN) && p->ack - you->next_seq <= (1u << 20);
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The image: a compiled policy. One flat blob, versioned, with a digest; the keeper checks it and copies
+ * its sections into maps, the oracle and the browser read it in place. Nothing in it is a pointer.
+ *
+ *   header | config | rules | failsafe rules | bounds4 | bounds6 | bounds_port | addr_rows | port_rows |
+ *   interface patterns | strings (names and places of rules; for people, never for a decision)
+ *
+ * How a list of addresses becomes a bit. Every address list of the policy (a `from`, a `$set`, a blocklist)
+ * has a number. The address space is cut where any list begins or ends; each piece has a class; a class has
+ * a row of bits, bit n = "list n holds it". Finding an address is one binary search, testing a list one
+ * bit. Ports work in the same way.
+ */
+#pragma once
+#include "core/types.h"
+
+#define WEIR_IMAGE_MAGIC 0x72696577u /* "weir", little endian */
+#define WEIR_IMAGE_VERSION 1u
+
+#define WEIR_RULES_MAX 1024     /* rules, overlay included: the bound of the linear scan */
+#define WEIR_FAILSAFE_MAX 64
+#define WEIR_LISTS_MAX 1024     /* address lists; port lists likewise */
+#define WEIR_ROW_WORDS (WEIR_LISTS_MAX / 64)
+#define WEIR_BOUNDS_MAX (1u << 18)
+#define WEIR_SEARCH_STEPS 19    /* 2^18 bounds: 18 halvings and the last look */
+#define WEIR_IFPAT_MAX 63       /* interface patterns; bit 63 is kept free */
+#define WEIR_NO_LIST 0xffffu
+
+/* Places of rules that are no rule: what weir_result.rule may hold besides an index. */
+#define WEIR_RULE_NONE 0xffffffffu
+#define WEIR_RULE_DEFAULT_IN 0xfffffff1u
+#define WEIR_RULE_DEFAULT_OUT 0xfffffff2u
+#define WEIR_RULE_DEFAULT_FWD 0xfffffff3u
+#define WEIR_RULE_FAILSAFE 0xffff0000u /* + index of the failsafe entry */
+
+enum weir_action {
+	WEIR_ACT_ALLOW = 0,
+	WEIR_ACT_DROP = 1,
+	WEIR_ACT_REJECT = 2,
+	WEIR_ACT_LOG = 3, /* continues */
+};
+
+/* weir_cond.set: which conditions are present. Absent = TRUE. */
+enum {
+	WEIR_C_FROM = 1 << 0,
+	WEIR_C_TO = 1 << 1,
+	WEIR_C_PEER = 1 << 2,
+	WEIR_C_PROTO = 1 << 3,
+	WEIR_C_PORTS = 1 << 4,
+	WEIR_C_SPORTS = 1 << 5,
+	WEIR_C_ICMP = 1 << 6,
+	WEIR_C_VLAN = 1 << 7,
+	WEIR_C_MAC = 1 << 8,
+	WEIR_C_MARK = 1 << 9,
+	WEIR_C_IN_IF = 1 << 10,
+	WEIR_C_OUT_IF = 1 << 11,
+	WEIR_C_ANY_IF = 1 << 12,
+	WEIR_C_FAMILY = 1 << 13,
+	WEIR_C_TTL = 1 << 14, /* hop limit exactly ttl (ND: 255, RFC 4861 section 6.1) */
+	WEIR_C_DIR = 1 << 15,
+};
+
+#define WEIR_ICMP_MAX 8
+#define WEIR_VLAN_MAX 8
+#define WEIR_MAC_MAX 4
+
+struct weir_icmp_match {
+	uint8_t family, type, code_min, code_max;
+};
+
+/* A conjunction: every condition that is present must hold. */
+struct weir_cond {
+	uint32_t set;                 /* WEIR_C_* */
+	uint16_t from, to, peer;      /* address list numbers */
+	uint16_t ports, sports;       /* port list numbers: responder's, originator's */
+	uint8_t dirs, family, ttl, n_icmp, n_vlan, n_mac;
+	uint32_t mark, mark_mask;
+	uint32_t pad;
+	uint64_t in_if, out_if, any_if; /* bits of interface patterns */
+	uint64_t protos[4];           /* a bit per IP protocol */
+	struct weir_icmp_match icmp[WEIR_ICMP_MAX];
+	uint16_t vlan[WEIR_VLAN_MAX];
+	uint64_t mac[WEIR_MAC_MAX];   /* 48 bits, the first byte on the wire highest */
+};
+_Static_assert(sizeof(struct weir_cond) == 168, "ABI");
+
+/* weir_rule.flags */
+enum {
+	WEIR_RF_NOT = 1,     /* `neg` holds a negated group */
+	WEIR_RF_LOG = 2,     /* log: true */
+	WEIR_RF_OVERLAY = 4, /* from the overlay, not from the file */
+	WEIR_RF_REPLY = 8,   /* failsafe only: replies of what it admits pass too */
+};
+
+struct weir_rule {
+	struct weir_cond pos, neg; /* TRUE when pos and not neg */
+	uint32_t name, place;      /* offsets into strings: name; file:line or overlay id */
+	uint32_t overlay_id;       /* 0 for rules of the file */
+	uint8_t action, mode, flags, pad0;
+	uint64_t max_duration;     /* seconds, 0 = none; step of bounds */
+	uint64_t reserved;
+};
+_Static_assert(sizeof(struct weir_rule) == 368, "ABI");
+
+struct weir_bound4 { /* IPv4 addresses and ports: from `low` up to the next bound */
+	uint32_t low, class_id;
+};
+
+struct weir_bound6 {
+	uint64_t hi, lo;
+	uint32_t class_id, pad;
+};
+
+/* A default, or another fixed verdict of the policy. */
+struct weir_fixed {
+	uint8_t action, mode, log, pad;
+};
+
+/* weir_config.essentials: which parts of the built-in failsafe are in force. */
+enum {
+	WEIR_ESS_LO = 1,
+	WEIR_ESS_ARP = 2,
+	WEIR_ESS_ICMP_ERRORS = 4,
+	WEIR_ESS_MCAST_REPLIES = 8,
+};
+
+enum { WEIR_EST_KEEP = 0, WEIR_EST_RECHECK = 1, WEIR_EST_KILL = 2 };
+
+/* What the programs are specialised by: lands in .rodata, so what is unused folds away. */
+struct weir_config {
+	uint32_t generation, epoch;   /* epoch: raised by every install; generation only by a policy change */
+	uint32_t n_rules, n_failsafe, n_bounds4, n_bounds6, n_bounds_port;
+	uint32_t n_addr_rows, n_port_rows, row_words_addr, row_words_port;
+	uint32_t mode;                /* enum weir_mode, the ceiling, already applied to rules */
+	uint32_t essentials;
+	uint32_t conds_used;          /* WEIR_C_* of all rules together */
+	uint32_t proto_features;      /* WEIR_FEAT_* */
+	struct weir_fixed defaults[3]; /* in, out, fwd */
+	struct weir_fixed malformed, fragments, unknown_l2, on_error, blocklist, ban;
+	uint32_t established;         /* WEIR_EST_* */
+	uint32_t idle_s;              /* flows.idle */
+	uint32_t adopt_s;             /* flows.adopt_window */
+	uint32_t blocklist_list;      /* address list number, or WEIR_NO_LIST */
+	uint32_t hz;                  /* jiffies per second; filled by the keeper */
+	uint32_t port_eph_min;        /* lowest ephemeral port of this host; filled by the keeper */
+	uint32_t test_flags;          /* WEIR_TEST_*; filled by tests */
+	uint32_t reserved[9];
+};
+_Static_assert(sizeof(struct weir_config) == 160, "ABI");
+
+enum {
+	WEIR_FEAT_REJECT = 1,    /* some rule or default rejects */
+	WEIR_FEAT_BLOCKLIST = 2, /* blocklists is not empty */
+	WEIR_FEAT_XDP_DROP = 4,  /* XDP has something to drop early */
+	WEIR_FEAT_FORWARD = 8,   /* reserved */
+};
+
+struct weir_section {
+	uint32_t off, count; /* bytes from the start of the blob; entries */
+};
+
+struct weir_image_header {
+	uint32_t magic, version;
+	uint32_t size;     /* of the whole blob */
+	uint32_t pad;
+	uint8_t digest[32]; /* SHA-256 over the blob with this field zeroed */
+	uint8_t source_digest[32]; /* SHA-256 over the policy text that it came from */
+	struct weir_section config, rules, failsafe, bounds4, bounds6, bounds_port;
+	struct weir_section addr_rows, port_rows; /* uint64_t words: rows * row_words */
+	struct weir_section ifpats; /* char[16] each: an interface name or glob, NUL padded */
+	struct weir_section lists;  /* struct weir_list_info, one per address list; for people */
+	struct weir_section strings; /* NUL-terminated, offset 0 is "" */
+};
+
+struct weir_ifpat {
+	char glob[16];
+};
+
+struct weir_list_info {
+	uint32_t name; /* offset into strings: "$set" or "" for an inline list */
+	uint32_t ranges;
+};

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The accessors of core/classify.h over a flat blob: user space, tests, browser. weir_image_open checks
+ * everything that the accessors rely on, so that a hostile blob can be refused but never misread.
+ */
+#pragma once
+#include "core/image.h"
+
+struct weir_img {
+	const uint8_t *blob;
+	uint32_t size;
+	const struct weir_image_header *h;
+	const struct weir_config *cfg;
+};
+
+WEIR_INLINE const void *weir_img_at(const struct weir_img *img, const struct weir_section *s, uint32_t i,
+				    uint32_t size)
+{
+	return i < s->count ? img->blob + s->off + (uint64_t)i * size : 0;
+}
+
+static inline const struct weir_rule *weir_img_rule(const struct weir_img *img, uint32_t which, uint32_t i)
+{
+	return weir_img_at(img, which ? &img->h->failsafe : &img->h->rules, i, sizeof(struct weir_rule));
+}
+
+static inline const struct weir_bound4 *weir_img_bound4(const struct weir_img *img, uint32_t i)
+{
+	return weir_img_at(img, &img->h->bounds4, i, sizeof(struct weir_bound4));
+}
+
+static inline const struct weir_bound6 *weir_img_bound6(const struct weir_img *img, uint32_t i)
+{
+	return weir_img_at(img, &img->h->bounds6, i, sizeof(struct weir_bound6));
+}
+
+static inline const struct weir_bound4 *weir_img_bound_port(const struct weir_img *img, uint32_t i)
+{
+	return weir_img_at(img, &img->h->bounds_port, i, sizeof(struct weir_bound4));
+}
+
+static inline uint64_t weir_img_addr_word(const struct weir_img *img, uint32_t row, uint32_t word)
+{
+	const uint64_t *w = word < img->cfg->row_words_addr
+				    ? weir_img_at(img, &img->h->addr_rows, row * img->cfg->row_words_addr + word, 8)
+				    : 0;
+	return w ? *w : 0;
+}
+
+static inline uint64_t weir_img_port_word(const struct weir_img *img, uint32_t row, uint32_t word)
+{
+	const uint64_t *w = word < img->cfg->row_words_port
+				    ? weir_img_at(img, &img->h->port_rows, row * img->cfg->row_words_port + word, 8)
+				    : 0;
+	return w ? *w : 0;
+}
+
+static inline const char *weir_img_string(const struct weir_img *img, uint32_t off)
+{
+	return off < img->h->strings.count ? (const char *)img->blob + img->h->strings.off + off : "";
+}
+
+static inline bool weir_section_ok(const struct weir_section *s, uint32_t entry, uint32_t total, uint32_t max)
+{
+	return s->count <= max && s->off % 8 == 0 && s->off >= sizeof(struct weir_image_header) &&
+	       (uint64_t)s->off + (uint64_t)s->count * entry <= total;
+}
+
+/* 0, or -1: not an image of this version, or one whose parts do not fit together. `blob` must be 8-aligned. */
+static inline int weir_image_open(struct weir_img *img, const void *blob, uint32_t size)
+{
+	const struct weir_image_header *h = blob;
+	const struct weir_config *c;
+
+	if (size < sizeof *h || h->magic != WEIR_IMAGE_MAGIC || h->version != WEIR_IMAGE_VERSION || h->size != size)
+		return -1;
+	if (!weir_section_ok(&h->config, sizeof *c, size, 1) || h->config.count != 1 ||
+	    !weir_section_ok(&h->rules, sizeof(struct weir_rule), size, WEIR_RULES_MAX) ||
+	    !weir_section_ok(&h->failsafe, sizeof(struct weir_rule), size, WEIR_FAILSAFE_MAX) ||
+	    !weir_section_ok(&h->bounds4, sizeof(struct weir_bound4), size, WEIR_BOUNDS_MAX) ||
+	    !weir_section_ok(&h->bounds6, sizeof(struct weir_bound6), size, WEIR_BOUNDS_MAX) ||
+	    !weir_section_ok(&h->bounds_port, sizeof(struct weir_bound4), size, 65536) ||
+	    !weir_section_ok(&h->addr_rows, 8, size, UINT32_MAX / 8) ||
+	    !weir_section_ok(&h->port_rows, 8, size, UINT32_MAX / 8) ||
+	    !weir_section_ok(&h->ifpats, sizeof(struct weir_ifpat), size, WEIR_IFPAT_MAX) ||
+	    !weir_section_ok(&h->lists, sizeof(struct weir_list_info), size, WEIR_LISTS_MAX) ||
+	    !weir_section_ok(&h->strings, 1, size, size) || !h->strings.count)
+		return -1;
+	if (((const uint8_t *)blob)[h->strings.off + h->strings.count - 1])
+		return -1;
+	c = (const void *)((const uint8_t *)blob + h->config.off);
+	if (c->n_rules != h->rules.count || c->n_failsafe != h->failsafe.count || c->n_bounds4 != h->bounds4.count ||
+	    c->n_bounds6 != h->bounds6.count || c->n_bounds_port != h->bounds_port.count || !c->n_bounds4 ||
+	    !c->n_bounds6 || !c->n_bounds_port || !c->row_words_addr || !c->row_words_port ||
+	    c->row_words_addr > WEIR_ROW_WORDS || c->row_words_port > WEIR_ROW_WORDS ||
+	    (uint64_t)c->n_addr_rows * c->row_words_addr != h->addr_rows.count ||
+	    (uint64_t)c->n_port_rows * c->row_words_port != h->port_rows.count)
+		return -1;
+	img->blob = blob;
+	img->size = size;
+	img->h = h;
+	img->cfg = c;
+	return 0;
+}

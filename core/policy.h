@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The order of evaluation, stage by stage. A stage either decides (returns true and fills the result) or
+ * lets the packet go on to the next:
+ *
+ *   1 unparsed   malformed, not IP, fragments        weir_judge_unparsed, weir_judge_fragment
+ *   2 failsafe   essentials and management access    weir_judge_failsafe
+ *   3 lists      bans and blocklists                 weir_judge_blocklist (bans are a map of the kernel)
+ *   5 flow       a settled verdict                   core/flow.h
+ *   6 rules      overlay, file, default              weir_judge_rules
+ *
+ * Every stage gives two results at once: `wanted`, as if everything were in mode prevent, and `enforced`,
+ * where whatever is staged (mode detect) lets the packet by. A staged rule is absent from the enforced
+ * walk, so that staging can neither stop traffic nor open a hole in front of the rules behind it.
+ */
+#pragma once
+#include "core/classify.h"
+#include "core/reason.h"
+
+struct weir_result {
+	uint32_t wanted_rule, enforced_rule; /* index, or WEIR_RULE_* */
+	uint32_t log_rule;                   /* the first rule that asked for a log line, or WEIR_RULE_NONE */
+	uint8_t wanted, enforced;            /* enum weir_verdict */
+	uint8_t wanted_reason, enforced_reason;
+	uint8_t log;
+	uint8_t pad[3];
+};
+
+/* Candidates of one walk: one log rule, one staged, sixteen unknown, one that decides. */
+#define WEIR_WALK_MAX 20
+
+WEIR_INLINE uint8_t weir_action_verdict(uint32_t action)
+{
+	return action == WEIR_ACT_DROP ? WEIR_DROP : action == WEIR_ACT_REJECT ? WEIR_REJECT : WEIR_PASS;
+}
+
+WEIR_INLINE void weir_result_init(struct weir_result *res)
+{
+	__builtin_memset(res, 0, sizeof *res);
+	res->wanted_rule = res->enforced_rule = res->log_rule = WEIR_RULE_NONE;
+}
+
+WEIR_INLINE void weir_result_set(struct weir_result *res, uint32_t verdict, uint32_t reason, uint32_t rule)
+{
+	res->wanted = res->enforced = (uint8_t)verdict;
+	res->wanted_reason = res->enforced_reason = (uint8_t)reason;
+	res->wanted_rule = res->enforced_rule = rule;
+}
+
+/* A verdict fixed by the policy for a kind of packet. In detect it enforces as pass. */
+WEIR_INLINE void weir_result_fixed(struct weir_result *res, const struct weir_fixed *x, uint32_t reason,
+				   uint32_t rule)
+{
+	weir_result_set(res, weir_action_verdict(x->action), reason, rule);
+	if (x->mode == WEIR_DETECT)
+		res->enforced = WEIR_PASS;
+	if (x->log)
+		res->log = 1;
+}
+
+/* Stage 1. `r` is what weir_parse returned; true when the packet is decided by that alone. */
+WEIR_INLINE bool weir_judge_unparsed(const struct weir_config *cfg, uint32_t r, struct weir_result *res)
+{
+	if (r == WEIR_REASON_NONE)
+		return false;
+	if (weir_reason_malformed(r))
+		weir_result_fixed(res, &cfg->malformed, r, WEIR_RULE_NONE);
+	else if (r == WEIR_REASON_NOT_IP && (cfg->essentials & WEIR_ESS_ARP))
+		weir_result_set(res, WEIR_PASS, WEIR_REASON_NOT_IP, WEIR_RULE_NONE);
+	else
+		weir_result_fixed(res, &cfg->unknown_l2, r == WEIR_REASON_NOT_IP ? r : WEIR_REASON_UNKNOWN_L2,
+				  WEIR_RULE_NONE);
+	return true;
+}
+
+/* Stage 1, fragments: decided here only when the policy refuses them. */
+WEIR_INLINE bool weir_judge_fragment(const struct weir_config *cfg, uint32_t frag, struct weir_result *res)
+{
+	if (frag == WEIR_FRAG_NONE || cfg->fragments.action == WEIR_ACT_ALLOW)
+		return false;
+	weir_result_fixed(res, &cfg->fragments, WEIR_REASON_FRAGMENT, WEIR_RULE_NONE);
+	return res->enforced != WEIR_PASS;
+}
+
+/* The same conversation as the other side would have opened it. */
+WEIR_INLINE void weir_facts_reverse(struct weir_facts *f)
+{
+#define SWAP(T, x, y)            \
+	do {                     \
+		T swap_tmp = x;  \
+		x = y;           \
+		y = swap_tmp;    \
+	} while (0)
+#define SWAP_TUPLE(u)                                               \
+	do {                                                        \
+		uint8_t a[16];                                      \
+		__builtin_memcpy(a, (u).src, 16);                   \
+		__builtin_memcpy((u).src, (u).dst, 16);             \
+		__builtin_memcpy((u).dst, a, 16);                   \
+		SWAP(uint16_t, (u).sport, (u).dport);               \
+	} while (0)
+	SWAP_TUPLE(f->t);
+	SWAP_TUPLE(f->orig);
+	SWAP(uint64_t, f->in_if, f->out_if);
+	SWAP(uint64_t, f->in_lower, f->out_lower);
+	SWAP(uint32_t, f->src_class, f->dst_class);
+	SWAP(uint32_t, f->osrc_class, f->odst_class);
+	SWAP(uint32_t, f->sport_class, f->dport_class);
+#undef SWAP_TUPLE
+#undef SWAP
+	f->known = (f->known & ~(uint32_t)(WEIR_K_IN_IF | WEIR_K_OUT_IF)) |
+		   (f->known & WEIR_K_IN_IF ? WEIR_K_OUT_IF : 0) | (f->known & WEIR_K_OUT_IF ? WEIR_K_IN_IF : 0);
+	if (f->dir != WEIR_DIR_FWD)
+		f->dir = f->dir == WEIR_DIR_IN ? WEIR_DIR_OUT : WEIR_DIR_IN;
+}
+
+/*
+ * Facts of a packet, seen as if its sender opened the conversation. Interface bits, mark and orig are the
+ * hook's to add. A packet that carries no ICMP or no ports has those facts known and absent: a condition
+ * on them is FALSE. Only a later fragment does not know.
+ */
+WEIR_INLINE void weir_facts_init(struct weir_facts *f, const struct weir_pkt *p, uint32_t dir)
+{
+	__builtin_memset(f, 0, sizeof *f);
+	f->t = p->t;
+	f->dir = (uint8_t)dir;
+	f->proto = p->proto;
+	f->family = p->family;
+	f->icmp_type = p->icmp_type;
+	f->icmp_code = p->icmp_code;
+	f->ttl = p->ttl;
+	f->vlan[0] = p->vlan[0];
+	f->vlan[1] = p->vlan[1];
+	f->known = WEIR_K_VLAN | WEIR_K_TTL;
+	if (p->frag != WEIR_FRAG_LATER)
+		f->known |= WEIR_K_PORTS | WEIR_K_ICMP;
+	if (p->has & WEIR_HAS_MAC) {
+		f->mac = (uint64_t)weir_be32(p->smac) << 16 | weir_be16(p->smac + 4);
+		f->known |= WEIR_K_MAC;
+	}
+}
+
+/* Ports of a packet that has none, and ICMP types of one that is no ICMP, match nothing. */
+WEIR_INLINE bool weir_proto_has_ports(uint32_t proto)
+{
+	return proto == WEIR_IPPROTO_TCP || proto == WEIR_IPPROTO_UDP || proto == WEIR_IPPROTO_SCTP ||
+	       proto == WEIR_IPPROTO_UDPLITE;
+}
+
+/*
+ * Stage 2. `f` is the packet's own view (sender = originator), prepared. `opens` says that the packet can
+ * only open a conversation (TCP SYN), so it is no reply. f is left as it was.
+ */
+WEIR_INLINE bool weir_judge_failsafe(const struct weir_img *img, const struct weir_config *cfg,
+				     struct weir_facts *f, bool opens, struct weir_result *res)
+{
+	uint32_t c;
+
+	if (!cfg->n_failsafe)
+		return false;
+	c = weir_classify_next(img, cfg, WEIR_FAILSAFE, f, 0, 0);
+	if ((c == WEIR_SCAN_END || (c & WEIR_CAND_UNKNOWN)) && !opens) {
+		const struct weir_rule *r;
+
+		weir_facts_reverse(f);
+		c = weir_classify_next(img, cfg, WEIR_FAILSAFE, f, 0, 0);
+		weir_facts_reverse(f);
+		r = c == WEIR_SCAN_END ? 0 : weir_img_rule(img, WEIR_FAILSAFE, WEIR_CAND_INDEX(c));
+		if (!r || !(r->flags & WEIR_RF_REPLY))
+			return false;
+	}
+	if (c == WEIR_SCAN_END || (c & WEIR_CAND_UNKNOWN))
+		return false;
+	weir_result_set(res, WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_FAILSAFE + WEIR_CAND_INDEX(c));
+	return true;
+}
+
+/* Stage 3, blocklists: `remote_class` is the class of the packet's source at ingress, destination at egress. */
+WEIR_INLINE bool weir_judge_blocklist(const struct weir_img *img, const struct weir_config *cfg,
+				      uint32_t remote_class, struct weir_result *res)
+{
+	if (!(cfg->proto_features & WEIR_FEAT_BLOCKLIST) ||
+	    !weir_in_list(img, remote_class, cfg->blocklist_list))
+		return false;
+	weir_result_fixed(res, &cfg->blocklist, WEIR_REASON_BLOCKLIST, WEIR_RULE_NONE);
+	return res->enforced != WEIR_PASS;
+}
+
+WEIR_INLINE uint32_t weir_dir_index(uint32_t dir)
+{
+	return dir == WEIR_DIR_IN ? 0 : dir == WEIR_DIR_OUT ? 1 : 2;
+}
+
+/* Something failed in the kernel while this packet was judged. */
+WEIR_INLINE void weir_judge_error(const struct weir_config *cfg, struct weir_result *res)
+{
+	weir_result_fixed(res, &cfg->on_error, WEIR_REASON_ON_ERROR, WEIR_RULE_NONE);
+}
+
+/*
+ * Stage 6. What an earlier, staged stage wanted stays wanted: pass `staged` = true when res->wanted was
+ * set by a blocklist, a ban or a fragment verdict in mode detect.
+ */
+WEIR_INLINE void weir_judge_rules(const struct weir_img *img, const struct weir_config *cfg,
+				  const struct weir_facts *f, bool staged, struct weir_result *res)
+{
+	const struct weir_fixed *d;
+	uint32_t at = 0, skip = 0, rule;
+	bool wanted = staged;
+
+	for (int i = 0; i < WEIR_WALK_MAX; i++) {
+		uint32_t c = weir_classify_next(img, cfg, WEIR_RULES, f, at, skip);
+		const struct weir_rule *r;
+
+		if (c == WEIR_SCAN_END)
+			goto defaults;
+		at = WEIR_CAND_INDEX(c) + 1;
+		r = weir_img_rule(img, WEIR_RULES, WEIR_CAND_INDEX(c));
+		if (!r)
+			break;
+		/* what stays unknown for ever: an allow does not match, a denial does */
+		if ((c & WEIR_CAND_UNKNOWN) && (r->action == WEIR_ACT_ALLOW || r->action == WEIR_ACT_LOG))
+			continue;
+		if ((r->flags & WEIR_RF_LOG) || r->action == WEIR_ACT_LOG) {
+			if (!res->log)
+				res->log_rule = WEIR_CAND_INDEX(c);
+			res->log = 1;
+			if (r->action == WEIR_ACT_LOG) {
+				skip |= WEIR_SKIP_LOG;
+				continue;
+			}
+		}
+		if (!wanted) {
+			res->wanted = weir_action_verdict(r->action);
+			res->wanted_reason = WEIR_REASON_RULE;
+			res->wanted_rule = WEIR_CAND_INDEX(c);
+			wanted = true;
+		}
+		if (r->mode == WEIR_PREVENT) {
+			res->enforced = weir_action_verdict(r->action);
+			res->enforced_reason = WEIR_REASON_RULE;
+			res->enforced_rule = WEIR_CAND_INDEX(c);
+			return;
+		}
+		skip |= WEIR_SKIP_DETECT;
+	}
+	weir_judge_error(cfg, res);
+	return;
+defaults:
+	d = &cfg->defaults[weir_dir_index(f->dir)];
+	rule = WEIR_RULE_DEFAULT_IN + weir_dir_index(f->dir);
+	res->enforced = d->mode == WEIR_DETECT ? WEIR_PASS : weir_action_verdict(d->action);
+	res->enforced_reason = WEIR_REASON_DEFAULT;
+	res->enforced_rule = rule;
+	if (!wanted) {
+		res->wanted = weir_action_verdict(d->action);
+		res->wanted_reason = WEIR_REASON_DEFAULT;
+		res->wanted_rule = rule;
+	}
+	if (d->log && res->enforced_rule == rule)
+		res->log = 1;
+}

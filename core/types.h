@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The words that every room shares. core/ is pure: it is compiled by gcc, by clang for BPF and by
+ * clang for wasm32, always freestanding, so only the compiler's own headers may be named here.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WEIR_INLINE static inline __attribute__((always_inline))
+
+/* Three-valued logic (Kleene). UNKNOWN is a condition over a fact that has not been seen yet. */
+enum weir_tri { WEIR_FALSE = 0, WEIR_TRUE = 1, WEIR_UNKNOWN = 2 };
+
+/* Directions as bits, so that a rule can name several of them. */
+enum {
+	WEIR_DIR_IN = 1,  /* to an address of this host */
+	WEIR_DIR_OUT = 2, /* from a socket of this host */
+	WEIR_DIR_FWD = 4, /* through this host: routed or bridged */
+	WEIR_DIR_ANY = 7,
+};
+
+/* Ordered from soft to hard. */
+enum weir_verdict { WEIR_PASS = 0, WEIR_DROP = 1, WEIR_REJECT = 2 };
+
+enum weir_mode { WEIR_DETECT = 0, WEIR_PREVENT = 1 };
+
+#define WEIR_IPPROTO_ICMP 1
+#define WEIR_IPPROTO_IGMP 2
+#define WEIR_IPPROTO_TCP 6
+#define WEIR_IPPROTO_UDP 17
+#define WEIR_IPPROTO_ICMPV6 58
+#define WEIR_IPPROTO_SCTP 132
+#define WEIR_IPPROTO_UDPLITE 136
+
+WEIR_INLINE uint16_t weir_be16(const uint8_t b[static 2])
+{
+	return (uint16_t)((uint16_t)b[0] << 8 | b[1]);
+}
+
+WEIR_INLINE uint32_t weir_be32(const uint8_t b[static 4])
+{
+	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+WEIR_INLINE uint64_t weir_be64(const uint8_t b[static 8])
+{
+	return (uint64_t)weir_be32(b) << 32 | weir_be32(b + 4);
+}

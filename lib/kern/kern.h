@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The seam to the kernel: everything that loads, attaches, pins or reads a map. Behind it only lib/kern
+ * sees libbpf. It takes images (flat, checked blobs), never policy text. kern_fake.c implements the same
+ * in memory, for tests without rights.
+ *
+ * All functions return 0 or a count, or a negative errno; what a person should know is in `why` buffers
+ * or struct weir_kern_if.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/event.h"
+#include "core/flow.h"
+#include "core/image.h"
+
+struct weir_kern;
+
+struct weir_kern_options {
+	const char *runtime_dir; /* pins go to <runtime_dir>/bpf, a bpffs of weir's own */
+	uint32_t flows_max, half_max; /* entries; 0 = default (65,536 and 16,384) */
+};
+
+/* Mount bpffs, raise MEMLOCK, probe features, take over pins that are there. -EBUSY: another instance. */
+int weir_kern_open(const struct weir_kern_options *o, struct weir_kern **ret, char *why, size_t why_size);
+
+/* Release fds; pins stay (enforcement goes on). With `remove` everything that weir ever put is taken away. */
+void weir_kern_close(struct weir_kern *k, bool remove);
+
+/* Remove every trace of an instance, also of a dead one: links, pins, guard, clsact filters, the mount. */
+int weir_kern_flush(const char *runtime_dir, char *report, size_t report_size);
+
+/*
+ * Put an image in force: load a new generation of programs and maps (exact sizes), then update every hook
+ * by link update. All or nothing: on failure the old one stays in force everywhere.
+ */
+int weir_kern_install(struct weir_kern *k, const void *blob, uint32_t size, char *why, size_t why_size);
+
+enum weir_xdp_mode { WEIR_XDP_AUTO, WEIR_XDP_OFF, WEIR_XDP_NATIVE, WEIR_XDP_GENERIC };
+
+/* One interface as the kernel reports it (lib/host fills it) and as weir covers it. */
+struct weir_kern_if {
+	uint32_t ifindex, master, link; /* link: parent of a VLAN or macvlan; 0 = none */
+	char name[16], kind[16], master_kind[16], driver[32];
+	uint32_t mtu, flags;            /* IFF_* */
+	uint16_t arphrd, vlan_id;       /* vlan_id: of a VLAN device */
+	uint16_t vlan_proto, pad;
+	uint8_t mac[6];
+	/* filled by weir_kern_attach */
+	bool covered;
+	char tc[16];      /* "tcx", "clsact", "" */
+	char xdp[16];     /* "native", "generic", "offload", "" */
+	char why[128];    /* why not covered, or why this XDP mode */
+	char others[128]; /* programs of others on the same hooks, "xdp: foo(12)" */
+};
+
+/* Cover an interface (idempotent; also refreshes what the programs know of it). Fills the result fields. */
+int weir_kern_attach(struct weir_kern *k, struct weir_kern_if *i, enum weir_xdp_mode xdp);
+int weir_kern_detach(struct weir_kern *k, uint32_t ifindex);
+
+/* The pre-cover guard: packets of interfaces that are not covered are dropped while it is on. */
+int weir_kern_guard(struct weir_kern *k, bool on, char *how, size_t how_size); /* how: "bpf netfilter", "nft" */
+int weir_kern_cover(struct weir_kern *k, uint32_t ifindex, bool covered);
+
+/* Start the adoption window: mid-stream packets are adopted for `seconds` from now. */
+int weir_kern_adopt(struct weir_kern *k, uint32_t seconds);
+/* Put a known conversation into the flow table (seeding): t is the originator's view. */
+int weir_kern_flow_seed(struct weir_kern *k, const struct weir_tuple *t, uint32_t dir);
+
+int weir_kern_ban_add(struct weir_kern *k, const struct weir_ban_key *key, const struct weir_ban *ban);
+int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key);
+int weir_kern_ban_each(struct weir_kern *k, void (*cb)(const struct weir_ban_key *, const struct weir_ban *, void *),
+		       void *data);
+
+typedef void (*weir_flow_cb)(const struct weir_flow_key *, const struct weir_flow *, bool half, bool expired, void *data);
+int weir_kern_flow_each(struct weir_kern *k, weir_flow_cb cb, void *data);
+
+/* WEIR_STATS_MAX counters, summed over CPUs; layout in core/event.h: [reason * 3 + enforced verdict], then stats. */
+int weir_kern_stats(struct weir_kern *k, struct weir_counter *ret, size_t n);
+/* Hits per rule of the image in force: n_rules entries, then the three defaults (in, out, fwd). */
+int weir_kern_rule_hits(struct weir_kern *k, struct weir_counter *ret, size_t n);
+
+/* Events: poll the fd, then call dispatch; the callback sees one record at a time. */
+int weir_kern_event_fd(struct weir_kern *k);
+int weir_kern_event_dispatch(struct weir_kern *k, void (*cb)(const struct weir_event *, void *), void *data);
+
+struct weir_kern_prog {
+	char name[16];
+	uint32_t id, insns_verified, insns_xlated, insns_jited_bytes, attached;
+};
+int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n);
+
+/* What the kernel can do here, found by trying: "tcx", "netfilter link", "ringbuf", ... */
+struct weir_kern_feature {
+	const char *name;
+	bool have;
+	char why[96];
+};
+int weir_kern_features(struct weir_kern *k, const struct weir_kern_feature **ret);
+
+/* Without a live daemon: is something of this instance pinned and attached? Reads pins only. */
+struct weir_kern_pinned {
+	bool attached;         /* links or filters in the kernel */
+	uint32_t generation, epoch, mode;
+	uint32_t n_interfaces;
+};
+int weir_kern_pinned(const char *runtime_dir, struct weir_kern_pinned *ret);
+
+uint64_t weir_kern_now(void); /* ns since boot */

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From a policy file to an image, and back to words. Two steps: read (parse and check; the result is a
+ * tree that remembers where everything stood) and compile (the tree, the overlay and this host's facts
+ * become one flat image, core/image.h). Nothing here prints, and nothing here needs a right.
+ */
+#pragma once
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/event.h"
+#include "core/image.h"
+#include "lib/util/diag.h"
+
+struct weir_policy; /* a file with its includes, read and checked */
+
+/*
+ * Read a file. Refuses, with place and reason, whatever is not a complete and meaningful policy; sizes,
+ * depth and count are capped, special files refused. 0, -EINVAL (see diags), or another negative errno
+ * (also told in diags). *ret untouched on failure.
+ */
+int weir_policy_read(const char *path, struct weir_policy **ret, struct weir_diags *diags);
+
+/* The same from memory. `name` is shown in messages; includes are looked up beside `dir` (NULL: refused). */
+int weir_policy_read_text(const char *name, const char *dir, const char *text, size_t len, struct weir_policy **ret,
+			  struct weir_diags *diags);
+void weir_policy_free(struct weir_policy *p);
+#define _cleanup_policy_ __attribute__((cleanup(weir_policy_freep)))
+static inline void weir_policy_freep(struct weir_policy **p)
+{
+	weir_policy_free(*p);
+}
+
+enum weir_mode weir_policy_mode(const struct weir_policy *p);
+const char *weir_policy_path(const struct weir_policy *p);
+const uint8_t *weir_policy_digest(const struct weir_policy *p); /* SHA-256 of the file and its includes */
+
+/* One rule of the overlay: kept by the daemon, evaluated before the file's rules. */
+struct weir_overlay_rule {
+	uint32_t id;       /* never reused */
+	char *json;        /* the rule as a JSON object in the policy language: {"name":..,"action":..,"from":..} */
+	uint64_t expires;  /* unix seconds; 0 = never */
+};
+
+/* An edit of a set of the file: `weir set add|remove`. */
+struct weir_set_edit {
+	char *set;     /* name without $ */
+	char *element; /* address, CIDR or range */
+	bool remove;
+};
+
+struct weir_overlay {
+	struct weir_overlay_rule *rules;
+	size_t n_rules;
+	struct weir_set_edit *edits; /* in order */
+	size_t n_edits;
+};
+
+/* Check one overlay rule as the file's rules are checked (against the sets of p). Messages name the key. */
+int weir_policy_check_rule(const struct weir_policy *p, const char *json, struct weir_diags *diags);
+
+/* What this host adds when a policy is compiled. Everything may be zero: then it is an offline check. */
+struct weir_compile_options {
+	uint32_t generation, epoch;
+	enum weir_mode mode_ceiling;   /* of the command line or `weir mode`; WEIR_PREVENT = no ceiling */
+	const char **session_addrs;    /* failsafe sshd: remote addresses of login sessions (v6: as /64) */
+	size_t n_session_addrs;
+	const uint16_t *sshd_ports;    /* ports that sshd listens on here */
+	size_t n_sshd_ports;
+	const struct weir_overlay *overlay; /* NULL: none */
+};
+
+/* Compile. *ret_blob is malloced (8-aligned) and owned by the caller. */
+int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_options *o, void **ret_blob,
+			uint32_t *ret_size, struct weir_diags *diags);
+
+/* Shadowed and ineffective rules: warnings in diags. Returns the number of findings or negative errno. */
+int weir_policy_lint(const struct weir_policy *p, const struct weir_compile_options *o, struct weir_diags *diags);
+
+/* A packet as a user describes it: 'tcp 10.0.0.1:4000 > 10.0.0.2:1500 inbound on eth0 vlan 10'. */
+struct weir_packet_spec {
+	struct weir_tuple t;
+	uint8_t proto, family, dir; /* dir: WEIR_DIR_*; default inbound */
+	uint8_t icmp_type, icmp_code, has_icmp, ttl, frag;
+	char in_if[16], out_if[16];
+	uint16_t vlan[2];
+	uint8_t mac[6], has_mac;
+	uint32_t mark, has_mark;
+};
+int weir_packet_parse(const char *text, struct weir_packet_spec *ret, struct weir_diags *diags);
+
+/* Facts as the kernel would gather them, pattern bits filled from the image. */
+struct weir_img; /* core/image_blob.h */
+void weir_packet_facts(const struct weir_img *img, const struct weir_packet_spec *s, struct weir_facts *ret);
+
+/* The whole evaluation on the image, with the very code that the kernel runs. `banned`: the ban map's answer. */
+void weir_packet_judge(const struct weir_img *img, const struct weir_facts *f, bool banned, struct weir_result *ret);
+
+/* The numbered steps of SCREENS: one line a step. */
+int weir_explain(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s, bool color);
+/* The same as a malloced JSON object. */
+char *weir_explain_json(const struct weir_img *img, const struct weir_packet_spec *s);
+
+/* "rule 'web' (policy.yaml:26)", "default inbound", "failsafe 'ssh'", "blocklist", ... into buf. */
+const char *weir_rule_label(const struct weir_img *img, uint32_t rule, uint32_t reason, char *buf, size_t size);
+/* Only the name ("web", "default inbound") and only the place ("policy.yaml:26", "overlay 42", ""). */
+const char *weir_rule_name(const struct weir_img *img, uint32_t rule, char *buf, size_t size);
+const char *weir_rule_place(const struct weir_img *img, uint32_t rule, char *buf, size_t size);
+const char *weir_reason_name(uint32_t reason);
+const char *weir_verdict_name(uint32_t verdict); /* pass, drop, reject */
+
+/* JSON Schema (draft 2020-12) of the policy file and the Markdown reference, both from the walker's table. */
+void weir_policy_schema(FILE *out);
+void weir_policy_reference(FILE *out);
+
+/* `weir show effective`: the policy as compiled, failsafe included, as commented YAML. */
+void weir_policy_show_effective(FILE *out, const struct weir_img *img);
+
+/* `weir init --profile`: commented YAML. -ENOENT for an unknown profile. Names: NULL-terminated. */
+int weir_policy_profile(FILE *out, const char *profile);
+extern const char *const weir_policy_profiles[];
+
+/* Overlay rules as YAML: `weir rule export`. */
+int weir_policy_export(FILE *out, const struct weir_overlay *o);
+
+/* What `weir run` uses when there is no policy at all: detect, inbound drop, outbound allow. */
+extern const char weir_policy_builtin[];
