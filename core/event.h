@@ -6,7 +6,8 @@
  */
 #pragma once
 #include "core/facts.h"
-#include "core/policy.h"
+#include "core/reason.h"
+#include "core/result.h"
 
 enum weir_event_type {
 	WEIR_EV_VERDICT = 1, /* ring verdicts; struct weir_ev_verdict */

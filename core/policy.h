@@ -16,15 +16,7 @@
 #pragma once
 #include "core/classify.h"
 #include "core/reason.h"
-
-struct weir_result {
-	uint32_t wanted_rule, enforced_rule; /* index, or WEIR_RULE_* */
-	uint32_t log_rule;                   /* the first rule that asked for a log line, or WEIR_RULE_NONE */
-	uint8_t wanted, enforced;            /* enum weir_verdict */
-	uint8_t wanted_reason, enforced_reason;
-	uint8_t log;
-	uint8_t pad[3];
-};
+#include "core/result.h"
 
 /* Candidates of one walk: one log rule, one staged, sixteen unknown, one that decides. */
 #define WEIR_WALK_MAX 20

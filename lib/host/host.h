@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What this host looks like: interfaces, sockets and who holds them, login sessions, tracked connections,
+ * other firewalls. Read from netlink and /proc of the caller's network namespace; nothing here changes
+ * anything, loads a module or needs a file of weir.
+ *
+ * Names that come from processes, units and devices are hostile text: they are kept raw here (NUL-terminated,
+ * cut at their size) and must go through weir_escape() before a person or a log sees them.
+ *
+ * Addresses are 16 bytes, IPv4 mapped (::ffff:a.b.c.d), also for the IPv4 traffic of a dual-stack socket.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/pkt.h"
+#include "lib/kern/kern.h" /* struct weir_kern_if, which is filled here; no function of it is called */
+
+/*
+ * Interfaces. Open, sync once (everything is reported as new), then poll the fd and dispatch. Reports come
+ * only for what weir cares about (name, kind, master, parent, MTU, flags, MAC): repeats are swallowed. A
+ * rename is a change; a device that moves to another namespace is gone here. When the kernel had to throw
+ * messages away (ENOBUFS), dispatch reads everything anew and reports the difference.
+ */
+struct weir_links;
+
+enum weir_link_event { WEIR_LINK_NEW, WEIR_LINK_CHANGED, WEIR_LINK_GONE };
+typedef void (*weir_link_cb)(enum weir_link_event ev, const struct weir_kern_if *i, void *data);
+
+int weir_links_open(struct weir_links **ret);
+void weir_links_free(struct weir_links *l);
+int weir_links_fd(const struct weir_links *l);
+int weir_links_sync(struct weir_links *l, weir_link_cb cb, void *data);
+int weir_links_dispatch(struct weir_links *l, weir_link_cb cb, void *data);
+uint64_t weir_links_overruns(const struct weir_links *l);
+
+/* The interfaces of now, sorted by index. *ret is malloced. */
+int weir_links_read(struct weir_kern_if **ret, size_t *ret_n);
+
+/* The addresses of this host, 16 bytes each, sorted. *ret is malloced. */
+int weir_addrs_read(uint8_t (**ret)[16], size_t *ret_n);
+bool weir_addrs_have(const uint8_t (*v)[16], size_t n, const uint8_t addr[16]);
+
+/* One TCP or UDP socket, as sock_diag tells it. */
+struct weir_sock {
+	uint8_t local[16], remote[16]; /* unbound or not connected: all zero behind the family's prefix */
+	uint16_t lport, rport;
+	uint8_t proto, family;         /* WEIR_IPPROTO_*; 4 or 6 of the traffic; 0: both (a v6 wildcard) */
+	uint8_t state;                 /* of TCP: 1 established, 2 syn-sent, 3 syn-recv, 10 listen, ... */
+	bool listening;                /* TCP: listen; UDP: bound, not connected */
+	bool inbound;                  /* connected: the other side opened it */
+	uint32_t uid, inode, ifindex;  /* ifindex: bound to this device, 0 = any */
+	uint64_t sent, received;       /* payload bytes; 0 where the kernel does not count them (UDP) */
+};
+
+#define WEIR_SOCKS_MAX 262144 /* sockets that are kept; more are counted in *ret_more */
+
+/* All of them; direction of the connected ones set. *ret is malloced; ret_more may be NULL. */
+int weir_socks_read(struct weir_sock **ret, size_t *ret_n, size_t *ret_more);
+
+/* The conversation of a connected socket from its originator's view, and its direction. False: none. */
+bool weir_sock_tuple(const struct weir_sock *s, struct weir_tuple *ret, uint32_t *ret_dir);
+
+/* Listening where the world could reach it: not loopback; UDP only below `eph_min` (clients bind above). */
+bool weir_sock_is_open(const struct weir_sock *s, uint16_t eph_min, uint16_t eph_max);
+
+/* Who holds a socket, from /proc: a look from outside and therefore a guess, shown with `~`. */
+struct weir_owner {
+	uint32_t pid, uid;
+	char program[64]; /* "sshd"; of an interpreter with its script: "python3 x.py" */
+	char unit[64];    /* "nginx.service", "container 0123456789ab", else the user's name */
+};
+
+/* Sockets and their holders, read together and kept for `every_ms`. */
+struct weir_owners;
+int weir_owners_new(uint32_t every_ms, struct weir_owners **ret);
+void weir_owners_free(struct weir_owners *o);
+/* Read again if what is known is older than every_ms. 1: read, 0: still fresh, or negative errno. */
+int weir_owners_refresh(struct weir_owners *o);
+const struct weir_sock *weir_owners_socks(const struct weir_owners *o, size_t *ret_n);
+/* The holder of one of these sockets. -ENOENT: no process seen; then only uid and unit (the user) are set. */
+int weir_owners_of(struct weir_owners *o, const struct weir_sock *s, struct weir_owner *ret);
+/* The holder at this end of a conversation, whichever way round; a listening socket counts. -ENOENT */
+int weir_owners_find(struct weir_owners *o, const struct weir_tuple *t, struct weir_owner *ret);
+
+/* Management access: what the failsafe `sshd` of a policy is made from. Addresses: "10.0.0.5", "2001:db8::/64". */
+struct weir_sshd {
+	uint16_t *ports;
+	size_t n_ports;
+	char **addrs; /* of login sessions: an unauthenticated connection does not count */
+	size_t n_addrs;
+};
+int weir_sshd_read(struct weir_sshd *ret);
+void weir_sshd_free(struct weir_sshd *s);
+
+/* Conversations that are older than weir, to be put into the flow table. */
+struct weir_seed {
+	struct weir_tuple t;
+	uint32_t dir;
+};
+/*
+ * Established TCP and connected UDP sockets, and what connection tracking knows: both faces of NAT. *ret is
+ * malloced. `why` says what could not be asked ("" when nothing); it is no failure.
+ */
+int weir_seeds_read(struct weir_seed **ret, size_t *ret_n, char *why, size_t why_size);
+
+/* Other firewalls in force, names only. */
+struct weir_firewall {
+	char name[24];    /* "nft", "iptables", "ip6tables", "ufw", "firewalld", "docker" */
+	char detail[104]; /* "3 tables: inet filter, ip nat, ..." ; raw text */
+};
+#define WEIR_FIREWALLS_MAX 8
+int weir_firewalls_read(struct weir_firewall ret[WEIR_FIREWALLS_MAX], size_t *ret_n);
+
+/* Unix time in ns of CLOCK_BOOTTIME 0: add the time of an event. */
+uint64_t weir_host_boot_ns(void);
+/* /proc/sys/net/ipv4/ip_local_port_range; 32768 and 60999 when it cannot be read. */
+void weir_host_port_range(uint16_t *ret_min, uint16_t *ret_max);
