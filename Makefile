@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# A thin front for Meson, so that a clone and one command are enough on a bare Debian 12. Everything that is
+# really built or tested is described in the meson.build files; docs/development.md tells the rest.
+
+BUILD ?= build
+MESON_OPTS ?=
+PREFIX ?= /usr/local
+
+# Warnings are errors where nobody watches the screen.
+ifeq ($(CI),true)
+MESON_OPTS += -Dwerror=true
+endif
+
+# `sudo make run` in a user's clone must not leave a build folder that he cannot rebuild: root compiles as
+# the owner of the tree.
+OWNER := $(shell stat -c %U . 2>/dev/null)
+ifeq ($(shell id -u),0)
+ROOT := yes
+ifneq ($(filter-out root UNKNOWN,$(OWNER)),)
+AS_OWNER := runuser -u $(OWNER) --
+endif
+endif
+
+# Root installs what is missing, anybody else is told.
+DEPS := tools/deps.sh $(if $(ROOT),install,check)
+RUNNER := python3 tests/harness/run.py --build $(BUILD) $(if $(AS_OWNER),--owner $(OWNER))
+
+.DEFAULT_GOAL := build
+.PHONY: help build setup deps deps-build deps-test run test test-long test-vm bench fuzz lint fmt install clean
+
+help:
+	@echo 'make            build weir into $(BUILD)/ (build/weir)'
+	@echo 'make deps       install the Debian packages that building and testing need (root)'
+	@echo 'make run        install what is missing, build, watch this machine: sudo make run'
+	@echo 'make test       build and run the tests; root runs all of them, ends with N passed, N failed, N skipped'
+	@echo 'make test-long  the same with full counts (hours)'
+	@echo 'make test-vm    load every BPF program on the kernels of the matrix, in qemu'
+	@echo 'make bench      measure'
+	@echo 'make fuzz       fuzz every parser: SECONDS=60 each, only those that match TARGET'
+	@echo 'make lint       clang-tidy, shellcheck and the checks of tests/check'
+	@echo 'make fmt        format the C files that differ from the last commit (ALL=1: all)'
+	@echo 'make install    install into PREFIX=$(PREFIX) (DESTDIR is honoured)'
+	@echo 'make clean      remove the build folders'
+	@echo
+	@echo 'YES=1 answers the question before packages are installed; MESON_OPTS goes to meson setup.'
+
+deps:
+	@$(DEPS) build test
+
+deps-build:
+	@$(DEPS) build
+
+# Tests whose tools are missing are skipped by name, so only root installs here and nobody is stopped.
+deps-test: deps-build
+	@$(DEPS) build test $(if $(ROOT),,|| echo 'Tests that need them are skipped.')
+
+$(BUILD)/build.ninja:
+	@$(AS_OWNER) meson setup $(BUILD) --prefix $(PREFIX) $(MESON_OPTS)
+
+setup: deps-build
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+
+build: setup
+	@$(AS_OWNER) ninja -C $(BUILD)
+
+run: build
+ifdef ROOT
+	@exec $(BUILD)/weir run $(ARGS)
+else
+	@echo 'weir watches the whole machine and needs root. run: sudo make run' >&2; exit 1
+endif
+
+test-long: KIND = --long
+test-vm: KIND = --vm
+test test-long test-vm: deps-test build
+	@$(RUNNER) $(KIND) $(ARGS)
+
+bench: deps-test build
+	@$(RUNNER) --bench $(ARGS)
+
+SECONDS ?= 60
+fuzz: deps-test build
+	@$(RUNNER) --fuzz $(SECONDS) $(TARGET)
+
+lint: build
+	@tools/lint.sh $(BUILD)
+
+fmt:
+	@tools/fmt.sh $(if $(ALL),--all)
+
+install: build
+	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(DESTDIR))
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-san
