@@ -55,8 +55,10 @@ deps-build:
 deps-test: deps-build
 	@$(DEPS) build test $(if $(ROOT),,|| echo 'Tests that need them are skipped.')
 
-$(BUILD)/build.ninja:
-	@$(AS_OWNER) meson setup $(BUILD) --prefix $(PREFIX) $(MESON_OPTS)
+# A room that is new to the tree is not known to the configured build folder.
+$(BUILD)/build.ninja: $(wildcard meson.build */meson.build */*/meson.build)
+	@$(AS_OWNER) meson setup $(if $(wildcard $@),--reconfigure) $(BUILD) --prefix $(PREFIX) $(MESON_OPTS)
+	@$(AS_OWNER) touch $@
 
 setup: deps-build
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja

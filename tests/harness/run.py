@@ -11,6 +11,7 @@ Suites: unit (no rights), check (of the source), bpf and e2e (root), vm (qemu), 
 `long` runs with --long only. WEIR_TEST_LONG=1 tells the others to use full counts.
 """
 import argparse
+import glob
 import json
 import os
 import re
@@ -100,6 +101,17 @@ class Runner:
         # administrators' folders hold ip, nft and bpftool
         self.env["PATH"] = self.env.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 
+    def refresh(self, build):
+        """Configure again when a room is new to the tree, or a test library new to the system."""
+        made = os.path.getmtime(f"{build}/build.ninja")
+        rooms = [f for depth in ("", "*/", "*/*/") for f in glob.glob(f"{depth}meson.build")]
+        out = subprocess.run(["meson", "introspect", "--dependencies", build], check=True, capture_output=True, text=True)
+        cmocka = any(d["name"] == "cmocka" for d in json.loads(out.stdout))
+        if max(map(os.path.getmtime, rooms)) > made or \
+                (not cmocka and not subprocess.run(["pkg-config", "--exists", "cmocka"]).returncode):
+            subprocess.run(self.as_owner + ["meson", "setup", "--reconfigure", build], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(self.as_owner + ["touch", f"{build}/build.ninja"], check=True)
+
     def make_san(self):
         """The sanitizer build, or False with a skip that says why not."""
         if not os.path.exists(f"{self.san}/build.ninja"):
@@ -116,6 +128,7 @@ class Runner:
             subprocess.run(self.as_owner + ["env", f"CC={clang}", "meson", "setup", self.san, "-Dbuildtype=debug",
                            "-Doptimization=1", "-Db_sanitize=address,undefined", "-Db_lundef=false",
                            "-Dsanitize_fuzz=true"] + werror, check=True, stdout=subprocess.DEVNULL)
+        self.refresh(self.san)
         return True
 
     def tests(self, build):
@@ -160,6 +173,8 @@ class Runner:
                 return "vm" in suites
             return args.long or "long" not in suites
 
+        self.refresh(self.build)
+        subprocess.run(self.as_owner + ["ninja", "-C", self.build, "--quiet"], check=True)
         plain = [n for n, s, _ in self.tests(self.build) if wanted(n, s) and "fuzz" not in s]
         self.meson_test(self.build, plain, extra=extra)
         if not args.vm and self.make_san():
