@@ -13,21 +13,22 @@
 #define WEIR_HEAD_MAX 512
 
 struct weir_cursor {
-	const uint8_t *pos, *end;
+	const uint8_t *data, *end;
 	uint32_t off;       /* bytes taken so far */
 	uint32_t frame_len; /* bytes of the whole frame */
 };
 
-/* Claim n bytes. NULL: too short (see weir_cursor_why). n must be bounded by the caller (<= 2,040). */
+/* Claim n bytes. NULL: too short (see weir_short). n must be bounded by the caller (<= 2,040). */
 WEIR_INLINE const void *weir_take(struct weir_cursor *c, uint32_t n)
 {
-	const uint8_t *p = c->pos;
+	uint32_t off = c->off;
+	const uint8_t *p;
 
-	if (c->off + n > WEIR_HEAD_MAX)
+	if (off > WEIR_HEAD_MAX || off + n > WEIR_HEAD_MAX)
 		return 0;
+	p = c->data + off;
 	if (p + n > c->end)
 		return 0;
-	c->pos = p + n;
-	c->off += n;
+	c->off = off + n;
 	return p;
 }

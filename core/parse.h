@@ -6,8 +6,10 @@
  * no ports), NOT_IP for ARP, UNKNOWN_L2 for a frame that is neither, or the reason why it is malformed.
  * What is read is the receiver's reading: Linux drops the same packets, or reads the same fields.
  *
- * Stages and not one recursive descent: each protocol is parsed at exactly one place in the program text,
- * which keeps the verifier's work linear (two inlined copies of the L4 stage doubled it).
+ * Stages and not one recursive descent: each protocol is parsed at exactly one place in the program text
+ * (two inlined copies of the L4 stage doubled the verifier's work). What one stage or one turn of a loop hands
+ * to the next stands in *p, which is a map value in the kernel, behind WEIR_REREAD: without it the walks over
+ * IPv4 options and IPv6 headers passed a million instructions on 6.18.
  */
 #pragma once
 #include "core/cursor.h"
@@ -15,7 +17,7 @@
 #include "core/reason.h"
 #include "core/wire.h"
 
-#define WEIR_EXT_MAX 4 /* IPv6 extension headers that are walked; cost for the verifier doubles per step */
+#define WEIR_EXT_MAX 8 /* IPv6 extension headers that are walked; RFC 8200 section 4.1 names six in a row */
 
 WEIR_INLINE void weir_map4(uint8_t out[static 16], const uint8_t in[static 4])
 {
@@ -76,46 +78,66 @@ WEIR_INLINE enum weir_reason weir_parse_l2(struct weir_cursor *c, struct weir_pk
 	}
 	if (type == WEIR_ETH_PPPOE) {
 		const struct weir_wire_pppoe *s = weir_take(c, sizeof *s);
-		uint32_t ppp;
+		uint32_t ppp, len;
 
 		if (!s)
 			return WEIR_REASON_TRUNCATED;
-		if (s->ver_type != 0x11 || s->code)
-			return WEIR_REASON_PPPOE_HEADER;
 		ppp = weir_be16(s->ppp);
+		len = weir_be16(s->len);
+		/* an odd first byte is a compressed protocol field: Linux reads it, RFC 2516 section 7 forbids it */
+		if (s->ver_type != 0x11 || s->code || (ppp & 0x100) || len < sizeof s->ppp ||
+		    len - (uint32_t)sizeof s->ppp > c->frame_len - c->off)
+			return WEIR_REASON_PPPOE_HEADER;
+		c->frame_len = c->off + len - (uint32_t)sizeof s->ppp; /* the receiver cuts the rest off */
 		type = ppp == 0x0021 ? WEIR_ETH_IP4 : ppp == 0x0057 ? WEIR_ETH_IP6 : WEIR_ETH_PPPOE;
 	}
 	p->ethertype = (uint16_t)type;
 	return WEIR_REASON_NONE;
 }
 
-/* IPv4 options that matter: source routes (RFC 7126) and lengths that run past the header. */
-WEIR_INLINE enum weir_reason weir_parse_ip4_options(const uint8_t *o, uint32_t len)
+/*
+ * IPv4 options that matter: source routes (RFC 7126) and lengths that run past the header, which ends at
+ * `end`. Reads the packet in place: 5.10 refuses a read of the stack at a variable offset.
+ */
+WEIR_INLINE enum weir_reason weir_parse_ip4_options(struct weir_cursor *c, struct weir_pkt *p, uint32_t end)
 {
-	uint32_t i = 0;
-
+	p->l4_off = (uint16_t)c->off;
 	for (int n = 0; n < 40; n++) {
-		uint8_t type, l;
+		const uint8_t *o;
 
-		if (i >= len)
+		WEIR_REREAD();
+		c->off = p->l4_off;
+		if (c->off >= end)
 			break;
-		type = o[i];
-		if (type == 0)
+		o = weir_take(c, 1);
+		if (!o)
+			return weir_short(c, 1);
+		if (o[0] == 0)
 			break;
-		if (type == 1) {
-			i++;
-			continue;
-		}
-		if (type == 131 || type == 137)
+		if (o[0] == 131 || o[0] == 137)
 			return WEIR_REASON_IP_SOURCE_ROUTE;
-		if (i + 1 >= len)
-			return WEIR_REASON_IP_OPTION;
-		l = o[i + 1];
-		if (l < 2 || i + l > len)
-			return WEIR_REASON_IP_OPTION;
-		i += l;
+		if (o[0] != 1) {
+			const uint8_t *l;
+
+			if (c->off >= end)
+				return WEIR_REASON_IP_OPTION;
+			l = weir_take(c, 1);
+			if (!l)
+				return weir_short(c, 1);
+			if (l[0] < 2 || p->l4_off + l[0] > end)
+				return WEIR_REASON_IP_OPTION;
+			c->off = p->l4_off + l[0];
+		}
+		p->l4_off = (uint16_t)c->off;
 	}
+	c->off = end;
 	return WEIR_REASON_NONE;
+}
+
+/* A later fragment that can only be there to write over the TCP header of the first (RFC 1858, RFC 3128). */
+WEIR_INLINE bool weir_frag_overlaps(uint32_t proto, uint32_t off)
+{
+	return proto == WEIR_IPPROTO_TCP && off && off < 24;
 }
 
 WEIR_INLINE enum weir_reason weir_parse_ip4(struct weir_cursor *c, struct weir_pkt *p)
@@ -150,89 +172,85 @@ WEIR_INLINE enum weir_reason weir_parse_ip4(struct weir_cursor *c, struct weir_p
 		p->frag = frag & 0x1fff ? WEIR_FRAG_LATER : WEIR_FRAG_FIRST;
 		if ((frag & 0x1fff) * 8 + p->payload_len > 65535)
 			return WEIR_REASON_FRAG_OVERFLOW;
+		if (weir_frag_overlaps(h->proto, (frag & 0x1fff) * 8))
+			return WEIR_REASON_FRAG_TINY;
 	}
 	if ((h->src[0] & 0xf0) == 0xe0 || weir_be32(h->src) == 0xffffffff)
 		return WEIR_REASON_BAD_SOURCE;
 	if ((h->dst[0] & 0xf0) == 0xe0 || weir_be32(h->dst) == 0xffffffff)
 		p->has |= WEIR_HAS_MCAST;
-	if (hlen > sizeof *h) {
-		/* copied at full size: a variable-length read of packet bytes is what 5.10 cannot follow */
-		uint8_t options[40] = { 0 };
-		const uint8_t *o = 0;
-		uint32_t n = hlen - (uint32_t)sizeof *h;
-
-		for (uint32_t i = 0; i < 10; i++) {
-			if (i * 4 >= n)
-				break;
-			o = weir_take(c, 4);
-			if (!o)
-				return weir_short(c, 4);
-			__builtin_memcpy(options + i * 4, o, 4);
-		}
-		return weir_parse_ip4_options(options, n);
-	}
-	return WEIR_REASON_NONE;
+	return hlen > sizeof *h ? weir_parse_ip4_options(c, p, p->l3_off + hlen) : WEIR_REASON_NONE;
 }
 
+/* The headers that Linux walks. Mobility, HIP and Shim6 are protocols of their own to it, and so to weir. */
 WEIR_INLINE bool weir_is_ext(uint32_t next)
 {
-	return next == 0 || next == 43 || next == 44 || next == 51 || next == 60 || next == 135 ||
-	       next == 139 || next == 140;
+	return next == 0 || next == 43 || next == 44 || next == 51 || next == 60;
 }
 
-/* The walk over the real extension headers. Reserved bytes are never part of a length. */
-WEIR_INLINE enum weir_reason weir_parse_ip6_ext(struct weir_cursor *c, struct weir_pkt *p, uint32_t next)
+/* A fragment header, taken off already. */
+WEIR_INLINE enum weir_reason weir_parse_ip6_frag(struct weir_pkt *p, const struct weir_wire_frag *f)
 {
-	uint32_t left = p->payload_len;
+	uint32_t off = weir_be16(f->off);
 
+	if (p->has & WEIR_HAS_FRAG_HEADER)
+		return WEIR_REASON_EXT_ORDER;
+	p->has |= WEIR_HAS_FRAG_HEADER;
+	if (!(off & 0xfff9))
+		return WEIR_REASON_NONE;
+	p->frag_id = weir_be32(f->id);
+	p->frag = off & 0xfff8 ? WEIR_FRAG_LATER : WEIR_FRAG_FIRST;
+	if ((off & 0xfff8) + p->payload_len > 65535)
+		return WEIR_REASON_FRAG_OVERFLOW;
+	return weir_frag_overlaps(f->next, off & 0xfff8) ? WEIR_REASON_FRAG_TINY : WEIR_REASON_NONE;
+}
+
+/*
+ * The walk over the real extension headers. Reserved bytes are never part of a length. p->proto is the next
+ * header, p->payload_len what is left, p->l4_off where it begins.
+ */
+WEIR_INLINE enum weir_reason weir_parse_ip6_ext(struct weir_cursor *c, struct weir_pkt *p)
+{
+	p->l4_off = (uint16_t)c->off;
 	for (int i = 0; i < WEIR_EXT_MAX; i++) {
 		const struct weir_wire_ext *e;
-		uint32_t len;
+		uint32_t next, len;
 
-		if (!weir_is_ext(next))
-			break;
-		if (left < 8)
-			return p->frag == WEIR_FRAG_FIRST ? WEIR_REASON_FRAG_TINY : WEIR_REASON_IP_TOTAL_LEN;
+		WEIR_REREAD();
+		c->off = p->l4_off;
+		next = p->proto;
+		if (!weir_is_ext(next) || p->frag == WEIR_FRAG_LATER)
+			return WEIR_REASON_NONE;
+		if (p->payload_len < 8)
+			return p->frag ? WEIR_REASON_FRAG_TINY : WEIR_REASON_IP_TOTAL_LEN;
 		e = weir_take(c, 8);
 		if (!e)
 			return weir_short(c, 8);
-		if (next == 44) {
-			const struct weir_wire_frag *f = (const void *)e;
-			uint32_t off = weir_be16(f->off);
-
-			if (p->frag)
-				return WEIR_REASON_EXT_ORDER;
-			next = f->next;
-			left -= 8;
-			if (off & 0xfff9) {
-				p->frag_id = weir_be32(f->id);
-				p->frag = off & 0xfff8 ? WEIR_FRAG_LATER : WEIR_FRAG_FIRST;
-				if ((off & 0xfff8) + left > 65535)
-					return WEIR_REASON_FRAG_OVERFLOW;
-				if (p->frag == WEIR_FRAG_LATER)
-					break;
-			}
-			continue;
-		}
 		if (next == 0 && i > 0)
 			return WEIR_REASON_EXT_ORDER;
 		if (next == 43 && e->type == 0 && e->segments)
 			return WEIR_REASON_IP_SOURCE_ROUTE;
-		len = next == 51 ? (e->len + 2u) * 4 : (e->len + 1u) * 8;
-		if (len < 8) /* an AH of 4 bytes is shorter than its own header */
+		if (next == 51 && !e->len) /* AH has 12 bytes before its ICV begins */
 			return WEIR_REASON_IP_TOTAL_LEN;
-		next = e->next;
-		if (left < len)
-			return p->frag == WEIR_FRAG_FIRST ? WEIR_REASON_FRAG_TINY : WEIR_REASON_IP_TOTAL_LEN;
-		left -= len;
-		if (len > 8 && !weir_take(c, len - 8))
-			return weir_short(c, len - 8);
+		len = next == 44 ? 8 : next == 51 ? (e->len + 2u) * 4 : (e->len + 1u) * 8;
+		if (p->payload_len < len)
+			return p->frag ? WEIR_REASON_FRAG_TINY : WEIR_REASON_IP_TOTAL_LEN;
+		p->payload_len -= len;
+		p->proto = e->next;
+		if (next == 44) {
+			enum weir_reason r = weir_parse_ip6_frag(p, (const void *)e);
+
+			if (r != WEIR_REASON_NONE)
+				return r;
+		}
+		c->off += len - 8;
+		if (c->off > WEIR_HEAD_MAX)
+			return WEIR_REASON_HEADERS_TOO_LONG;
+		p->l4_off = (uint16_t)c->off;
 	}
-	if (p->frag != WEIR_FRAG_LATER && weir_is_ext(next))
-		return WEIR_REASON_EXT_TOO_MANY;
-	p->proto = (uint8_t)next;
-	p->payload_len = left;
-	return WEIR_REASON_NONE;
+	WEIR_REREAD();
+	c->off = p->l4_off;
+	return p->frag != WEIR_FRAG_LATER && weir_is_ext(p->proto) ? WEIR_REASON_EXT_TOO_MANY : WEIR_REASON_NONE;
 }
 
 WEIR_INLINE enum weir_reason weir_parse_ip6(struct weir_cursor *c, struct weir_pkt *p)
@@ -244,6 +262,8 @@ WEIR_INLINE enum weir_reason weir_parse_ip6(struct weir_cursor *c, struct weir_p
 		return weir_short(c, sizeof *h);
 	if (h->vtc[0] >> 4 != 6)
 		return WEIR_REASON_IP_VERSION;
+	if (c->off > c->frame_len)
+		return WEIR_REASON_IP_TOTAL_LEN; /* PPPoE says that the packet ends inside this header */
 	have = c->frame_len - p->l3_off - (uint32_t)sizeof *h;
 	len = weir_be16(h->len);
 	if (len == 0 && have > 65535)
@@ -251,6 +271,7 @@ WEIR_INLINE enum weir_reason weir_parse_ip6(struct weir_cursor *c, struct weir_p
 	if (len > have)
 		return WEIR_REASON_IP_TOTAL_LEN;
 	p->family = 6;
+	p->proto = h->next;
 	p->ttl = h->hop;
 	p->ip_hlen = sizeof *h;
 	p->ip_len = len + (uint32_t)sizeof *h;
@@ -263,7 +284,7 @@ WEIR_INLINE enum weir_reason weir_parse_ip6(struct weir_cursor *c, struct weir_p
 		return WEIR_REASON_BAD_SOURCE; /* v4-mapped on the wire would pass as IPv4 in the tables */
 	if (h->dst[0] == 0xff)
 		p->has |= WEIR_HAS_MCAST;
-	return weir_parse_ip6_ext(c, p, h->next);
+	return weir_parse_ip6_ext(c, p);
 }
 
 /* The flags that can stand together, ECE, CWR and PSH left aside. */
@@ -283,16 +304,16 @@ WEIR_INLINE bool weir_icmp_is_error(uint32_t family, uint32_t type)
 WEIR_INLINE void weir_parse_inner(struct weir_cursor *c, struct weir_pkt *p)
 {
 	const uint8_t *l4;
-	uint32_t proto;
+	uint32_t proto, left = p->payload_len; /* bytes behind the packet's end are nobody's quote */
 
 	if (p->family == 4) {
 		const struct weir_wire_ip4 *h = weir_take(c, sizeof *h);
 		uint32_t hlen;
 
-		if (!h || h->ver_ihl >> 4 != 4)
+		if (left < sizeof *h || !h || h->ver_ihl >> 4 != 4)
 			return;
 		hlen = (h->ver_ihl & 0x0fu) * 4;
-		if (hlen < sizeof *h || (weir_be16(h->frag) & 0x1fff))
+		if (hlen < sizeof *h || left < hlen + 8 || (weir_be16(h->frag) & 0x1fff))
 			return;
 		weir_map4(p->inner.src, h->src);
 		weir_map4(p->inner.dst, h->dst);
@@ -302,7 +323,7 @@ WEIR_INLINE void weir_parse_inner(struct weir_cursor *c, struct weir_pkt *p)
 	} else {
 		const struct weir_wire_ip6 *h = weir_take(c, sizeof *h);
 
-		if (!h || h->vtc[0] >> 4 != 6)
+		if (left < sizeof *h + 8 || !h || h->vtc[0] >> 4 != 6)
 			return;
 		__builtin_memcpy(p->inner.src, h->src, 16);
 		__builtin_memcpy(p->inner.dst, h->dst, 16);
@@ -370,6 +391,8 @@ WEIR_INLINE enum weir_reason weir_parse_udp(struct weir_cursor *c, struct weir_p
 			return WEIR_REASON_UDP_LENGTH;
 	}
 	p->payload_len -= (uint32_t)sizeof *h;
+	if (p->proto == WEIR_IPPROTO_UDP && !p->frag && len)
+		p->payload_len = len - (uint32_t)sizeof *h; /* what stands behind the datagram is not its payload */
 	return p->t.dport ? WEIR_REASON_NONE : WEIR_REASON_PORT_ZERO;
 }
 
@@ -419,7 +442,8 @@ WEIR_INLINE enum weir_reason weir_parse_l4(struct weir_cursor *c, struct weir_pk
 		p->t.sport = weir_be16(h->sport);
 		p->t.dport = weir_be16(h->dport);
 		p->has |= WEIR_HAS_PORTS;
-		return WEIR_REASON_NONE;
+		p->payload_len -= (uint32_t)sizeof *h;
+		return p->t.sport && p->t.dport ? WEIR_REASON_NONE : WEIR_REASON_PORT_ZERO;
 	}
 	default:
 		return WEIR_REASON_NONE;
@@ -448,6 +472,8 @@ WEIR_INLINE enum weir_reason weir_parse(struct weir_cursor *c, struct weir_pkt *
 			return r;
 	}
 	p->l3_off = (uint16_t)c->off;
+	WEIR_REREAD();
+	c->off = p->l3_off;
 	if (p->ethertype == WEIR_ETH_IP4)
 		r = weir_parse_ip4(c, p);
 	else if (p->ethertype == WEIR_ETH_IP6)
@@ -457,12 +483,14 @@ WEIR_INLINE enum weir_reason weir_parse(struct weir_cursor *c, struct weir_pkt *
 	if (r != WEIR_REASON_NONE)
 		return r;
 	p->l4_off = (uint16_t)c->off;
+	WEIR_REREAD();
+	c->off = p->l4_off;
 	p->t.zone = weir_zone(p->proto, p->vlan[0], p->vlan[1]);
 	if (p->frag == WEIR_FRAG_LATER)
 		return WEIR_REASON_NONE;
 	r = weir_parse_l4(c, p);
-	if (r == WEIR_REASON_NONE && (p->has & WEIR_HAS_PORTS) && !__builtin_memcmp(p->t.src, p->t.dst, 16) &&
-	    p->t.sport == p->t.dport && p->proto == WEIR_IPPROTO_TCP && (p->tcp_flags & WEIR_TCP_SYN))
+	if (r == WEIR_REASON_NONE && (p->tcp_flags & WEIR_TCP_SYN) && p->t.sport == p->t.dport &&
+	    weir_addr_equal(p->t.src, p->t.dst))
 		r = WEIR_REASON_BAD_SOURCE; /* LAND, CERT CA-1997-28 */
 	return r;
 }

@@ -17,6 +17,7 @@ enum {
 	WEIR_HAS_INNER = 8,  /* an ICMP error whose quoted packet could be read */
 	WEIR_HAS_ECHO = 16,  /* ICMP echo: sport and dport both hold the identifier */
 	WEIR_HAS_MCAST = 32, /* dst is an IP multicast or the limited broadcast address */
+	WEIR_HAS_FRAG_HEADER = 64, /* an IPv6 fragment header, if only an atomic one */
 };
 
 /* A conversation as one packet names it: who sends, who is sent to. 40 bytes. */
@@ -46,6 +47,12 @@ _Static_assert(sizeof(struct weir_pkt) == 132, "ABI");
 WEIR_INLINE uint32_t weir_zone(uint32_t proto, uint32_t outer, uint32_t inner)
 {
 	return proto << 24 | (outer & 0xfff) << 12 | (inner & 0xfff);
+}
+
+/* Not memcmp: clang 14 makes a call of it for BPF. */
+WEIR_INLINE bool weir_addr_equal(const uint8_t a[static 16], const uint8_t b[static 16])
+{
+	return weir_be64(a) == weir_be64(b) && weir_be64(a + 8) == weir_be64(b + 8);
 }
 
 WEIR_INLINE bool weir_addr_is_v4(const uint8_t a[static 16])

@@ -10,6 +10,12 @@
 
 #define WEIR_INLINE static inline __attribute__((always_inline))
 
+/*
+ * What stands in memory must be read again. In the kernel that memory is a map value, of which the verifier
+ * remembers nothing: so many paths become one at such a place, and its work stays linear.
+ */
+#define WEIR_REREAD() __asm__ volatile("" : : : "memory")
+
 /* Three-valued logic (Kleene). UNKNOWN is a condition over a fact that has not been seen yet. */
 enum weir_tri { WEIR_FALSE = 0, WEIR_TRUE = 1, WEIR_UNKNOWN = 2 };
 
