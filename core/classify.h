@@ -22,8 +22,11 @@ enum { WEIR_RULES = 0, WEIR_FAILSAFE = 1 };
 #define WEIR_SCAN_CHUNK 64u
 #define WEIR_SCAN_END 0xffffffffu
 
-/* What the walk over candidates no longer needs. */
-enum { WEIR_SKIP_DETECT = 1, WEIR_SKIP_LOG = 2 };
+/*
+ * What is no candidate: what the walk has already (a staged rule, a log rule), an allow or a log over facts
+ * that stay unknown for ever, an entry of the failsafe that admits no replies.
+ */
+enum { WEIR_SKIP_DETECT = 1, WEIR_SKIP_LOG = 2, WEIR_SKIP_UNKNOWN = 4, WEIR_SKIP_ONE_WAY = 8 };
 
 /* A candidate: index in bits 0..29, UNKNOWN in bit 30. WEIR_SCAN_END: no further one. */
 #define WEIR_CAND_UNKNOWN 0x40000000u
@@ -169,6 +172,12 @@ WEIR_INLINE bool weir_mac_in(const struct weir_cond *c, const struct weir_facts 
 	return false;
 }
 
+WEIR_INLINE bool weir_proto_has_ports(uint32_t proto)
+{
+	return proto == WEIR_IPPROTO_TCP || proto == WEIR_IPPROTO_UDP || proto == WEIR_IPPROTO_SCTP ||
+	       proto == WEIR_IPPROTO_UDPLITE;
+}
+
 /* A condition whose fact may be missing: FALSE when it is known and does not hold, UNKNOWN when not known. */
 #define WEIR_NEED(bit, expression)                    \
 	do {                                          \
@@ -197,6 +206,11 @@ WEIR_INLINE enum weir_tri weir_cond_eval(const struct weir_img *img, const struc
 	if ((set & WEIR_C_TO) && !weir_dst_in(img, f, c->to))
 		return WEIR_FALSE;
 	if ((set & WEIR_C_PEER) && !weir_peer_in(img, f, c->peer))
+		return WEIR_FALSE;
+	/* an absent fact is FALSE, whatever number stands in its place: an echo's identifier is no port */
+	if ((set & (WEIR_C_PORTS | WEIR_C_SPORTS)) && !weir_proto_has_ports(f->proto))
+		return WEIR_FALSE;
+	if ((set & WEIR_C_ICMP) && f->proto != (f->family == 4 ? WEIR_IPPROTO_ICMP : WEIR_IPPROTO_ICMPV6))
 		return WEIR_FALSE;
 	if (set & WEIR_C_PORTS)
 		WEIR_NEED(WEIR_K_PORTS, weir_in_ports(img, f->dport_class, c->ports));
@@ -244,8 +258,7 @@ WEIR_INLINE enum weir_tri weir_rule_eval(const struct weir_img *img, const struc
 
 /*
  * One stretch of the linear scan: the first candidate in [from, from + WEIR_SCAN_CHUNK). Returns it, or
- * WEIR_SCAN_END when the stretch holds none. A rule that may not decide is no candidate: skip says what
- * the walk has already (WEIR_SKIP_*).
+ * WEIR_SCAN_END when the stretch holds none. `skip` (WEIR_SKIP_*) says which rules are no candidates.
  */
 WEIR_INLINE uint32_t weir_scan_chunk(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
 				     const struct weir_facts *f, uint32_t from, uint32_t skip)
@@ -266,7 +279,12 @@ WEIR_INLINE uint32_t weir_scan_chunk(const struct weir_img *img, const struct we
 			continue;
 		if ((skip & WEIR_SKIP_LOG) && r->action == WEIR_ACT_LOG)
 			continue;
+		if ((skip & WEIR_SKIP_ONE_WAY) && !(r->flags & WEIR_RF_REPLY))
+			continue;
 		t = weir_rule_eval(img, r, f, cfg->conds_used);
+		if (t == WEIR_UNKNOWN && (skip & WEIR_SKIP_UNKNOWN) &&
+		    (r->action == WEIR_ACT_ALLOW || r->action == WEIR_ACT_LOG))
+			continue;
 		if (t != WEIR_FALSE)
 			return at | (t == WEIR_UNKNOWN ? WEIR_CAND_UNKNOWN : 0);
 	}

@@ -18,8 +18,8 @@
 #include "core/reason.h"
 #include "core/result.h"
 
-/* Candidates of one walk: one log rule, one staged, sixteen unknown, one that decides. */
-#define WEIR_WALK_MAX 20
+/* Candidates of one walk: one log rule, one staged, one that decides, and the look that finds no more. */
+#define WEIR_WALK_MAX 4
 
 WEIR_INLINE uint8_t weir_action_verdict(uint32_t action)
 {
@@ -39,13 +39,34 @@ WEIR_INLINE void weir_result_set(struct weir_result *res, uint32_t verdict, uint
 	res->wanted_rule = res->enforced_rule = rule;
 }
 
+/* An earlier, staged stage has said what it wanted: the first word stays. */
+WEIR_INLINE bool weir_result_staged(const struct weir_result *res)
+{
+	return res->wanted_reason != WEIR_REASON_NONE;
+}
+
+WEIR_INLINE void weir_result_want(struct weir_result *res, uint32_t verdict, uint32_t reason, uint32_t rule)
+{
+	if (weir_result_staged(res))
+		return;
+	res->wanted = (uint8_t)verdict;
+	res->wanted_reason = (uint8_t)reason;
+	res->wanted_rule = rule;
+}
+
+WEIR_INLINE void weir_result_enforce(struct weir_result *res, uint32_t verdict, uint32_t reason, uint32_t rule)
+{
+	res->enforced = (uint8_t)verdict;
+	res->enforced_reason = (uint8_t)reason;
+	res->enforced_rule = rule;
+}
+
 /* A verdict fixed by the policy for a kind of packet. In detect it enforces as pass. */
 WEIR_INLINE void weir_result_fixed(struct weir_result *res, const struct weir_fixed *x, uint32_t reason,
 				   uint32_t rule)
 {
-	weir_result_set(res, weir_action_verdict(x->action), reason, rule);
-	if (x->mode == WEIR_DETECT)
-		res->enforced = WEIR_PASS;
+	weir_result_want(res, weir_action_verdict(x->action), reason, rule);
+	weir_result_enforce(res, x->mode == WEIR_DETECT ? WEIR_PASS : weir_action_verdict(x->action), reason, rule);
 	if (x->log)
 		res->log = 1;
 }
@@ -74,7 +95,18 @@ WEIR_INLINE bool weir_judge_fragment(const struct weir_config *cfg, uint32_t fra
 	return res->enforced != WEIR_PASS;
 }
 
-/* The same conversation as the other side would have opened it. */
+/* An echo reply is to its request what a packet is to its answer. */
+WEIR_INLINE uint8_t weir_echo_reverse(uint32_t family, uint8_t type)
+{
+	if (family == 4)
+		return type == 0 ? 8 : type == 8 ? 0 : type;
+	return type == 128 ? 129 : type == 129 ? 128 : type;
+}
+
+/*
+ * The same conversation as the other side would have opened it. The MAC address that is known is then the
+ * responder's: what the originator's was, nobody saw.
+ */
 WEIR_INLINE void weir_facts_reverse(struct weir_facts *f)
 {
 #define SWAP(T, x, y)            \
@@ -100,7 +132,8 @@ WEIR_INLINE void weir_facts_reverse(struct weir_facts *f)
 	SWAP(uint32_t, f->sport_class, f->dport_class);
 #undef SWAP_TUPLE
 #undef SWAP
-	f->known = (f->known & ~(uint32_t)(WEIR_K_IN_IF | WEIR_K_OUT_IF)) |
+	f->icmp_type = weir_echo_reverse(f->family, f->icmp_type);
+	f->known = (f->known & ~(uint32_t)(WEIR_K_IN_IF | WEIR_K_OUT_IF | WEIR_K_MAC)) |
 		   (f->known & WEIR_K_IN_IF ? WEIR_K_OUT_IF : 0) | (f->known & WEIR_K_OUT_IF ? WEIR_K_IN_IF : 0);
 	if (f->dir != WEIR_DIR_FWD)
 		f->dir = f->dir == WEIR_DIR_IN ? WEIR_DIR_OUT : WEIR_DIR_IN;
@@ -132,13 +165,6 @@ WEIR_INLINE void weir_facts_init(struct weir_facts *f, const struct weir_pkt *p,
 	}
 }
 
-/* Ports of a packet that has none, and ICMP types of one that is no ICMP, match nothing. */
-WEIR_INLINE bool weir_proto_has_ports(uint32_t proto)
-{
-	return proto == WEIR_IPPROTO_TCP || proto == WEIR_IPPROTO_UDP || proto == WEIR_IPPROTO_SCTP ||
-	       proto == WEIR_IPPROTO_UDPLITE;
-}
-
 /*
  * Stage 2. `f` is the packet's own view (sender = originator), prepared. `opens` says that the packet can
  * only open a conversation (TCP SYN), so it is no reply. f is left as it was.
@@ -146,24 +172,21 @@ WEIR_INLINE bool weir_proto_has_ports(uint32_t proto)
 WEIR_INLINE bool weir_judge_failsafe(const struct weir_img *img, const struct weir_config *cfg,
 				     struct weir_facts *f, bool opens, struct weir_result *res)
 {
-	uint32_t c;
+	uint32_t c, known = f->known;
 
 	if (!cfg->n_failsafe)
 		return false;
-	c = weir_classify_next(img, cfg, WEIR_FAILSAFE, f, 0, 0);
-	if ((c == WEIR_SCAN_END || (c & WEIR_CAND_UNKNOWN)) && !opens) {
-		const struct weir_rule *r;
-
+	c = weir_classify_next(img, cfg, WEIR_FAILSAFE, f, 0, WEIR_SKIP_UNKNOWN);
+	if (c == WEIR_SCAN_END && !opens) {
 		weir_facts_reverse(f);
-		c = weir_classify_next(img, cfg, WEIR_FAILSAFE, f, 0, 0);
+		c = weir_classify_next(img, cfg, WEIR_FAILSAFE, f, 0, WEIR_SKIP_UNKNOWN | WEIR_SKIP_ONE_WAY);
 		weir_facts_reverse(f);
-		r = c == WEIR_SCAN_END ? 0 : weir_img_rule(img, WEIR_FAILSAFE, WEIR_CAND_INDEX(c));
-		if (!r || !(r->flags & WEIR_RF_REPLY))
-			return false;
+		f->known = known;
 	}
 	if (c == WEIR_SCAN_END || (c & WEIR_CAND_UNKNOWN))
 		return false;
-	weir_result_set(res, WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_FAILSAFE + WEIR_CAND_INDEX(c));
+	weir_result_want(res, WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_FAILSAFE + WEIR_CAND_INDEX(c));
+	weir_result_enforce(res, WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_FAILSAFE + WEIR_CAND_INDEX(c));
 	return true;
 }
 
@@ -190,15 +213,15 @@ WEIR_INLINE void weir_judge_error(const struct weir_config *cfg, struct weir_res
 }
 
 /*
- * Stage 6. What an earlier, staged stage wanted stays wanted: pass `staged` = true when res->wanted was
- * set by a blocklist, a ban or a fragment verdict in mode detect.
+ * Stage 6. What an earlier, staged stage wanted (a blocklist, a ban, a fragment verdict in mode detect) stays
+ * wanted; `staged` = weir_result_staged(res) then spares the walk the staged rules. What stays unknown for
+ * ever: an allow does not match, a denial does.
  */
 WEIR_INLINE void weir_judge_rules(const struct weir_img *img, const struct weir_config *cfg,
 				  const struct weir_facts *f, bool staged, struct weir_result *res)
 {
 	const struct weir_fixed *d;
-	uint32_t at = 0, skip = 0, rule;
-	bool wanted = staged;
+	uint32_t at = 0, skip = WEIR_SKIP_UNKNOWN | (staged ? WEIR_SKIP_DETECT : 0), rule;
 
 	for (int i = 0; i < WEIR_WALK_MAX; i++) {
 		uint32_t c = weir_classify_next(img, cfg, WEIR_RULES, f, at, skip);
@@ -210,11 +233,8 @@ WEIR_INLINE void weir_judge_rules(const struct weir_img *img, const struct weir_
 		r = weir_img_rule(img, WEIR_RULES, WEIR_CAND_INDEX(c));
 		if (!r)
 			break;
-		/* what stays unknown for ever: an allow does not match, a denial does */
-		if ((c & WEIR_CAND_UNKNOWN) && (r->action == WEIR_ACT_ALLOW || r->action == WEIR_ACT_LOG))
-			continue;
 		if ((r->flags & WEIR_RF_LOG) || r->action == WEIR_ACT_LOG) {
-			if (!res->log)
+			if (res->log_rule == WEIR_RULE_NONE)
 				res->log_rule = WEIR_CAND_INDEX(c);
 			res->log = 1;
 			if (r->action == WEIR_ACT_LOG) {
@@ -222,16 +242,9 @@ WEIR_INLINE void weir_judge_rules(const struct weir_img *img, const struct weir_
 				continue;
 			}
 		}
-		if (!wanted) {
-			res->wanted = weir_action_verdict(r->action);
-			res->wanted_reason = WEIR_REASON_RULE;
-			res->wanted_rule = WEIR_CAND_INDEX(c);
-			wanted = true;
-		}
+		weir_result_want(res, weir_action_verdict(r->action), WEIR_REASON_RULE, WEIR_CAND_INDEX(c));
 		if (r->mode == WEIR_PREVENT) {
-			res->enforced = weir_action_verdict(r->action);
-			res->enforced_reason = WEIR_REASON_RULE;
-			res->enforced_rule = WEIR_CAND_INDEX(c);
+			weir_result_enforce(res, weir_action_verdict(r->action), WEIR_REASON_RULE, WEIR_CAND_INDEX(c));
 			return;
 		}
 		skip |= WEIR_SKIP_DETECT;
@@ -241,14 +254,5 @@ WEIR_INLINE void weir_judge_rules(const struct weir_img *img, const struct weir_
 defaults:
 	d = &cfg->defaults[weir_dir_index(f->dir)];
 	rule = WEIR_RULE_DEFAULT_IN + weir_dir_index(f->dir);
-	res->enforced = d->mode == WEIR_DETECT ? WEIR_PASS : weir_action_verdict(d->action);
-	res->enforced_reason = WEIR_REASON_DEFAULT;
-	res->enforced_rule = rule;
-	if (!wanted) {
-		res->wanted = weir_action_verdict(d->action);
-		res->wanted_reason = WEIR_REASON_DEFAULT;
-		res->wanted_rule = rule;
-	}
-	if (d->log && res->enforced_rule == rule)
-		res->log = 1;
+	weir_result_fixed(res, d, WEIR_REASON_DEFAULT, rule);
 }
