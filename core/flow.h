@@ -24,6 +24,7 @@ enum {
 	WEIR_FH_SYN = 2,    /* originator: SYN; responder: a SYN-ACK that fits it */
 	WEIR_FH_FIN = 4,
 	WEIR_FH_RST = 8,
+	WEIR_FH_ACK = 16,   /* last_ack is real */
 };
 
 /* One direction's share; each runs on its own CPU, so each has its own cache line. */
@@ -31,7 +32,8 @@ struct weir_flow_half {
 	uint64_t packets, bytes; /* bytes of IP packets */
 	uint32_t last;           /* jiffies, low 32 bits */
 	uint32_t next_seq;       /* TCP: sequence number after the SYN */
-	uint32_t flags, pad0;
+	uint32_t flags;
+	uint32_t last_ack;       /* TCP: the newest acknowledgement that this side sent */
 	uint64_t pad[4];
 };
 _Static_assert(sizeof(struct weir_flow_half) == 64, "ABI");
@@ -107,6 +109,7 @@ WEIR_INLINE uint32_t weir_flow_orig(const struct weir_flow *f)
 #define WEIR_HALF_OTHER_S 30
 #define WEIR_CLOSED_S 30     /* after both FIN or a RST; new data from both sides ends it */
 #define WEIR_UDP_S 180
+#define WEIR_RST_WINDOW (1u << 20) /* sequence numbers in which a RST is believed */
 
 /* Seconds without a packet after which the entry counts as gone. */
 WEIR_INLINE uint32_t weir_flow_timeout(const struct weir_flow *f, uint32_t proto, bool half, uint32_t idle_s)
@@ -129,14 +132,25 @@ WEIR_INLINE bool weir_flow_closing(const struct weir_flow *f)
 	       ((f->half[0].flags | f->half[1].flags) & WEIR_FH_RST);
 }
 
+/*
+ * Another CPU may have written a moment that is still to come here: 0 then. Only a few seconds of the 32 bits
+ * are given to that, or an entry would be young again after half their range (24 days at 1,000 Hz).
+ */
+WEIR_INLINE uint32_t weir_jiffies_since(uint32_t then, uint32_t now, uint32_t hz)
+{
+	return then - now <= 8 * hz ? 0 : now - then;
+}
+
 WEIR_INLINE bool weir_flow_expired(const struct weir_flow *f, uint32_t proto, bool half, uint32_t idle_s,
 				   uint32_t now, uint32_t hz)
 {
-	uint32_t age0 = now - f->half[0].last, age1 = now - f->half[1].last;
+	uint32_t rate = hz ? hz : 1;
+	uint32_t age0 = weir_jiffies_since(f->half[0].last, now, rate);
+	uint32_t age1 = weir_jiffies_since(f->half[1].last, now, rate);
 	uint32_t age = !(f->half[0].flags & WEIR_FH_SEEN) ? age1 : !(f->half[1].flags & WEIR_FH_SEEN) ? age0 :
 		       age0 < age1 ? age0 : age1;
 
-	return (int32_t)age > 0 && age / (hz ? hz : 1) > weir_flow_timeout(f, proto, half, idle_s);
+	return age / rate > weir_flow_timeout(f, proto, half, idle_s);
 }
 
 /*
@@ -158,14 +172,22 @@ WEIR_INLINE bool weir_flow_step(struct weir_flow *f, const struct weir_pkt *p, u
 		return you->flags & WEIR_FH_SEEN;
 	}
 	if (tcp & WEIR_TCP_RST) {
-		flags |= WEIR_FH_RST;
+		/* the receiver believes it at what he acknowledged last or a little behind (RFC 5961); a
+		 * blind one must not cut a flow's life short */
+		if (!(you->flags & WEIR_FH_ACK) || p->seq - you->last_ack <= WEIR_RST_WINDOW)
+			flags |= WEIR_FH_RST;
 	} else {
-		/* data after a RST: it was not believed, so it was not real (RFC 5961) */
-		if (!(tcp & WEIR_TCP_SYN) && p->payload_len) {
+		/* whoever goes on to speak has not reset */
+		if (!(tcp & WEIR_TCP_SYN))
 			flags &= ~(uint32_t)WEIR_FH_RST;
-		}
+		else if (!(tcp & WEIR_TCP_ACK))
+			flags &= ~(uint32_t)WEIR_FH_ACK; /* a new connection of the same ends begins */
 		if (tcp & WEIR_TCP_FIN)
 			flags |= WEIR_FH_FIN;
+		if (tcp & WEIR_TCP_ACK) {
+			me->last_ack = p->ack;
+			flags |= WEIR_FH_ACK;
+		}
 	}
 	if (orig && (tcp & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN) {
 		me->next_seq = p->seq + 1;
