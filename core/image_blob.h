@@ -66,6 +66,78 @@ static inline bool weir_section_ok(const struct weir_section *s, uint32_t entry,
 	       (uint64_t)s->off + (uint64_t)s->count * entry <= total;
 }
 
+/* A table of pieces that a search can trust: from 0, ascending, each with a row. */
+static inline bool weir_bounds4_ok(const struct weir_bound4 *b, uint32_t n, uint32_t rows)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (b[i].class_id >= rows || (i ? b[i].low <= b[i - 1].low : b[i].low != 0))
+			return false;
+	return true;
+}
+
+static inline bool weir_bounds6_ok(const struct weir_bound6 *b, uint32_t n, uint32_t rows)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (b[i].class_id >= rows)
+			return false;
+		if (i ? b[i].hi < b[i - 1].hi || (b[i].hi == b[i - 1].hi && b[i].lo <= b[i - 1].lo) :
+			b[i].hi || b[i].lo)
+			return false;
+	}
+	return true;
+}
+
+static inline bool weir_cond_ok(const struct weir_cond *c)
+{
+	return c->n_icmp <= WEIR_ICMP_MAX && c->n_vlan <= WEIR_VLAN_MAX && c->n_mac <= WEIR_MAC_MAX;
+}
+
+static inline bool weir_rules_ok(const struct weir_rule *r, uint32_t n, uint32_t strings)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (!weir_cond_ok(&r[i].pos) || !weir_cond_ok(&r[i].neg) || r[i].action > WEIR_ACT_LOG ||
+		    r[i].mode > WEIR_PREVENT || r[i].name >= strings || r[i].place >= strings)
+			return false;
+	return true;
+}
+
+static inline bool weir_fixed_ok(const struct weir_fixed *x)
+{
+	return x->action <= WEIR_ACT_REJECT && x->mode <= WEIR_PREVENT;
+}
+
+static inline bool weir_config_ok(const struct weir_config *c)
+{
+	for (int i = 0; i < 3; i++)
+		if (!weir_fixed_ok(&c->defaults[i]))
+			return false;
+	return c->mode <= WEIR_PREVENT && c->established <= WEIR_EST_KILL && weir_fixed_ok(&c->malformed) &&
+	       weir_fixed_ok(&c->fragments) && weir_fixed_ok(&c->unknown_l2) && weir_fixed_ok(&c->on_error) &&
+	       weir_fixed_ok(&c->blocklist) && weir_fixed_ok(&c->ban) &&
+	       (c->blocklist_list < WEIR_LISTS_MAX || c->blocklist_list == WEIR_NO_LIST);
+}
+
+/* What the sections hold, once their frames are known to be sound. */
+static inline bool weir_image_content_ok(const uint8_t *blob, const struct weir_image_header *h,
+					 const struct weir_config *c)
+{
+	const struct weir_ifpat *ifpats = (const void *)(blob + h->ifpats.off);
+	const struct weir_list_info *lists = (const void *)(blob + h->lists.off);
+
+	for (uint32_t i = 0; i < h->ifpats.count; i++)
+		if (ifpats[i].glob[sizeof ifpats[i].glob - 1])
+			return false;
+	for (uint32_t i = 0; i < h->lists.count; i++)
+		if (lists[i].name >= h->strings.count)
+			return false;
+	return weir_config_ok(c) &&
+	       weir_rules_ok((const void *)(blob + h->rules.off), c->n_rules, h->strings.count) &&
+	       weir_rules_ok((const void *)(blob + h->failsafe.off), c->n_failsafe, h->strings.count) &&
+	       weir_bounds4_ok((const void *)(blob + h->bounds4.off), c->n_bounds4, c->n_addr_rows) &&
+	       weir_bounds6_ok((const void *)(blob + h->bounds6.off), c->n_bounds6, c->n_addr_rows) &&
+	       weir_bounds4_ok((const void *)(blob + h->bounds_port.off), c->n_bounds_port, c->n_port_rows);
+}
+
 /* 0, or -1: not an image of this version, or one whose parts do not fit together. `blob` must be 8-aligned. */
 static inline int weir_image_open(struct weir_img *img, const void *blob, uint32_t size)
 {
@@ -94,7 +166,8 @@ static inline int weir_image_open(struct weir_img *img, const void *blob, uint32
 	    !c->n_bounds6 || !c->n_bounds_port || !c->row_words_addr || !c->row_words_port ||
 	    c->row_words_addr > WEIR_ROW_WORDS || c->row_words_port > WEIR_ROW_WORDS ||
 	    (uint64_t)c->n_addr_rows * c->row_words_addr != h->addr_rows.count ||
-	    (uint64_t)c->n_port_rows * c->row_words_port != h->port_rows.count)
+	    (uint64_t)c->n_port_rows * c->row_words_port != h->port_rows.count ||
+	    !weir_image_content_ok(blob, h, c))
 		return -1;
 	img->blob = blob;
 	img->size = size;
