@@ -53,11 +53,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!frame)
 		return -1;
 	memcpy(frame, data + 3, len);
-	c = (struct weir_cursor){ .pos = frame, .end = frame + len, .frame_len = len };
+	c = (struct weir_cursor){ .data = frame, .end = frame + len, .frame_len = len };
 	reason = weir_parse(&c, &first, device[data[0] & 3], meta);
 	check_packet(&first, reason, len);
 	/* the same bytes mean the same */
-	c = (struct weir_cursor){ .pos = frame, .end = frame + len, .frame_len = len };
+	c = (struct weir_cursor){ .data = frame, .end = frame + len, .frame_len = len };
 	expect(weir_parse(&c, &again, device[data[0] & 3], meta) == reason);
 	expect(!memcmp(&first, &again, sizeof first));
 	free(frame);
