@@ -5,7 +5,8 @@
 The plain build runs everything; the unit tests run again, with the fuzz targets, in a second build by
 clang with ASan and UBSan. `meson test` does the running. Its JSON logs are read afterwards: a program that
 speaks TAP or cmocka counts with each of its cases, any other one as a whole. A skip never goes unseen: it is
-listed with the last words of the program that skipped. Exit status 1 when anything failed or nothing ran.
+listed with the last words of the program that skipped. Lines that begin with `| ` are a table for the report.
+Exit status 1 when anything failed or nothing ran.
 
 Suites: unit (no rights), check (of the source), bpf and e2e (root), vm (qemu), fuzz; a test of the suite
 `long` runs with --long only. WEIR_TEST_LONG=1 tells the others to use full counts.
@@ -33,7 +34,7 @@ SANITIZER_OPTIONS = {
 class Tally:
     def __init__(self):
         self.passed = self.programs = 0
-        self.failed, self.skipped, self.slow = [], [], []
+        self.failed, self.skipped, self.slow, self.tables = [], [], [], []
 
     def add_program(self, where, record):
         """One line of testlog.json."""
@@ -42,6 +43,7 @@ class Tally:
         self.slow.append((record["duration"], name))
         result = record["result"]
         output = "\n".join(filter(None, (record.get("stdout"), record.get("stderr"))))
+        self.tables += [line for line in output.splitlines() if line.startswith("| ")]
         if result == "SKIP":
             self.skipped.append((name, last_words(output)))
             return
@@ -57,6 +59,7 @@ class Tally:
             self.failed.append(f"{name}: {result.lower()} (status {record.get('returncode')})")
 
     def report(self):
+        print("\n".join(self.tables + [""]) if self.tables else "", end="")
         for seconds, name in sorted(self.slow, reverse=True)[:5]:
             if seconds >= 5:
                 print(f"slow     {seconds:6.1f} s  {name}")
