@@ -150,11 +150,8 @@ need=$(missing "$@")
 [ -n "$need" ] || exit 0
 
 say "Missing Debian packages: $need"
-if [ "$verb" = check ]; then
-	exit 1
-fi
-if [ "$(id -u)" != 0 ]; then
-	say "Only root can install them: sudo make deps   (or: sudo apt-get install $need)"
+if [ "$verb" = check ] || [ "$(id -u)" != 0 ]; then
+	say "Only root can install them: sudo tools/deps.sh install $*"
 	exit 1
 fi
 confirm || { say "Nothing was installed."; exit 1; }
