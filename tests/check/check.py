@@ -198,7 +198,8 @@ def check_reasons(root, names):
 
 # Spelled in pieces, so that this file does not name them either.
 LEAKS = re.compile("|".join([r"\.\./" + "shared", "/wo" + "rk/(?:main|wt-|shared|brief)",
-                             "BEGIN (?:RSA |EC |OPENSSH )?PRIVATE" + " KEY", r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", r"\bXX" + r"X\b"]))
+                             "BEGIN (?:RSA |EC |OPENSSH )?PRIVATE" + " KEY",
+                             r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", r"\bXX" + r"X\b"]))
 
 
 def check_leaks(root, names):

@@ -46,11 +46,17 @@ static void base_fill(void)
 	base_size = sizeof *h;
 	cfg = base_add(&h->config, sizeof *cfg, 1);
 	r = base_add(&h->rules, sizeof *r, 2);
-	r[0] = (struct weir_rule){ .pos = { .set = WEIR_C_FROM | WEIR_C_PORTS | WEIR_C_ANY_IF, .any_if = 1 },
-				   .neg = { .set = WEIR_C_ICMP | WEIR_C_VLAN | WEIR_C_MAC, .n_icmp = 1, .n_vlan = 1, .n_mac = 1 },
-				   .action = WEIR_ACT_REJECT, .mode = WEIR_PREVENT, .flags = WEIR_RF_NOT | WEIR_RF_LOG };
-	r[1] = (struct weir_rule){ .pos = { .set = WEIR_C_PEER | WEIR_C_TO | WEIR_C_SPORTS | WEIR_C_DIR, .dirs = WEIR_DIR_ANY },
-				   .action = WEIR_ACT_DROP, .mode = WEIR_DETECT };
+	r[0] = (struct weir_rule){
+		.pos = { .set = WEIR_C_FROM | WEIR_C_PORTS | WEIR_C_ANY_IF, .any_if = 1 },
+		.neg = { .set = WEIR_C_ICMP | WEIR_C_VLAN | WEIR_C_MAC, .n_icmp = 1, .n_vlan = 1, .n_mac = 1 },
+		.action = WEIR_ACT_REJECT,
+		.mode = WEIR_PREVENT,
+		.flags = WEIR_RF_NOT | WEIR_RF_LOG
+	};
+	r[1] = (struct weir_rule){ .pos = { .set = WEIR_C_PEER | WEIR_C_TO | WEIR_C_SPORTS | WEIR_C_DIR,
+					    .dirs = WEIR_DIR_ANY },
+				   .action = WEIR_ACT_DROP,
+				   .mode = WEIR_DETECT };
 	r = base_add(&h->failsafe, sizeof *r, 1);
 	r[0] = (struct weir_rule){ .pos = { .set = WEIR_C_FROM | WEIR_C_TTL, .ttl = 255 }, .flags = WEIR_RF_REPLY };
 	b4 = base_add(&h->bounds4, sizeof *b4, 2);
@@ -66,9 +72,17 @@ static void base_fill(void)
 	memcpy(base_add(&h->ifpats, sizeof(struct weir_ifpat), 1), "eth*", 5);
 	base_add(&h->lists, sizeof(struct weir_list_info), 1);
 	base_add(&h->strings, 1, 8);
-	*cfg = (struct weir_config){ .n_rules = 2, .n_failsafe = 1, .n_bounds4 = 2, .n_bounds6 = 2, .n_bounds_port = 2,
-				     .n_addr_rows = 2, .n_port_rows = 2, .row_words_addr = 1, .row_words_port = 1,
-				     .conds_used = UINT32_MAX, .proto_features = WEIR_FEAT_BLOCKLIST };
+	*cfg = (struct weir_config){ .n_rules = 2,
+				     .n_failsafe = 1,
+				     .n_bounds4 = 2,
+				     .n_bounds6 = 2,
+				     .n_bounds_port = 2,
+				     .n_addr_rows = 2,
+				     .n_port_rows = 2,
+				     .row_words_addr = 1,
+				     .row_words_port = 1,
+				     .conds_used = UINT32_MAX,
+				     .proto_features = WEIR_FEAT_BLOCKLIST };
 	h->magic = WEIR_IMAGE_MAGIC;
 	h->version = WEIR_IMAGE_VERSION;
 	h->size = base_size;

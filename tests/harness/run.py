@@ -21,9 +21,9 @@ import subprocess
 import sys
 
 CASE_PATTERNS = [
-    # (pattern, group 'result' -> passed | failed | skipped)
-    (re.compile(r"^(?P<result>ok|not ok) \d+(?: - (?P<name>[^#\n]*))?(?P<skip> *# *SKIP *(?P<why>.*))?", re.I | re.M), "tap"),
-    (re.compile(r"^\[ +(?P<result>OK|FAILED|SKIPPED) +\] (?P<name>[A-Za-z0-9_]+)$", re.M), "cmocka"),
+    # TAP, then what cmocka says by itself
+    re.compile(r"^(?P<result>ok|not ok) \d+(?: - (?P<name>[^#\n]*))?(?P<skip> *# *SKIP *(?P<why>.*))?", re.I | re.M),
+    re.compile(r"^\[ +(?P<result>OK|FAILED|SKIPPED) +\] (?P<name>[A-Za-z0-9_]+)$", re.M),
 ]
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "abort_on_error=1:detect_stack_use_after_return=1",
@@ -72,7 +72,7 @@ class Tally:
 
 
 def cases_of(output):
-    for pattern, _ in CASE_PATTERNS:
+    for pattern in CASE_PATTERNS:
         found = False
         for m in pattern.finditer(output):
             found = True

@@ -63,7 +63,7 @@ class Apt:
 
     def __init__(self, top, suite, uri):
         self.top = top
-        for d in ("etc/apt.conf.d", "etc/preferences.d", "etc/trusted.gpg.d", "state/lists/partial", "cache/archives/partial"):
+        for d in ("etc", "state/lists/partial", "cache/archives/partial"):
             os.makedirs(f"{top}/{d}", exist_ok=True)
         open(f"{top}/status", "w", encoding="utf-8").close()
         with open(f"{top}/etc/sources.list", "w", encoding="utf-8") as f:
@@ -105,7 +105,8 @@ def fetch(suite, cache):
 def download(suite, uri, scratch, kept):
     apt = Apt(f"{scratch}/apt", suite, uri)
     apt.get("update", "--error-on=any")
-    image = next((d for d in apt.depends("linux-image-cloud-amd64") if re.match(r"linux-image-\d.*-cloud-amd64$", d)), None)
+    depends = apt.depends("linux-image-cloud-amd64")
+    image = next((d for d in depends if re.match(r"linux-image-\d.*-cloud-amd64$", d)), None)
     if not image:
         raise Unavailable(f"{suite} has no linux-image-cloud-amd64")
     # since 7.0 the image lies in a package of its own, linux-binary-VERSION
@@ -152,7 +153,8 @@ def initramfs(work, program):
         shutil.copy(lib, root + lib)
     names = run("find", ".", cwd=root)
     with open(f"{work}/initramfs", "wb") as f:
-        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], input=names.encode(), stdout=f, cwd=root, check=True)
+        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], input=names.encode(), stdout=f, cwd=root,
+                       check=True)
     return f"{work}/initramfs"
 
 
