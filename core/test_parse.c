@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parser: what each frame means, and that each reason to call one malformed has a frame that shows it. */
+/*
+ * The parser: what each frame means, and that each reason to call one malformed has a frame that shows it.
+ * This file is long because its last test must have seen the frames of all the others.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
