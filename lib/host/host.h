@@ -2,7 +2,7 @@
 /*
  * What this host looks like: interfaces, sockets and who holds them, login sessions, tracked connections,
  * other firewalls. Read from netlink and /proc of the caller's network namespace; nothing here changes
- * anything, loads a module or needs a file of weir.
+ * anything or needs a file of weir. (The kernel may load its own sock_diag modules when it is asked.)
  *
  * Names that come from processes, units and devices are hostile text: they are kept raw here (NUL-terminated,
  * cut at their size) and must go through weir_escape() before a person or a log sees them.
@@ -81,8 +81,8 @@ int weir_owners_refresh(struct weir_owners *o);
 const struct weir_sock *weir_owners_socks(const struct weir_owners *o, size_t *ret_n);
 /* The holder of one of these sockets. -ENOENT: no process seen; then only uid and unit (the user) are set. */
 int weir_owners_of(struct weir_owners *o, const struct weir_sock *s, struct weir_owner *ret);
-/* The holder at this end of a conversation, whichever way round; a listening socket counts. -ENOENT */
-int weir_owners_find(struct weir_owners *o, const struct weir_tuple *t, struct weir_owner *ret);
+/* The holder at this end of a conversation in direction `dir`; a listening socket counts. Forwarded: -ENOENT. */
+int weir_owners_find(struct weir_owners *o, const struct weir_tuple *t, uint32_t dir, struct weir_owner *ret);
 
 /* Management access: what the failsafe `sshd` of a policy is made from. Addresses: "10.0.0.5", "2001:db8::/64". */
 struct weir_sshd {
