@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A policy, the overlay and this host's facts become numbered lists and rules in evaluation order. */
+#include "lib/policy/build.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/util/cleanup.h"
+
+int weir_build_tell(struct weir_build *b, const char *hint, const char *fmt, ...)
+{
+	_cleanup_free_ char *text = NULL;
+	va_list ap;
+	int r;
+
+	va_start(ap, fmt);
+	r = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (r < 0)
+		return -ENOMEM;
+	struct weir_diag *d = weir_diags_add(b->diags, WEIR_ERROR, b->policy->path, 0, 0, 1, "%s", text);
+	if (hint)
+		weir_diag_hint(d, "%s", hint);
+	return -EINVAL;
+}
+
+int weir_build_string(struct weir_build *b, const char *s, uint32_t *ret)
+{
+	size_t n = strlen(s) + 1;
+
+	if (!*s && b->n_strings) {
+		*ret = 0;
+		return 0;
+	}
+	if (b->n_strings + n > b->room_strings) {
+		size_t room = (b->room_strings + n) * 2 + 1024;
+		char *more = realloc(b->strings, room);
+
+		if (!more)
+			return -ENOMEM;
+		b->strings = more;
+		b->room_strings = room;
+	}
+	memcpy(b->strings + b->n_strings, s, n);
+	*ret = (uint32_t)b->n_strings;
+	b->n_strings += n;
+	return 0;
+}
+
+/* --- lists --- */
+
+static int list_number(struct weir_build *b, struct weir_lists *l, const struct weir_ranges *r, const char *name,
+		       const char *what, uint16_t *ret)
+{
+	uint64_t hash = weir_ranges_hash(r);
+
+	for (uint32_t i = 0; i < l->n; i++) {
+		if (l->hash[i] != hash || !weir_ranges_equal(&l->v[i], r))
+			continue;
+		if (!*l->names[i])
+			l->names[i] = name;
+		*ret = (uint16_t)i;
+		return 0;
+	}
+	if (l->n == WEIR_LISTS_MAX)
+		return weir_build_tell(b, "rules that share a list should share a $set",
+				       "more than %d different lists of %s", WEIR_LISTS_MAX, what);
+	l->v[l->n] = *r;
+	l->hash[l->n] = hash;
+	l->names[l->n] = name;
+	*ret = (uint16_t)l->n++;
+	return 0;
+}
+
+int weir_build_addrs(struct weir_build *b, const struct weir_ranges *r, uint16_t *ret)
+{
+	return list_number(b, &b->addrs, r, "", "addresses", ret);
+}
+
+int weir_build_ports(struct weir_build *b, const struct weir_ranges *r, uint16_t *ret)
+{
+	return list_number(b, &b->ports, r, "", "ports", ret);
+}
+
+/* The sets as they are now: what was read, with the edits in their order. */
+static int build_sets(struct weir_build *b)
+{
+	const struct weir_policy *p = b->policy;
+	const struct weir_overlay *o = b->options->overlay;
+	uint16_t number;
+	int err = 0;
+
+	b->sets = weir_arena_array(&b->arena, p->n_sets, sizeof *b->sets);
+	if (!b->sets)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->n_sets; i++)
+		b->sets[i] = p->sets[i]->ranges;
+	for (size_t e = 0; o && e < o->n_edits && !err; e++) {
+		const struct weir_set_edit *x = &o->edits[e];
+		struct weir_ranges next = { 0 };
+		struct weir_range r;
+		struct weir_why why;
+		size_t i = 0;
+
+		while (i < p->n_sets && strcmp(p->sets[i]->name, x->set))
+			i++;
+		if (i == p->n_sets)
+			continue; /* the file no longer has this set: the edit sleeps */
+		if (weir_range_parse(x->element, &r, &why) < 0)
+			return weir_build_tell(b, NULL, "edit of $%s: %s", x->set, why.message);
+		if (x->remove) {
+			err = weir_ranges_minus(&b->arena, &b->sets[i], r, &b->sets[i]);
+			continue;
+		}
+		err = weir_ranges_append(&b->arena, &next, &b->sets[i]);
+		if (!err)
+			err = weir_ranges_add(&b->arena, &next, r);
+		if (!err)
+			err = weir_ranges_normal(&b->arena, &next);
+		b->sets[i] = next;
+	}
+	/* named sets get their numbers first, so that an equal list inside a rule shows the set's name */
+	for (size_t i = 0; i < p->n_sets && !err; i++) {
+		_cleanup_free_ char *name = NULL;
+
+		if (!p->sets[i]->used)
+			continue;
+		if (asprintf(&name, "$%s", p->sets[i]->name) < 0)
+			return -ENOMEM;
+		const char *kept = weir_arena_text(&b->arena, name, strlen(name));
+		err = kept ? list_number(b, &b->addrs, &b->sets[i], kept, "addresses", &number) : -ENOMEM;
+	}
+	return err;
+}
+
+static int if_bits(struct weir_build *b, const struct weir_values *names, uint64_t *ret)
+{
+	const char *const *v = names->v;
+	uint64_t bits = 0;
+
+	for (uint32_t i = 0; i < names->n; i++) {
+		uint32_t k = 0;
+
+		while (k < b->n_ifpats && strcmp(b->ifpats[k], v[i]))
+			k++;
+		if (k == WEIR_IFPAT_MAX)
+			return weir_build_tell(b, "use globs", "more than %d different interface names and globs",
+					       WEIR_IFPAT_MAX);
+		if (k == b->n_ifpats)
+			snprintf(b->ifpats[b->n_ifpats++], sizeof b->ifpats[k], "%s", v[i]);
+		bits |= (uint64_t)1 << k;
+	}
+	*ret = bits;
+	return 0;
+}
+
+/* --- conditions and rules --- */
+
+/* All of a condition but the lists that a rule holds only a few of (icmp, vlan, mac). */
+static int build_cond(struct weir_build *b, const struct weir_flat_cond *f, struct weir_cond *ret)
+{
+	struct weir_cond c = { .set = f->set, .from = WEIR_NO_LIST, .to = WEIR_NO_LIST, .peer = WEIR_NO_LIST,
+			       .ports = WEIR_NO_LIST, .sports = WEIR_NO_LIST, .dirs = f->dirs, .mark = f->mark,
+			       .mark_mask = f->mark_mask };
+	int err = 0;
+
+	memcpy(c.protos, f->protos, sizeof c.protos);
+	if (f->set & WEIR_C_FROM)
+		err = weir_build_addrs(b, &f->from, &c.from);
+	if (!err && (f->set & WEIR_C_TO))
+		err = weir_build_addrs(b, &f->to, &c.to);
+	if (!err && (f->set & WEIR_C_PEER))
+		err = weir_build_addrs(b, &f->peer, &c.peer);
+	if (!err && (f->set & WEIR_C_PORTS))
+		err = weir_build_ports(b, &f->ports, &c.ports);
+	if (!err && (f->set & WEIR_C_SPORTS))
+		err = weir_build_ports(b, &f->sports, &c.sports);
+	if (!err)
+		err = if_bits(b, &f->in_if, &c.in_if);
+	if (!err)
+		err = if_bits(b, &f->out_if, &c.out_if);
+	if (!err)
+		err = if_bits(b, &f->any_if, &c.any_if);
+	if (err < 0)
+		return err;
+	*ret = c;
+	return 0;
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* The few-entry lists of c, from the given places on. */
+static void fill_lists(const struct weir_flat_cond *f, struct weir_cond *c, uint32_t icmp, uint32_t vlan, uint32_t mac)
+{
+	const uint32_t *vlans = f->vlan.v;
+	const uint64_t *macs = f->mac.v;
+
+	c->n_icmp = (uint8_t)least(f->n_icmp - icmp, WEIR_ICMP_MAX);
+	c->n_vlan = (uint8_t)least(f->vlan.n - vlan, WEIR_VLAN_MAX);
+	c->n_mac = (uint8_t)least(f->mac.n - mac, WEIR_MAC_MAX);
+	for (uint32_t i = 0; i < WEIR_ICMP_MAX; i++)
+		c->icmp[i] = i < c->n_icmp ? f->icmp[icmp + i] : (struct weir_icmp_match){ 0 };
+	for (uint32_t i = 0; i < WEIR_VLAN_MAX; i++)
+		c->vlan[i] = (uint16_t)(i < c->n_vlan ? vlans[vlan + i] : 0);
+	for (uint32_t i = 0; i < WEIR_MAC_MAX; i++)
+		c->mac[i] = i < c->n_mac ? macs[mac + i] : 0;
+}
+
+int weir_build_rule(struct weir_build *b, const struct weir_flat_rule *f, struct weir_rule *to, uint32_t *n, uint32_t max,
+		    const struct weir_p_rule **source, const struct weir_rule *model)
+{
+	struct weir_rule r = *model;
+	int err = build_cond(b, &f->pos, &r.pos);
+
+	if (!err && f->has_neg)
+		err = build_cond(b, &f->neg, &r.neg);
+	if (!err)
+		err = weir_build_string(b, f->rule->name, &r.name);
+	if (!err)
+		err = weir_build_string(b, f->rule->place, &r.place);
+	if (err < 0)
+		return err;
+	r.flags |= f->has_neg ? WEIR_RF_NOT : 0;
+	fill_lists(&f->neg, &r.neg, 0, 0, 0);
+	/* a rule with more ICMP types, VLANs or MACs than fit becomes several with one name */
+	for (uint32_t i = 0; i == 0 || i < f->pos.n_icmp; i += WEIR_ICMP_MAX)
+		for (uint32_t v = 0; v == 0 || v < f->pos.vlan.n; v += WEIR_VLAN_MAX)
+			for (uint32_t m = 0; m == 0 || m < f->pos.mac.n; m += WEIR_MAC_MAX) {
+				if (*n == max)
+					return weir_build_tell(b, "many addresses or ports fit into one rule: use lists and sets",
+							       "more than %u %s (a rule counts once for each 8 ICMP types, 8 VLANs "
+							       "and 4 MAC addresses)", max,
+							       source ? "rules, overlay included" : "failsafe entries");
+				fill_lists(&f->pos, &r.pos, i, v, m);
+				if (source)
+					source[*n] = f->rule;
+				to[(*n)++] = r;
+			}
+	return 0;
+}
+
+static uint8_t softest(uint8_t a, uint8_t b)
+{
+	return a < b ? a : b;
+}
+
+/* mode as kept by the model: + 1, 0 = absent */
+static uint8_t ceiling(uint8_t policy, uint8_t mode)
+{
+	return mode ? softest(policy, mode - 1) : policy;
+}
+
+static int build_rule(struct weir_build *b, const struct weir_p_rule *r)
+{
+	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets };
+	struct weir_rule model = { .action = r->action - 1, .overlay_id = r->overlay_id };
+	struct weir_flat_rule f;
+	int err = weir_rule_flatten(&c, r, &f);
+
+	if (err < 0)
+		return err;
+	model.mode = ceiling((uint8_t)b->config.mode, r->mode);
+	if (r->group)
+		model.mode = ceiling(model.mode, r->group->mode);
+	model.flags = (r->log ? WEIR_RF_LOG : 0) | (r->overlay_id ? WEIR_RF_OVERLAY : 0);
+	return weir_build_rule(b, &f, b->rules, &b->n_rules, WEIR_RULES_MAX, b->source, &model);
+}
+
+static int build_overlay(struct weir_build *b)
+{
+	const struct weir_overlay *o = b->options->overlay;
+
+	for (size_t i = 0; o && i < o->n_rules; i++) {
+		struct weir_p_rule *r;
+		char place[24];
+		int err;
+
+		snprintf(place, sizeof place, "overlay %u", o->rules[i].id);
+		err = weir_rule_read(&b->arena, o->rules[i].json, &r, b->diags);
+		if (!err) {
+			r->overlay_id = o->rules[i].id;
+			r->place = weir_arena_text(&b->arena, place, strlen(place));
+			if (!r->name)
+				r->name = r->place;
+			err = r->place ? build_rule(b, r) : -ENOMEM;
+		}
+		if (err < 0)
+			return err == -EINVAL ? weir_build_tell(b, "take it away with 'weir rule delete', or change the policy",
+								"%s does not fit this policy", place) : err;
+	}
+	return 0;
+}
+
+static struct weir_fixed fixed(const struct weir_build *b, const struct weir_p_fixed *f, uint8_t action)
+{
+	return (struct weir_fixed){ .action = f->action ? f->action - 1 : action,
+				    .mode = ceiling((uint8_t)b->config.mode, f->mode),
+				    .log = f->log };
+}
+
+static void build_config(struct weir_build *b)
+{
+	const struct weir_p_doc *d = &b->policy->doc;
+	const struct weir_p_defaults *def = &d->defaults;
+	struct weir_config *c = &b->config;
+
+	c->generation = b->options->generation;
+	c->epoch = b->options->epoch;
+	c->mode = softest((uint8_t)weir_policy_mode(b->policy), (uint8_t)b->options->mode_ceiling);
+	c->defaults[0] = fixed(b, def->all.action ? &def->all : &def->in, WEIR_ACT_DROP);
+	c->defaults[1] = fixed(b, def->all.action ? &def->all : &def->out, WEIR_ACT_ALLOW);
+	c->defaults[2] = fixed(b, def->all.action ? &def->all : &def->fwd, WEIR_ACT_DROP);
+	c->malformed = fixed(b, &d->malformed, WEIR_ACT_DROP);
+	c->fragments = fixed(b, &d->fragments, WEIR_ACT_ALLOW);
+	c->unknown_l2 = fixed(b, &d->unknown_l2, WEIR_ACT_ALLOW);
+	c->on_error = fixed(b, &d->on_error, WEIR_ACT_DROP);
+	c->blocklist = c->ban = fixed(b, &(struct weir_p_fixed){ 0 }, WEIR_ACT_DROP);
+	c->established = d->established ? d->established - 1 : WEIR_EST_RECHECK;
+	c->idle_s = d->idle ? d->idle : 3600;
+	c->adopt_s = d->adopt_window ? d->adopt_window : 60;
+	c->blocklist_list = WEIR_NO_LIST;
+}
+
+static int build_blocklists(struct weir_build *b)
+{
+	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets };
+	const struct weir_values *v = &b->policy->doc.blocklists;
+	const struct weir_p_addr *a = v->v;
+	struct weir_ranges all = { 0 };
+	uint16_t number;
+	int err = 0;
+
+	for (uint32_t i = 0; i < v->n && !err; i++) {
+		const struct weir_ranges *r = weir_set_find(&c, &a[i]);
+
+		err = r ? weir_ranges_append(&b->arena, &all, r) : -EINVAL;
+	}
+	if (err < 0 || !v->n)
+		return err;
+	err = weir_ranges_normal(&b->arena, &all);
+	if (!err)
+		err = weir_build_addrs(b, &all, &number);
+	if (err < 0)
+		return err;
+	b->config.blocklist_list = number;
+	b->config.proto_features |= WEIR_FEAT_BLOCKLIST;
+	return 0;
+}
+
+/* What the programs may fold away. */
+static void build_features(struct weir_build *b)
+{
+	struct weir_config *c = &b->config;
+
+	for (uint32_t i = 0; i < b->n_rules; i++) {
+		c->conds_used |= b->rules[i].pos.set | b->rules[i].neg.set;
+		if (b->rules[i].action == WEIR_ACT_REJECT)
+			c->proto_features |= WEIR_FEAT_REJECT;
+	}
+	for (uint32_t i = 0; i < b->n_failsafe; i++)
+		c->conds_used |= b->failsafe[i].pos.set | b->failsafe[i].neg.set;
+	for (int i = 0; i < 3; i++)
+		if (c->defaults[i].action == WEIR_ACT_REJECT)
+			c->proto_features |= WEIR_FEAT_REJECT;
+	if (c->mode == WEIR_PREVENT) /* bans come and go while the image stays */
+		c->proto_features |= WEIR_FEAT_XDP_DROP;
+}
+
+static int build_spaces(struct weir_build *b)
+{
+	static const weir_u128 addr_forced[] = { 0, WEIR_V4_LOW, WEIR_V4_HIGH + 1 }, port_forced[] = { 0 };
+	int err = weir_space_make(&b->arena, b->addrs.v, b->addrs.n, addr_forced, 3, &b->addr_space);
+
+	return err < 0 ? err : weir_space_make(&b->arena, b->ports.v, b->ports.n, port_forced, 1, &b->port_space);
+}
+
+int weir_build_make(struct weir_build *b)
+{
+	uint32_t empty;
+	int err;
+
+	b->arena.limit = (size_t)1 << 30;
+	build_config(b);
+	err = weir_build_string(b, "", &empty);
+	if (!err)
+		err = build_sets(b);
+	if (!err)
+		err = weir_build_failsafe(b);
+	if (!err)
+		err = build_overlay(b);
+	for (size_t i = 0; i < b->policy->n_rules && !err; i++)
+		err = build_rule(b, b->policy->rules[i]);
+	if (!err)
+		err = build_blocklists(b);
+	if (!err)
+		err = build_spaces(b);
+	if (!err)
+		build_features(b);
+	return err;
+}
+
+void weir_build_free(struct weir_build *b)
+{
+	if (!b)
+		return;
+	weir_arena_free(&b->arena);
+	free(b->strings);
+	free(b);
+}

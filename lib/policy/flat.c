@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/policy/flat.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define PROTO_BIT(p) ((uint64_t)1 << ((p) & 63))
+
+static const uint64_t port_protos[4] = {
+	PROTO_BIT(WEIR_IPPROTO_TCP) | PROTO_BIT(WEIR_IPPROTO_UDP), 0, PROTO_BIT(WEIR_IPPROTO_SCTP) | PROTO_BIT(WEIR_IPPROTO_UDPLITE), 0,
+};
+static const uint64_t tcp_udp[4] = { PROTO_BIT(WEIR_IPPROTO_TCP) | PROTO_BIT(WEIR_IPPROTO_UDP), 0, 0, 0 };
+
+bool weir_rule_unnamed(const char *name)
+{
+	return !strncmp(name, "rule at ", 8);
+}
+
+static int refuse(const struct weir_flat_context *c, const struct weir_node *at, const char *message, const char *hint)
+{
+	struct weir_diag *d = weir_node_error(c->diags, at, "%s", message);
+
+	if (hint)
+		weir_diag_hint(d, "%s", hint);
+	return -EINVAL;
+}
+
+const struct weir_ranges *weir_set_find(const struct weir_flat_context *c, const struct weir_p_addr *a)
+{
+	const struct weir_policy *p = c->policy;
+	const char *names[1025], *meant;
+	struct weir_diag *d;
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->n_sets; i++) {
+		if (n < 1024)
+			names[n++] = p->sets[i]->name;
+		if (strcmp(p->sets[i]->name, a->set))
+			continue;
+		p->sets[i]->used = true;
+		return c->sets ? &c->sets[i] : &p->sets[i]->ranges;
+	}
+	names[n] = NULL;
+	d = weir_node_error(c->diags, a->node, "unknown set '$%s'", a->set);
+	meant = weir_did_you_mean(a->set, names);
+	if (meant)
+		weir_diag_hint(d, "did you mean '$%s'?", meant);
+	else
+		weir_diag_hint(d, "define it under 'sets'");
+	return NULL;
+}
+
+/* --- one map of conditions --- */
+
+static int lower_addrs(const struct weir_flat_context *c, const struct weir_values *v, uint32_t bit, bool negated,
+		       struct weir_flat_cond *f, struct weir_ranges *ret)
+{
+	const struct weir_p_addr *a = v->v;
+	int err = 0;
+
+	if (!v->n)
+		return 0;
+	if (a[0].any) {
+		if (negated)
+			return refuse(c, a[0].node, "'not' any address can never match", "take it away");
+		return 0;
+	}
+	f->set |= bit;
+	if (v->n == 1 && a[0].set) {
+		const struct weir_ranges *r = weir_set_find(c, &a[0]);
+
+		if (r)
+			*ret = *r;
+		return r ? 0 : -EINVAL;
+	}
+	for (uint32_t i = 0; i < v->n && !err; i++) {
+		const struct weir_ranges *r = a[i].set ? weir_set_find(c, &a[i]) : NULL;
+
+		if (a[i].set)
+			err = r ? weir_ranges_append(c->arena, ret, r) : -EINVAL;
+		else
+			err = weir_ranges_add(c->arena, ret, a[i].range);
+	}
+	return err < 0 ? err : weir_ranges_normal(c->arena, ret);
+}
+
+static int lower_ports(const struct weir_flat_context *c, const struct weir_values *v, uint32_t bit, bool negated,
+		       struct weir_flat_cond *f, struct weir_ranges *ret)
+{
+	const struct weir_p_ports *p = v->v;
+	int err = 0;
+
+	if (!v->n)
+		return 0;
+	if (!p[0].lo) {
+		if (negated)
+			return refuse(c, v->node, "'not' any port can never match", "take it away");
+		return 0;
+	}
+	f->set |= bit;
+	for (uint32_t i = 0; i < v->n && !err; i++)
+		err = weir_ranges_add(c->arena, ret, (struct weir_range){ p[i].lo, p[i].hi });
+	return err < 0 ? err : weir_ranges_normal(c->arena, ret);
+}
+
+static int lower_icmp(const struct weir_flat_context *c, const struct weir_p_cond *s, struct weir_flat_cond *f)
+{
+	const struct weir_values *lists[] = { &s->icmp, &s->icmpv6 };
+
+	if (!s->icmp.n && !s->icmpv6.n)
+		return 0;
+	f->set |= WEIR_C_ICMP;
+	f->icmp = weir_arena_array(c->arena, (s->icmp.n + s->icmpv6.n) * 2, sizeof *f->icmp);
+	if (!f->icmp)
+		return -ENOMEM;
+	for (size_t l = 0; l < 2; l++) {
+		const struct weir_p_icmp *v = lists[l]->v;
+
+		for (uint32_t i = 0; i < lists[l]->n; i++)
+			for (size_t k = 0; k < 2; k++)
+				if (v[i].m[k].family)
+					f->icmp[f->n_icmp++] = v[i].m[k];
+	}
+	return 0;
+}
+
+static void lower_values(const struct weir_values *from, uint32_t bit, struct weir_flat_cond *f, struct weir_values *ret)
+{
+	*ret = *from;
+	if (from->n)
+		f->set |= bit;
+}
+
+static int lower(const struct weir_flat_context *c, const struct weir_p_cond *s, bool negated, struct weir_flat_cond *f)
+{
+	const uint8_t *dirs = s->direction.v, *protos = s->protocol.v;
+	int err;
+
+	for (uint32_t i = 0; i < s->direction.n; i++)
+		f->dirs |= dirs[i];
+	if (s->direction.n)
+		f->set |= WEIR_C_DIR;
+	for (uint32_t i = 0; i < s->protocol.n; i++)
+		f->protos[protos[i] >> 6] |= PROTO_BIT(protos[i]);
+	if (s->protocol.n)
+		f->set |= WEIR_C_PROTO;
+	lower_values(&s->interface, WEIR_C_ANY_IF, f, &f->any_if);
+	lower_values(&s->in_interface, WEIR_C_IN_IF, f, &f->in_if);
+	lower_values(&s->out_interface, WEIR_C_OUT_IF, f, &f->out_if);
+	lower_values(&s->vlan, WEIR_C_VLAN, f, &f->vlan);
+	lower_values(&s->mac, WEIR_C_MAC, f, &f->mac);
+	if (s->mark.set) {
+		f->set |= WEIR_C_MARK;
+		f->mark = s->mark.value;
+		f->mark_mask = s->mark.mask;
+	}
+	err = lower_icmp(c, s, f);
+	if (!err)
+		err = lower_addrs(c, &s->from, WEIR_C_FROM, negated, f, &f->from);
+	if (!err)
+		err = lower_addrs(c, &s->to, WEIR_C_TO, negated, f, &f->to);
+	if (!err)
+		err = lower_addrs(c, &s->peer, WEIR_C_PEER, negated, f, &f->peer);
+	if (!err)
+		err = lower_ports(c, &s->ports, WEIR_C_PORTS, negated, f, &f->ports);
+	if (!err)
+		err = lower_ports(c, &s->source_ports, WEIR_C_SPORTS, negated, f, &f->sports);
+	return err;
+}
+
+/* --- the group's conditions --- */
+
+static int and_ranges(const struct weir_flat_context *c, const struct weir_flat_cond *g, uint32_t bit, const char *key,
+		      const struct weir_ranges *gr, struct weir_flat_cond *f, struct weir_ranges *fr,
+		      const struct weir_node *at)
+{
+	struct weir_ranges both;
+	bool empty = !gr->n || !fr->n;
+
+	if (!(g->set & bit))
+		return 0;
+	if (!(f->set & bit)) {
+		f->set |= bit;
+		*fr = *gr;
+		return 0;
+	}
+	if (weir_ranges_and(c->arena, fr, gr, &both) < 0)
+		return -ENOMEM;
+	if (!both.n && !empty) {
+		weir_node_error(c->diags, at, "'%s' here and in the group's 'when' have nothing in common", key);
+		return -EINVAL;
+	}
+	*fr = both;
+	return 0;
+}
+
+/* What cannot be intersected (a frame has two tags, a glob has many names) may stand in one place only. */
+static int take_over(const struct weir_flat_context *c, const struct weir_flat_cond *g, struct weir_flat_cond *f,
+		     const struct weir_node *at)
+{
+	static const struct {
+		uint32_t bit;
+		const char *key;
+	} single[] = { { WEIR_C_PEER, "peer" },		{ WEIR_C_ANY_IF, "interface" },	      { WEIR_C_IN_IF, "in_interface" },
+		       { WEIR_C_OUT_IF, "out_interface" }, { WEIR_C_VLAN, "vlan" },	      { WEIR_C_MAC, "mac" },
+		       { WEIR_C_MARK, "mark" },		{ WEIR_C_ICMP, "icmp" } };
+
+	for (size_t i = 0; i < sizeof single / sizeof *single; i++) {
+		if (!(g->set & f->set & single[i].bit))
+			continue;
+		weir_diag_hint(weir_node_error(c->diags, weir_node_get(at, single[i].key) ?: at,
+					       "'%s' stands in the rule and in the group's 'when'", single[i].key),
+			       "keep one of them");
+		return -EINVAL;
+	}
+#define TAKE_OVER(BIT, FIELD)                 \
+	do {                                  \
+		if (g->set & (BIT)) {         \
+			f->set |= (BIT);      \
+			f->FIELD = g->FIELD;  \
+		}                             \
+	} while (0)
+	TAKE_OVER(WEIR_C_PEER, peer);
+	TAKE_OVER(WEIR_C_ANY_IF, any_if);
+	TAKE_OVER(WEIR_C_IN_IF, in_if);
+	TAKE_OVER(WEIR_C_OUT_IF, out_if);
+	TAKE_OVER(WEIR_C_VLAN, vlan);
+	TAKE_OVER(WEIR_C_MAC, mac);
+	TAKE_OVER(WEIR_C_MARK, mark);
+	TAKE_OVER(WEIR_C_MARK, mark_mask);
+	TAKE_OVER(WEIR_C_ICMP, icmp);
+	TAKE_OVER(WEIR_C_ICMP, n_icmp);
+#undef TAKE_OVER
+	return 0;
+}
+
+static int and_group(const struct weir_flat_context *c, const struct weir_p_rule *r, struct weir_flat_cond *f)
+{
+	struct weir_flat_cond g = { 0 };
+	const struct weir_node *at = r->node;
+	uint64_t any = 0;
+	int err;
+
+	err = lower(c, &r->group->when, false, &g);
+	if (!err)
+		err = take_over(c, &g, f, at);
+	if (!err)
+		err = and_ranges(c, &g, WEIR_C_FROM, "from", &g.from, f, &f->from, weir_node_get(at, "from") ?: at);
+	if (!err)
+		err = and_ranges(c, &g, WEIR_C_TO, "to", &g.to, f, &f->to, weir_node_get(at, "to") ?: at);
+	if (!err)
+		err = and_ranges(c, &g, WEIR_C_PORTS, "ports", &g.ports, f, &f->ports, weir_node_get(at, "ports") ?: at);
+	if (!err)
+		err = and_ranges(c, &g, WEIR_C_SPORTS, "source_ports", &g.sports, f, &f->sports,
+				 weir_node_get(at, "source_ports") ?: at);
+	if (err < 0)
+		return err;
+	if (g.set & WEIR_C_DIR) {
+		f->dirs = f->set & WEIR_C_DIR ? f->dirs & g.dirs : g.dirs;
+		f->set |= WEIR_C_DIR;
+		if (!f->dirs)
+			return refuse(c, weir_node_get(at, "direction") ?: at,
+				      "'direction' here and in the group's 'when' have nothing in common", NULL);
+	}
+	if (g.set & WEIR_C_PROTO) {
+		for (int i = 0; i < 4; i++) {
+			f->protos[i] = f->set & WEIR_C_PROTO ? f->protos[i] & g.protos[i] : g.protos[i];
+			any |= f->protos[i];
+		}
+		f->set |= WEIR_C_PROTO;
+		if (!any)
+			return refuse(c, weir_node_get(at, "protocol") ?: at,
+				      "'protocol' here and in the group's 'when' have nothing in common", NULL);
+	}
+	return 0;
+}
+
+/* --- implied protocols --- */
+
+static bool any_proto(const uint64_t p[static 4])
+{
+	return p[0] | p[1] | p[2] | p[3];
+}
+
+/* Narrow f's protocols to `allowed`; false when nothing is left. */
+static bool narrow(struct weir_flat_cond *f, const uint64_t allowed[static 4])
+{
+	uint64_t r[4];
+
+	for (int i = 0; i < 4; i++)
+		r[i] = f->set & WEIR_C_PROTO ? f->protos[i] & allowed[i] : allowed[i];
+	if (!any_proto(r))
+		return false;
+	memcpy(f->protos, r, sizeof r);
+	f->set |= WEIR_C_PROTO;
+	return true;
+}
+
+static bool outside(const uint64_t p[static 4], const uint64_t allowed[static 4])
+{
+	return (p[0] & ~allowed[0]) | (p[1] & ~allowed[1]) | (p[2] & ~allowed[2]) | (p[3] & ~allowed[3]);
+}
+
+/*
+ * Ports mean tcp and udp, ICMP types mean ICMP, unless the rule says a protocol. What a negated group
+ * implies stands outside it: `not: { ports: 22 }` is still about tcp and udp.
+ */
+static int imply(const struct weir_flat_context *c, const struct weir_p_rule *r, struct weir_flat_rule *f)
+{
+	const uint32_t ports = WEIR_C_PORTS | WEIR_C_SPORTS;
+	uint32_t neg = f->has_neg && !(f->neg.set & WEIR_C_PROTO) ? f->neg.set : 0;
+	const struct weir_node *at = weir_node_get(r->node, "protocol") ?: r->node;
+	uint64_t icmp[4] = { 0 };
+
+	if (((f->pos.set | neg) & ports) && ((f->pos.set | neg) & WEIR_C_ICMP))
+		return refuse(c, weir_node_get(r->node, "ports") ?: r->node, "ICMP has no ports: 'icmp' and ports in one rule",
+			      "make two rules of it");
+	if (f->has_neg && (f->neg.set & WEIR_C_PROTO) && (f->neg.set & ports) && outside(f->neg.protos, port_protos))
+		return refuse(c, weir_node_get(r->neg.node, "protocol"), "this protocol has no ports",
+			      "ports go with tcp, udp, sctp and udplite");
+	if ((f->pos.set | neg) & ports) {
+		if (r->pos.protocol.n && outside(f->pos.protos, port_protos))
+			return refuse(c, at, "this protocol has no ports", "ports go with tcp, udp, sctp and udplite");
+		if (!r->pos.protocol.n && !narrow(&f->pos, tcp_udp) && !narrow(&f->pos, port_protos))
+			return refuse(c, at, "the group's protocol has no ports", NULL);
+	}
+	for (uint32_t i = 0; i < f->pos.n_icmp; i++)
+		icmp[0] |= PROTO_BIT(f->pos.icmp[i].family == 4 ? WEIR_IPPROTO_ICMP : WEIR_IPPROTO_ICMPV6);
+	for (uint32_t i = 0; neg && i < f->neg.n_icmp; i++)
+		icmp[0] |= PROTO_BIT(f->neg.icmp[i].family == 4 ? WEIR_IPPROTO_ICMP : WEIR_IPPROTO_ICMPV6);
+	if (!icmp[0])
+		return 0;
+	if (r->pos.protocol.n && outside(f->pos.protos, (uint64_t[4]){ PROTO_BIT(1) | PROTO_BIT(58), 0, 0, 0 }))
+		return refuse(c, at, "'icmp' with another protocol can never match", "leave 'protocol' out");
+	if (!narrow(&f->pos, icmp))
+		return refuse(c, at, "this protocol has no such ICMP type", "leave 'protocol' out");
+	return 0;
+}
+
+static int check_families(const struct weir_flat_context *c, const struct weir_p_rule *r, const struct weir_flat_cond *f)
+{
+	unsigned fam = 3, protos = 0;
+
+	if ((f->set & WEIR_C_FROM) && f->from.n)
+		fam &= weir_ranges_families(&f->from);
+	if ((f->set & WEIR_C_TO) && f->to.n)
+		fam &= weir_ranges_families(&f->to);
+	if ((f->set & WEIR_C_PEER) && f->peer.n)
+		fam &= weir_ranges_families(&f->peer);
+	if (!fam)
+		return refuse(c, r->node, "one address is IPv4, the other IPv6: the rule can match nothing", NULL);
+	if (!(f->set & WEIR_C_PROTO))
+		return 0;
+	protos = (f->protos[0] & PROTO_BIT(WEIR_IPPROTO_ICMP) ? 1u : 0) | (f->protos[0] & PROTO_BIT(WEIR_IPPROTO_ICMPV6) ? 2u : 0);
+	if (!outside(f->protos, (uint64_t[4]){ PROTO_BIT(1) | PROTO_BIT(58), 0, 0, 0 }) && !(protos & fam))
+		return refuse(c, r->node, fam == 1 ? "ICMPv6 with IPv4 addresses can match nothing" :
+						     "ICMP with IPv6 addresses can match nothing",
+			      fam == 1 ? "IPv4 has 'icmp'" : "IPv6 has 'icmpv6'");
+	return 0;
+}
+
+/* Facts that cannot exist in the directions that the rule names. */
+static int check_directions(const struct weir_flat_context *c, const struct weir_p_rule *r, const struct weir_flat_cond *f)
+{
+	if (!(f->set & WEIR_C_DIR))
+		return 0;
+	if (f->dirs == WEIR_DIR_OUT && (f->set & WEIR_C_IN_IF))
+		return refuse(c, weir_node_get(r->node, "in_interface") ?: r->node,
+			      "what this host opens comes in by no interface", "write 'out_interface', or 'interface'");
+	if (f->dirs == WEIR_DIR_OUT && (f->set & WEIR_C_MAC))
+		return refuse(c, weir_node_get(r->node, "mac") ?: r->node,
+			      "what this host opens has no source MAC as it came in", NULL);
+	if (f->dirs == WEIR_DIR_IN && (f->set & WEIR_C_OUT_IF))
+		return refuse(c, weir_node_get(r->node, "out_interface") ?: r->node,
+			      "what is for this host leaves by no interface", "write 'in_interface', or 'interface'");
+	return 0;
+}
+
+static int check_negated(const struct weir_flat_context *c, const struct weir_p_rule *r, const struct weir_flat_cond *f)
+{
+	if (f->n_icmp > WEIR_ICMP_MAX)
+		return refuse(c, r->neg.node, "more than 8 ICMP types in a 'not'", "put rules for them in front instead");
+	if (f->vlan.n > WEIR_VLAN_MAX)
+		return refuse(c, r->neg.node, "more than 8 VLANs in a 'not'", "put rules for them in front instead");
+	if (f->mac.n > WEIR_MAC_MAX)
+		return refuse(c, r->neg.node, "more than 4 MAC addresses in a 'not'", "put rules for them in front instead");
+	return 0;
+}
+
+int weir_rule_flatten(const struct weir_flat_context *c, const struct weir_p_rule *r, struct weir_flat_rule *ret)
+{
+	struct weir_flat_rule f = { .rule = r, .has_neg = r->neg.node };
+	int err;
+
+	err = lower(c, &r->pos, false, &f.pos);
+	if (!err && f.has_neg)
+		err = lower(c, &r->neg, true, &f.neg);
+	if (!err && r->group && r->group->when.node)
+		err = and_group(c, r, &f.pos);
+	if (!err)
+		err = imply(c, r, &f);
+	if (!err)
+		err = check_families(c, r, &f.pos);
+	if (!err)
+		err = check_directions(c, r, &f.pos);
+	if (!err && f.has_neg)
+		err = check_negated(c, r, &f.neg);
+	if (err < 0)
+		return err;
+	*ret = f;
+	return 0;
+}
+
+const struct weir_p_rule *weir_rule_naming_lo(const struct weir_policy *p, const char **ret_key)
+{
+	for (size_t i = 0; i < p->n_rules; i++) {
+		const struct weir_p_rule *r = p->rules[i];
+		const struct weir_p_cond *conds[] = { &r->pos, r->group ? &r->group->when : NULL };
+
+		for (size_t c = 0; c < 2 && conds[c]; c++) {
+			const struct {
+				const char *key;
+				const struct weir_values *v;
+			} lists[] = { { "interface", &conds[c]->interface },
+				      { "in_interface", &conds[c]->in_interface },
+				      { "out_interface", &conds[c]->out_interface } };
+
+			for (size_t l = 0; l < 3; l++) {
+				const char *const *names = lists[l].v->v;
+
+				for (uint32_t k = 0; k < lists[l].v->n; k++) {
+					if (strcmp(names[k], "lo"))
+						continue;
+					if (ret_key)
+						*ret_key = lists[l].key;
+					return r;
+				}
+			}
+		}
+	}
+	return NULL;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One rule by itself: the conditions of its group added, sets put in their place, implied protocols made
+ * plain, contradictions refused. What the compiler and the checks work on.
+ */
+#pragma once
+#include "lib/policy/model.h"
+
+struct weir_flat_cond {
+	uint32_t set; /* WEIR_C_* */
+	struct weir_ranges from, to, peer, ports, sports;
+	uint64_t protos[4];
+	uint8_t dirs;
+	struct weir_icmp_match *icmp;
+	uint32_t n_icmp;
+	struct weir_values any_if, in_if, out_if, vlan, mac;
+	uint32_t mark, mark_mask;
+};
+
+struct weir_flat_rule {
+	const struct weir_p_rule *rule;
+	struct weir_flat_cond pos, neg;
+	bool has_neg;
+};
+
+struct weir_flat_context {
+	const struct weir_policy *policy;
+	struct weir_arena *arena;
+	struct weir_diags *diags;
+	const struct weir_ranges *sets; /* beside policy->sets, edited; NULL: as they were read */
+};
+
+/* -EINVAL (told) when the rule makes no sense, -ENOMEM. */
+int weir_rule_flatten(const struct weir_flat_context *c, const struct weir_p_rule *r, struct weir_flat_rule *ret);
+
+/* The ranges of a `$set`; unknown: told, NULL. */
+const struct weir_ranges *weir_set_find(const struct weir_flat_context *c, const struct weir_p_addr *a);
+
+/* The first rule that names the interface lo itself, and the key that does. */
+const struct weir_p_rule *weir_rule_naming_lo(const struct weir_policy *p, const char **ret_key);
+
+/* Is this one of the names that weir gives ("rule at policy.yaml:12")? */
+bool weir_rule_unnamed(const char *name);

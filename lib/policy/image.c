@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The last step: everything laid out in one blob, as core/image.h describes it, and sealed by its digest. */
+#include <errno.h>
+#include <sha256.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/image_blob.h"
+#include "lib/policy/build.h"
+#include "lib/util/cleanup.h"
+
+static void build_freep(struct weir_build **b)
+{
+	weir_build_free(*b);
+}
+
+struct bounds {
+	struct weir_bound4 *v4, *port;
+	struct weir_bound6 *v6;
+	uint32_t n4, n6, n_port;
+};
+
+/* Pieces of the address space, IPv4 apart from IPv6. A piece that continues its neighbour's class is left out. */
+static int make_bounds(struct weir_build *b, struct bounds *ret)
+{
+	const struct weir_space *a = &b->addr_space, *p = &b->port_space;
+	struct bounds r = { 0 };
+
+	r.v4 = weir_arena_array(&b->arena, a->n, sizeof *r.v4);
+	r.v6 = weir_arena_array(&b->arena, a->n, sizeof *r.v6);
+	r.port = weir_arena_array(&b->arena, p->n, sizeof *r.port);
+	if (!r.v4 || !r.v6 || !r.port)
+		return -ENOMEM;
+	for (size_t i = 0; i < a->n; i++) {
+		uint32_t id = a->class_id[i];
+
+		if (weir_u128_is_v4(a->at[i])) {
+			if (!r.n4 || r.v4[r.n4 - 1].class_id != id)
+				r.v4[r.n4++] = (struct weir_bound4){ (uint32_t)a->at[i], id };
+		} else if (!r.n6 || r.v6[r.n6 - 1].class_id != id) {
+			r.v6[r.n6++] = (struct weir_bound6){ (uint64_t)(a->at[i] >> 64), (uint64_t)a->at[i], id, 0 };
+		}
+	}
+	for (size_t i = 0; i < p->n && p->at[i] <= 65535; i++)
+		if (!r.n_port || r.port[r.n_port - 1].class_id != p->class_id[i])
+			r.port[r.n_port++] = (struct weir_bound4){ (uint32_t)p->at[i], p->class_id[i] };
+	if (r.n4 > WEIR_BOUNDS_MAX || r.n6 > WEIR_BOUNDS_MAX)
+		return weir_build_tell(b, "name fewer addresses, or whole networks",
+				       "the lists cut the %s addresses into %u pieces, at most %u (an address that stands alone "
+				       "makes two)", r.n4 > WEIR_BOUNDS_MAX ? "IPv4" : "IPv6",
+				       r.n4 > WEIR_BOUNDS_MAX ? r.n4 : r.n6, WEIR_BOUNDS_MAX);
+	*ret = r;
+	return 0;
+}
+
+static int make_lists(struct weir_build *b, struct weir_list_info **ret)
+{
+	struct weir_list_info *l = weir_arena_array(&b->arena, b->addrs.n, sizeof *l);
+	int err = 0;
+
+	for (uint32_t i = 0; l && i < b->addrs.n && !err; i++) {
+		err = weir_build_string(b, b->addrs.names[i], &l[i].name);
+		l[i].ranges = (uint32_t)b->addrs.v[i].n;
+	}
+	if (!l)
+		return -ENOMEM;
+	*ret = l;
+	return err;
+}
+
+struct part {
+	struct weir_section *section;
+	const void *data;
+	size_t count, size;
+};
+
+static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
+{
+	struct weir_image_header h = { .magic = WEIR_IMAGE_MAGIC, .version = WEIR_IMAGE_VERSION };
+	struct weir_config *c = &b->config;
+	struct weir_list_info *lists = NULL;
+	_cleanup_free_ uint8_t *blob = NULL;
+	size_t size = (sizeof h + 7) & ~(size_t)7;
+	struct bounds bounds = { 0 };
+	SHA2_CTX sha;
+	int err;
+
+	err = make_bounds(b, &bounds);
+	if (!err)
+		err = make_lists(b, &lists);
+	if (err < 0)
+		return err;
+	c->n_rules = b->n_rules;
+	c->n_failsafe = b->n_failsafe;
+	c->n_bounds4 = bounds.n4;
+	c->n_bounds6 = bounds.n6;
+	c->n_bounds_port = bounds.n_port;
+	c->n_addr_rows = b->addr_space.n_rows;
+	c->n_port_rows = b->port_space.n_rows;
+	c->row_words_addr = b->addr_space.words;
+	c->row_words_port = b->port_space.words;
+	memcpy(h.source_digest, b->policy->digest, sizeof h.source_digest);
+	struct part parts[] = {
+		{ &h.config, c, 1, sizeof *c },
+		{ &h.rules, b->rules, b->n_rules, sizeof *b->rules },
+		{ &h.failsafe, b->failsafe, b->n_failsafe, sizeof *b->failsafe },
+		{ &h.bounds4, bounds.v4, bounds.n4, sizeof *bounds.v4 },
+		{ &h.bounds6, bounds.v6, bounds.n6, sizeof *bounds.v6 },
+		{ &h.bounds_port, bounds.port, bounds.n_port, sizeof *bounds.port },
+		{ &h.addr_rows, b->addr_space.rows, (size_t)b->addr_space.n_rows * b->addr_space.words, 8 },
+		{ &h.port_rows, b->port_space.rows, (size_t)b->port_space.n_rows * b->port_space.words, 8 },
+		{ &h.ifpats, b->ifpats, b->n_ifpats, sizeof *b->ifpats },
+		{ &h.lists, lists, b->addrs.n, sizeof *lists },
+		{ &h.strings, b->strings, b->n_strings, 1 },
+	};
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		*parts[i].section = (struct weir_section){ (uint32_t)size, (uint32_t)parts[i].count };
+		size = (size + parts[i].count * parts[i].size + 7) & ~(size_t)7;
+		if (size > UINT32_MAX / 2)
+			return weir_build_tell(b, "use fewer lists, or shorter ones", "the compiled policy is larger than 2 GiB");
+	}
+	h.size = (uint32_t)size;
+	blob = calloc(1, size);
+	if (!blob)
+		return -ENOMEM;
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+		if (parts[i].count)
+			memcpy(blob + parts[i].section->off, parts[i].data, parts[i].count * parts[i].size);
+	memcpy(blob, &h, sizeof h);
+	SHA256Init(&sha);
+	SHA256Update(&sha, blob, size);
+	SHA256Final(((struct weir_image_header *)blob)->digest, &sha);
+	*ret_size = (uint32_t)size;
+	*ret_blob = TAKE_PTR(blob);
+	return 0;
+}
+
+int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_options *o, void **ret_blob,
+			uint32_t *ret_size, struct weir_diags *diags)
+{
+	_cleanup_(build_freep) struct weir_build *b = calloc(1, sizeof *b);
+	int err;
+
+	if (!b)
+		return -ENOMEM;
+	b->policy = p;
+	b->options = o;
+	b->diags = diags;
+	err = weir_build_make(b);
+	if (!err)
+		err = assemble(b, ret_blob, ret_size);
+	if (err == -ENOMEM)
+		weir_diags_add(diags, WEIR_ERROR, p->path, 0, 0, 1, "out of memory");
+	return err;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A policy as it was read: what the walker fills, and what read.c makes of it (groups flattened, names known). */
+#pragma once
+#include "lib/policy/policy.h"
+#include "lib/policy/ranges.h"
+#include "lib/policy/spec.h"
+#include "lib/policy/value.h"
+
+struct weir_p_addr { /* one entry of an address list: a range, a set, or any */
+	const struct weir_node *node;
+	const char *set; /* without the $ */
+	struct weir_range range;
+	bool any;
+};
+
+struct weir_p_ports {
+	uint16_t lo, hi; /* any: 0, 65535 */
+};
+
+struct weir_p_icmp {
+	struct weir_icmp_match m[2]; /* family 0: unused */
+};
+
+struct weir_p_mark {
+	uint32_t value, mask;
+	bool set;
+};
+
+struct weir_p_cond {
+	const struct weir_node *node;
+	struct weir_values direction;                          /* uint8_t WEIR_DIR_* */
+	struct weir_values from, to, peer;                     /* struct weir_p_addr */
+	struct weir_values ports, source_ports;                /* struct weir_p_ports */
+	struct weir_values protocol;                           /* uint8_t */
+	struct weir_values icmp, icmpv6;                       /* struct weir_p_icmp */
+	struct weir_values interface, in_interface, out_interface; /* const char * */
+	struct weir_values vlan;                               /* uint32_t */
+	struct weir_values mac;                                /* uint64_t */
+	struct weir_p_mark mark;
+};
+
+/* Modes and actions are kept + 1: 0 = the key is absent. */
+struct weir_p_rule {
+	const struct weir_node *node;
+	const char *name;
+	uint8_t action, mode;
+	bool log, remove;
+	struct weir_p_cond pos, neg; /* neg.node NULL: no `not` */
+	/* filled when the groups are flattened */
+	const struct weir_p_group *group;
+	const char *place; /* "policy.yaml:26" */
+	uint32_t overlay_id;
+};
+
+struct weir_p_group {
+	const struct weir_node *node;
+	const char *name;
+	uint8_t mode;
+	struct weir_p_cond when;
+	struct weir_values rules; /* struct weir_p_rule */
+	struct weir_p_rule otherwise;
+};
+
+struct weir_p_entry { /* of rules: one of the two, by node */
+	struct weir_p_rule rule;
+	struct weir_p_group group;
+};
+
+struct weir_p_fixed { /* action stands first: a word alone lands there */
+	uint8_t action, mode;
+	bool log;
+};
+
+struct weir_p_defaults {
+	struct weir_p_fixed all, in, out, fwd;
+};
+
+struct weir_p_set {
+	const char *name;
+	const struct weir_node *node;
+	struct weir_values addresses; /* struct weir_p_addr */
+	const char *file;
+	struct weir_ranges ranges; /* normal form, the lines of the file included */
+	bool used;
+};
+
+struct weir_p_interface {
+	const char *name;
+	uint8_t xdp;
+};
+
+struct weir_p_doc {
+	const struct weir_node *node;
+	uint32_t version;
+	uint8_t mode;
+	struct weir_p_defaults defaults;
+	struct weir_values failsafe; /* struct weir_p_rule */
+	struct weir_p_fixed on_error, malformed, fragments, unknown_l2;
+	uint32_t idle, adopt_window;
+	uint8_t established, recheck_unknown, unparsable, xdp;
+	struct weir_values interfaces; /* struct weir_p_interface */
+	struct weir_values include;    /* const char * */
+	struct weir_values sets;       /* struct weir_p_set */
+	struct weir_values blocklists; /* struct weir_p_addr, sets only */
+	struct weir_values rules;      /* struct weir_p_entry */
+};
+
+struct weir_policy {
+	struct weir_arena arena;
+	char *path, *dir;
+	uint8_t digest[32];
+	struct weir_p_doc doc;
+	struct weir_p_rule **rules; /* of the file and its includes, in order */
+	size_t n_rules;
+	struct weir_p_set **sets;
+	size_t n_sets;
+};
+
+#define WEIR_SET_LINES_MAX 1000000u
+
+struct weir_p_set *weir_policy_set(const struct weir_policy *p, const char *name);
+
+/* Read the addresses of a set, from the policy and from its file. */
+int weir_set_load(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags);
+
+/* Parse one rule from JSON text. *ret lives in the arena. */
+int weir_rule_read(struct weir_arena *a, const char *json, struct weir_p_rule **ret, struct weir_diags *diags);

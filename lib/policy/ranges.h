@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Lists of addresses or ports as intervals. Normal form: sorted, apart from each other, and no interval
+ * reaches over the place of IPv4 in the IPv6 numbers (::ffff:0:0/96), so that ::/0 never means IPv4.
+ */
+#pragma once
+#include "lib/policy/value.h"
+#include "lib/util/arena.h"
+
+struct weir_ranges {
+	struct weir_range *v;
+	size_t n, room; /* room: allocated */
+};
+
+/* Append; grows in the arena by doubling. -ENOMEM. */
+int weir_ranges_add(struct weir_arena *a, struct weir_ranges *r, struct weir_range one);
+int weir_ranges_append(struct weir_arena *a, struct weir_ranges *r, const struct weir_ranges *more);
+/* Bring into normal form, in place but for the split at IPv4. */
+int weir_ranges_normal(struct weir_arena *a, struct weir_ranges *r);
+/* Both normal; the result is normal. */
+int weir_ranges_and(struct weir_arena *a, const struct weir_ranges *x, const struct weir_ranges *y,
+		    struct weir_ranges *ret);
+int weir_ranges_minus(struct weir_arena *a, const struct weir_ranges *x, struct weir_range y, struct weir_ranges *ret);
+bool weir_ranges_equal(const struct weir_ranges *x, const struct weir_ranges *y);
+uint64_t weir_ranges_hash(const struct weir_ranges *r);
+/* Bit 1: holds IPv4, bit 2: holds IPv6. */
+unsigned weir_ranges_families(const struct weir_ranges *r);

@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a file to a policy: read, walk, follow the includes, load the sets, flatten the groups, check the names. */
+#include <errno.h>
+#include <glob.h>
+#include <libgen.h>
+#include <sha256.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/policy/flat.h"
+#include "lib/policy/model.h"
+#include "lib/util/cleanup.h"
+#include "lib/util/file.h"
+
+#define ARENA_MAX ((size_t)384 << 20)
+#define INCLUDES_MAX 256
+
+struct weir_p_set *weir_policy_set(const struct weir_policy *p, const char *name)
+{
+	for (size_t i = 0; i < p->n_sets; i++)
+		if (!strcmp(p->sets[i]->name, name))
+			return p->sets[i];
+	return NULL;
+}
+
+static const char *file_trouble(int err)
+{
+	return err == -EISDIR ? "it is a directory" : err == -ENODEV ? "it is a device, a FIFO or a socket, not a file" :
+	       err == -EFBIG ? "it is larger than 16 MiB" : strerror(-err);
+}
+
+/* `at` is the node that names the file; NULL: the user did. */
+static int read_source(struct weir_policy *p, const char *path, const char *name, const struct weir_node *at,
+		       struct weir_source **ret, struct weir_diags *diags)
+{
+	_cleanup_free_ char *text = NULL;
+	struct weir_source *s;
+	size_t len;
+	int err = weir_file_read(path, WEIR_FILE_MAX, &text, &len);
+
+	if (err < 0) {
+		if (at)
+			weir_node_error(diags, at, "cannot read '%s': %s", path, file_trouble(err));
+		else
+			weir_diags_add(diags, WEIR_ERROR, name, 0, 0, 1, "cannot read it: %s", file_trouble(err));
+		return err;
+	}
+	s = weir_arena_alloc(&p->arena, sizeof *s);
+	if (s) {
+		s->name = weir_arena_text(&p->arena, name, strlen(name));
+		s->text = weir_arena_text(&p->arena, text, len);
+		s->len = len;
+	}
+	if (!s || !s->name || !s->text)
+		return -ENOMEM;
+	*ret = s;
+	return 0;
+}
+
+/* A path of the policy, seen from its folder. */
+static char *beside(struct weir_arena *a, const char *dir, const char *path)
+{
+	_cleanup_free_ char *joined = NULL;
+
+	if (path[0] == '/')
+		return weir_arena_text(a, path, strlen(path));
+	if (asprintf(&joined, "%s/%s", dir, path) < 0)
+		return NULL;
+	return weir_arena_text(a, joined, strlen(joined));
+}
+
+static int add_range(struct weir_policy *p, struct weir_p_set *s, const struct weir_source *src, unsigned line,
+		     const char *text, size_t n, struct weir_diags *diags)
+{
+	struct weir_range r;
+	struct weir_why why;
+	struct weir_diag *d;
+	char word[128];
+	size_t lead = strspn(text, " \t");
+
+	lead = lead < n ? lead : n;
+	text += lead;
+	n -= lead;
+	for (size_t i = 0; i < n; i++)
+		if (text[i] == '#')
+			n = i;
+	while (n && strchr(" \t\r", text[n - 1]))
+		n--;
+	if (!n)
+		return 0;
+	if (n < sizeof word && !memchr(text, 0, n)) {
+		memcpy(word, text, n);
+		word[n] = 0;
+		if (!weir_range_parse(word, &r, &why))
+			return weir_ranges_add(&p->arena, &s->ranges, r);
+	} else {
+		snprintf(why.message, sizeof why.message, "not an address");
+		why.hint[0] = 0;
+	}
+	d = weir_source_diag(diags, WEIR_ERROR, src, line, (unsigned)lead, (unsigned)n, "%s", why.message);
+	if (why.hint[0])
+		weir_diag_hint(d, "%s", why.hint);
+	return -EINVAL;
+}
+
+static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
+{
+	const struct weir_node *at = weir_node_get(weir_node_get(s->node, "addresses"), "file");
+	const char *path, *t, *end;
+	struct weir_source *src;
+	unsigned line = 0;
+	int err, bad = 0;
+
+	if (!p->dir) {
+		weir_node_error(diags, at, "a file of addresses has no place here: the policy itself is no file");
+		return -EINVAL;
+	}
+	path = beside(&p->arena, p->dir, s->file);
+	if (!path)
+		return -ENOMEM;
+	err = read_source(p, path, path, at, &src, diags);
+	if (err < 0)
+		return err;
+	for (t = src->text, end = t + src->len; t < end; ) {
+		const char *nl = memchr(t, '\n', (size_t)(end - t));
+		size_t n = (size_t)((nl ? nl : end) - t);
+
+		if (++line > WEIR_SET_LINES_MAX) {
+			weir_node_error(diags, at, "'%s' has more than %u lines", path, WEIR_SET_LINES_MAX);
+			return -EINVAL;
+		}
+		err = add_range(p, s, src, line, t, n, diags);
+		if (err == -ENOMEM)
+			return err;
+		if (err < 0)
+			bad = err;
+		if (diags->dropped)
+			return -EINVAL;
+		t += n + 1;
+	}
+	return bad;
+}
+
+int weir_set_load(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
+{
+	const struct weir_p_addr *a = s->addresses.v;
+	int err = 0;
+
+	for (uint32_t i = 0; i < s->addresses.n && !err; i++)
+		err = weir_ranges_add(&p->arena, &s->ranges, a[i].range);
+	if (!err && s->file)
+		err = load_file(p, s, diags);
+	return err < 0 ? err : weir_ranges_normal(&p->arena, &s->ranges);
+}
+
+/* --- files --- */
+
+struct files {
+	struct weir_p_doc *docs;
+	struct weir_source *sources[INCLUDES_MAX + 1];
+	size_t n;
+};
+
+static int parse(struct weir_policy *p, struct weir_walk *w, const struct weir_source *s, const struct weir_type *t,
+		 struct weir_p_doc *ret)
+{
+	struct weir_node *root;
+	int err = weir_yaml_read(&p->arena, s, &root, w->diags);
+
+	return err < 0 ? err : weir_walk(w, t, root, ret);
+}
+
+static int include_one(struct weir_policy *p, struct weir_walk *w, struct files *f, const struct weir_node *at,
+		       const char *path)
+{
+	int err;
+
+	for (size_t i = 0; i < f->n; i++) {
+		if (strcmp(f->sources[i]->name, path))
+			continue;
+		weir_node_error(w->diags, at, "'%s' is read already", path);
+		return -EINVAL;
+	}
+	if (f->n > INCLUDES_MAX) {
+		weir_node_error(w->diags, at, "more than %d included files", INCLUDES_MAX);
+		return -EINVAL;
+	}
+	err = read_source(p, path, path, at, &f->sources[f->n], w->diags);
+	if (err < 0)
+		return err;
+	f->n++;
+	return parse(p, w, f->sources[f->n - 1], &weir_type_included, &f->docs[f->n - 1]);
+}
+
+static int include(struct weir_policy *p, struct weir_walk *w, struct files *f)
+{
+	const struct weir_values *list = &f->docs[0].include;
+	const char *const *paths = list->v;
+	const struct weir_node *at = !list->node ? NULL : list->node->kind == WEIR_LIST ? list->node->child : list->node;
+	int bad = 0;
+
+	for (uint32_t i = 0; i < list->n; i++, at = at->next) {
+		glob_t found;
+		char *pattern;
+		int r;
+
+		if (!p->dir) {
+			weir_node_error(w->diags, at, "an include has no place here: the policy itself is no file");
+			return -EINVAL;
+		}
+		pattern = beside(&p->arena, p->dir, paths[i]);
+		if (!pattern)
+			return -ENOMEM;
+		r = glob(pattern, GLOB_ERR, NULL, &found); /* sorted by name */
+		if (r == GLOB_NOMATCH && strpbrk(paths[i], "*?[")) {
+			weir_node_warn(w->diags, at, "no file matches '%s'", paths[i]);
+			continue;
+		}
+		if (r) {
+			weir_node_error(w->diags, at, "cannot read '%s': %s", pattern,
+					r == GLOB_NOMATCH ? strerror(ENOENT) : "the folder cannot be read");
+			bad = -EINVAL;
+			continue;
+		}
+		for (size_t k = 0; k < found.gl_pathc; k++) {
+			r = include_one(p, w, f, at, found.gl_pathv[k]);
+			bad = r < 0 ? r : bad;
+		}
+		globfree(&found);
+	}
+	return bad;
+}
+
+/* --- names --- */
+
+static int collect(struct weir_policy *p, struct files *f)
+{
+	size_t rules = 0, sets = 0;
+
+	for (size_t d = 0; d < f->n; d++) {
+		struct weir_p_entry *e = f->docs[d].rules.v;
+
+		sets += f->docs[d].sets.n;
+		for (uint32_t i = 0; i < f->docs[d].rules.n; i++)
+			rules += e[i].rule.node ? 1 : e[i].group.rules.n + 1;
+	}
+	p->rules = weir_arena_array(&p->arena, rules, sizeof *p->rules);
+	p->sets = weir_arena_array(&p->arena, sets, sizeof *p->sets);
+	if (!p->rules || !p->sets)
+		return -ENOMEM;
+	for (size_t d = 0; d < f->n; d++) {
+		struct weir_p_entry *e = f->docs[d].rules.v;
+		struct weir_p_set *s = f->docs[d].sets.v;
+
+		for (uint32_t i = 0; i < f->docs[d].sets.n; i++)
+			p->sets[p->n_sets++] = &s[i];
+		for (uint32_t i = 0; i < f->docs[d].rules.n; i++) {
+			struct weir_p_group *g = &e[i].group;
+			struct weir_p_rule *r = g->rules.v;
+
+			if (e[i].rule.node) {
+				p->rules[p->n_rules++] = &e[i].rule;
+				continue;
+			}
+			for (uint32_t k = 0; k < g->rules.n; k++) {
+				r[k].group = g;
+				p->rules[p->n_rules++] = &r[k];
+			}
+			if (g->otherwise.node) {
+				g->otherwise.group = g;
+				p->rules[p->n_rules++] = &g->otherwise;
+			}
+		}
+	}
+	return 0;
+}
+
+static const char *base(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && slash[1] ? slash + 1 : path;
+}
+
+/* "policy.yaml:26" and, for a rule without a name, "rule at policy.yaml:26", told apart by column. */
+static int place_rule(struct weir_policy *p, struct weir_p_rule *r, size_t i)
+{
+	const struct weir_node *n = r->node;
+	bool twin = (i && p->rules[i - 1]->node->source == n->source && p->rules[i - 1]->node->line == n->line) ||
+		    (i + 1 < p->n_rules && p->rules[i + 1]->node->source == n->source &&
+		     p->rules[i + 1]->node->line == n->line);
+	_cleanup_free_ char *place = NULL, *name = NULL;
+
+	if (asprintf(&place, "%s:%u", base(n->source->name), n->line) < 0)
+		return -ENOMEM;
+	r->place = weir_arena_text(&p->arena, place, strlen(place));
+	if (!r->place)
+		return -ENOMEM;
+	if (r->name)
+		return 0;
+	if (asprintf(&name, twin ? "rule at %s:%u" : "rule at %s", place, n->col + 1) < 0)
+		return -ENOMEM;
+	r->name = weir_arena_text(&p->arena, name, strlen(name));
+	return r->name ? 0 : -ENOMEM;
+}
+
+static int check_names(struct weir_policy *p, struct weir_diags *diags)
+{
+	const struct weir_p_rule *fs = p->doc.failsafe.v;
+	int err = 0;
+
+	for (size_t i = 0; i < p->n_sets; i++) {
+		for (size_t k = 0; k < i; k++) {
+			if (strcmp(p->sets[i]->name, p->sets[k]->name))
+				continue;
+			weir_node_error(diags, p->sets[i]->node->key, "the set '%s' stands in %s:%u too", p->sets[i]->name,
+					p->sets[k]->node->source->name, p->sets[k]->node->line);
+			err = -EINVAL;
+		}
+	}
+	for (size_t i = 0; i < p->n_rules; i++) {
+		if (weir_rule_unnamed(p->rules[i]->name))
+			continue;
+		for (size_t k = 0; k < i; k++) {
+			if (strcmp(p->rules[i]->name, p->rules[k]->name))
+				continue;
+			weir_diag_hint(weir_node_error(diags, weir_node_get(p->rules[i]->node, "name") ?: p->rules[i]->node,
+						       "the name '%s' is taken by the rule at %s", p->rules[i]->name,
+						       p->rules[k]->place),
+				       "names of rules are unique");
+			err = -EINVAL;
+			break;
+		}
+	}
+	for (uint32_t i = 0; i < p->doc.failsafe.n; i++) {
+		for (uint32_t k = 0; k < i; k++) {
+			if (strcmp(fs[i].name, fs[k].name))
+				continue;
+			weir_node_error(diags, fs[i].node, "two failsafe entries have the name '%s'", fs[i].name);
+			err = -EINVAL;
+		}
+	}
+	return err;
+}
+
+static int check_rules(struct weir_policy *p, struct weir_diags *diags)
+{
+	struct weir_p_rule *fs = p->doc.failsafe.v;
+	const struct weir_p_addr *b = p->doc.blocklists.v;
+	struct weir_flat_context c = { .policy = p, .arena = &p->arena, .diags = diags };
+	struct weir_flat_rule flat;
+	int err = 0;
+
+	for (size_t i = 0; i < p->n_rules && !diags->dropped; i++)
+		if (weir_rule_flatten(&c, p->rules[i], &flat) < 0)
+			err = -EINVAL;
+	for (uint32_t i = 0; i < p->doc.failsafe.n; i++)
+		if (!fs[i].remove && weir_rule_flatten(&c, &fs[i], &flat) < 0)
+			err = -EINVAL;
+	for (uint32_t i = 0; i < p->doc.blocklists.n; i++)
+		if (!weir_set_find(&c, &b[i]))
+			err = -EINVAL;
+	return err;
+}
+
+static void check_lo(const struct weir_policy *p, struct weir_diags *diags)
+{
+	const char *name;
+	const struct weir_p_rule *r = weir_rule_naming_lo(p, &name);
+
+	if (r)
+		weir_diag_hint(weir_node_warn(diags, weir_node_get(r->node, name) ?: r->node,
+					      "rule '%s' names lo: the failsafe entry 'lo' is removed by that", r->name),
+			       "everything on lo is judged by the rules now");
+}
+
+static int read_all(struct weir_policy *p, struct weir_source *main, struct weir_diags *diags)
+{
+	struct weir_walk w = { .arena = &p->arena, .diags = diags };
+	struct files f = { .sources = { main }, .n = 1 };
+	SHA2_CTX sha;
+	int err;
+
+	f.docs = weir_arena_array(&p->arena, INCLUDES_MAX + 1, sizeof *f.docs);
+	if (!f.docs)
+		return -ENOMEM;
+	err = parse(p, &w, main, &weir_type_policy, &f.docs[0]);
+	if (err < 0)
+		return err;
+	err = include(p, &w, &f);
+	if (err < 0)
+		return err;
+	p->doc = f.docs[0];
+	SHA256Init(&sha);
+	for (size_t i = 0; i < f.n; i++)
+		SHA256Update(&sha, (const uint8_t *)f.sources[i]->text, f.sources[i]->len);
+	SHA256Final(p->digest, &sha);
+	err = collect(p, &f);
+	for (size_t i = 0; i < p->n_rules && !err; i++)
+		err = place_rule(p, p->rules[i], i);
+	for (size_t i = 0; i < p->n_sets && !err; i++)
+		err = weir_set_load(p, p->sets[i], diags);
+	if (err < 0)
+		return err;
+	err = check_names(p, diags);
+	if (check_rules(p, diags) < 0 || err < 0)
+		return -EINVAL;
+	check_lo(p, diags);
+	return 0;
+}
+
+static int read_policy(struct weir_policy *p, const char *path, const char *name, const char *text, size_t len,
+		       struct weir_diags *diags)
+{
+	struct weir_source *s;
+	int err;
+
+	p->arena.limit = ARENA_MAX;
+	p->path = strdup(name);
+	if (!p->path)
+		return -ENOMEM;
+	if (path) {
+		err = read_source(p, path, name, NULL, &s, diags);
+		if (err < 0)
+			return err;
+	} else {
+		if (len > WEIR_FILE_MAX) {
+			weir_diags_add(diags, WEIR_ERROR, name, 0, 0, 1, "larger than 16 MiB");
+			return -EFBIG;
+		}
+		s = weir_arena_alloc(&p->arena, sizeof *s);
+		if (!s)
+			return -ENOMEM;
+		s->name = p->path;
+		s->text = weir_arena_text(&p->arena, text, len);
+		s->len = len;
+		if (!s->text)
+			return -ENOMEM;
+	}
+	err = read_all(p, s, diags);
+	if (err == -ENOMEM)
+		weir_diags_add(diags, WEIR_ERROR, name, 0, 0, 1, "out of memory");
+	return err < 0 && diags->errors ? -EINVAL : err;
+}
+
+int weir_policy_read(const char *path, struct weir_policy **ret, struct weir_diags *diags)
+{
+	_cleanup_policy_ struct weir_policy *p = calloc(1, sizeof *p);
+	_cleanup_free_ char *copy = strdup(path);
+	int err;
+
+	if (!p || !copy)
+		return -ENOMEM;
+	p->dir = strdup(dirname(copy));
+	if (!p->dir)
+		return -ENOMEM;
+	err = read_policy(p, path, path, NULL, 0, diags);
+	if (err < 0)
+		return err;
+	*ret = TAKE_PTR(p);
+	return 0;
+}
+
+int weir_policy_read_text(const char *name, const char *dir, const char *text, size_t len, struct weir_policy **ret,
+			  struct weir_diags *diags)
+{
+	_cleanup_policy_ struct weir_policy *p = calloc(1, sizeof *p);
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	p->dir = dir ? strdup(dir) : NULL;
+	if (dir && !p->dir)
+		return -ENOMEM;
+	err = read_policy(p, NULL, name, text, len, diags);
+	if (err < 0)
+		return err;
+	*ret = TAKE_PTR(p);
+	return 0;
+}
+
+void weir_policy_free(struct weir_policy *p)
+{
+	if (!p)
+		return;
+	weir_arena_free(&p->arena);
+	free(p->path);
+	free(p->dir);
+	free(p);
+}
+
+enum weir_mode weir_policy_mode(const struct weir_policy *p)
+{
+	return p->doc.mode ? p->doc.mode - 1 : WEIR_DETECT;
+}
+
+const char *weir_policy_path(const struct weir_policy *p)
+{
+	return p->path;
+}
+
+const uint8_t *weir_policy_digest(const struct weir_policy *p)
+{
+	return p->digest;
+}

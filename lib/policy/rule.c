@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rules that do not come from a file: the overlay's, kept as JSON objects in the language of the policy. */
+#include <errno.h>
+#include <string.h>
+
+#include "lib/policy/flat.h"
+#include "lib/policy/take.h"
+
+int weir_rule_read(struct weir_arena *a, const char *json, struct weir_p_rule **ret, struct weir_diags *diags)
+{
+	struct weir_walk w = { .arena = a, .diags = diags };
+	struct weir_source *s = weir_arena_alloc(a, sizeof *s);
+	struct weir_p_rule *r = weir_arena_alloc(a, sizeof *r);
+	struct weir_node *root;
+	int err;
+
+	if (!s || !r)
+		return -ENOMEM;
+	s->len = strlen(json);
+	s->text = weir_arena_text(a, json, s->len); /* nodes and messages point into it */
+	if (!s->text)
+		return -ENOMEM;
+	err = weir_yaml_read(a, s, &root, diags);
+	if (!err)
+		err = weir_walk(&w, &weir_type_rule, root, r);
+	if (err < 0)
+		return err;
+	*ret = r;
+	return 0;
+}
+
+int weir_policy_check_rule(const struct weir_policy *p, const char *json, struct weir_diags *diags)
+{
+	struct weir_arena a = { .limit = 16 << 20 };
+	struct weir_flat_context c = { .policy = p, .arena = &a, .diags = diags };
+	struct weir_flat_rule flat;
+	struct weir_p_rule *r;
+	int err = weir_rule_read(&a, json, &r, diags);
+
+	if (!err)
+		err = weir_rule_flatten(&c, r, &flat);
+	for (size_t i = 0; i < p->n_rules && !err && r->name; i++) {
+		if (strcmp(p->rules[i]->name, r->name))
+			continue;
+		weir_diag_hint(weir_diags_add(diags, WEIR_ERROR, NULL, 0, 0, 1, "name: '%s' is taken by the rule at %s", r->name,
+					      p->rules[i]->place),
+			       "names of rules are unique");
+		err = -EINVAL;
+	}
+	weir_arena_free(&a);
+	return err;
+}

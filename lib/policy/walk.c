@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/policy/spec.h"
+#include "lib/util/cleanup.h"
+#include "lib/util/text.h"
+
+#define LIST_MAX 1024
+#define KEYS_MAX 64
+
+const char *weir_did_you_mean(const char *word, const char *const *names)
+{
+	unsigned best = (unsigned)strlen(word) / 3 + 1;
+	const char *found = NULL;
+
+	if (best > 3)
+		best = 3;
+	for (; *names; names++) {
+		unsigned d = weir_text_distance(word, *names, best);
+
+		if (d <= best && d < strlen(*names)) {
+			found = *names;
+			best = d ? d - 1 : 0;
+			if (!d)
+				break;
+		}
+	}
+	return found;
+}
+
+static int wrong_kind(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n)
+{
+	weir_node_error(w->diags, n, "expected %s, found %s", t->name, weir_node_kind(n));
+	return -EINVAL;
+}
+
+static int walk_word(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, uint8_t *dst)
+{
+	const char *names[KEYS_MAX], *meant;
+	_cleanup_free_ char *all = NULL;
+	size_t count = 0, size = 0;
+	_cleanup_fclose_ FILE *f = NULL;
+	struct weir_diag *d;
+
+	if (n->kind != WEIR_SCALAR || n->scalar == WEIR_NULL)
+		return wrong_kind(w, t, n);
+	for (const struct weir_word *x = t->words; x->name; x++) {
+		if (strcmp(x->name, n->text)) {
+			if (!x->later && !x->instead && count + 1 < KEYS_MAX)
+				names[count++] = x->name;
+			continue;
+		}
+		if (x->later) {
+			weir_node_error(w->diags, n, "'%s': not in this version", n->text);
+			return -EINVAL;
+		}
+		if (!x->instead && n->scalar == WEIR_STRING) {
+			*dst = x->value;
+			return 0;
+		}
+		if (x->instead) {
+			weir_diag_hint(weir_node_error(w->diags, n, "unknown %s '%s'", t->id, n->text), "write '%s'",
+				       x->instead);
+			return -EINVAL;
+		}
+	}
+	names[count] = NULL;
+	f = open_memstream(&all, &size);
+	for (size_t i = 0; f && i < count; i++)
+		fprintf(f, "%s%s", i ? ", " : "", names[i]);
+	if (f)
+		fflush(f);
+	meant = weir_did_you_mean(n->text, names);
+	d = weir_node_error(w->diags, n, "unknown %s '%s' (%s)", t->id, n->text, all ? all : "");
+	if (meant)
+		weir_diag_hint(d, "did you mean '%s'?", meant);
+	return -EINVAL;
+}
+
+static int walk_list(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, struct weir_values *dst)
+{
+	uint32_t max = t->max ? t->max : LIST_MAX, count = n->kind == WEIR_LIST ? n->n : 1, i = 0;
+	const struct weir_node *c = n->kind == WEIR_LIST ? n->child : n;
+	int err = 0;
+
+	if (n->kind != WEIR_LIST && (!t->one || (n->kind == WEIR_SCALAR && n->scalar == WEIR_NULL)))
+		return wrong_kind(w, t, n);
+	if (!count && !t->empty) {
+		weir_diag_hint(weir_node_error(w->diags, n, "an empty list"), "take the key away, or name something");
+		return -EINVAL;
+	}
+	if (count > max) {
+		weir_node_error(w->diags, n, "%u entries, at most %u", count, max);
+		return -EINVAL;
+	}
+	dst->node = n;
+	dst->v = weir_arena_array(w->arena, count, t->size);
+	if (!dst->v) {
+		weir_node_error(w->diags, n, "out of memory");
+		return -ENOMEM;
+	}
+	for (; i < count; c = c->next, i++) {
+		if (weir_walk(w, t->of, c, (char *)dst->v + i * t->size) < 0)
+			err = -EINVAL;
+		if (w->diags->dropped)
+			return -EINVAL; /* enough was said */
+	}
+	dst->n = count;
+	return err;
+}
+
+static int walk_named(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, struct weir_values *dst)
+{
+	uint32_t max = t->max ? t->max : LIST_MAX;
+	int err = 0;
+
+	if (n->kind != WEIR_MAP)
+		return wrong_kind(w, t, n);
+	if (n->n > max) {
+		weir_node_error(w->diags, n, "%u entries, at most %u", n->n, max);
+		return -EINVAL;
+	}
+	dst->node = n;
+	dst->v = weir_arena_array(w->arena, n->n, t->size);
+	if (!dst->v)
+		return -ENOMEM;
+	for (const struct weir_node *c = n->child; c; c = c->next) {
+		char *at = (char *)dst->v + dst->n * t->size;
+
+		for (const struct weir_node *b = n->child; b != c; b = b->next) {
+			if (strcmp(b->key->text, c->key->text))
+				continue;
+			weir_node_error(w->diags, c->key, "'%s' stands here twice, first in line %u", c->key->text,
+					b->key->line);
+			err = -EINVAL;
+			break;
+		}
+		/* the name is checked by the type whose `take` stands beside the shape */
+		if (t->take && t->take(w, c->key, at) < 0)
+			err = -EINVAL;
+		*(const char **)at = c->key->text;
+		if (weir_walk(w, t->of, c, at) < 0)
+			err = -EINVAL;
+		if (w->diags->dropped)
+			return -EINVAL;
+		dst->n++;
+	}
+	return err;
+}
+
+static const struct weir_key *find(const struct weir_key *keys, const char *name)
+{
+	for (; keys && keys->name; keys++)
+		if (!strcmp(keys->name, name))
+			return keys;
+	return NULL;
+}
+
+static int unknown_key(struct weir_walk *w, const struct weir_type *t, const struct weir_node *key)
+{
+	const char *names[KEYS_MAX], *meant;
+	struct weir_diag *d;
+	size_t n = 0;
+
+	for (const struct weir_key *k = t->keys; k && k->name && n + 1 < KEYS_MAX; k++)
+		if (!(k->flags & WEIR_KEY_LATER))
+			names[n++] = k->name;
+	for (const struct weir_key *k = t->more; k && k->name && n + 1 < KEYS_MAX; k++)
+		if (!(k->flags & WEIR_KEY_LATER))
+			names[n++] = k->name;
+	names[n] = NULL;
+	d = weir_node_error(w->diags, key, "unknown key '%s' in %s", key->text, t->name);
+	meant = weir_did_you_mean(key->text, names);
+	if (!strcmp(key->text, "<<"))
+		weir_diag_hint(d, "merge keys are not accepted; write it out");
+	else if (meant)
+		weir_diag_hint(d, "did you mean '%s'?", meant);
+	return -EINVAL;
+}
+
+static int walk_map(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, char *dst)
+{
+	const struct weir_node *seen[2][KEYS_MAX] = { { NULL } };
+	int err = 0;
+
+	if (n->kind != WEIR_MAP)
+		return wrong_kind(w, t, n);
+	for (const struct weir_node *c = n->child; c; c = c->next) {
+		const struct weir_key *k = find(t->keys, c->key->text);
+		bool more = !k;
+
+		if (w->diags->dropped)
+			return -EINVAL;
+		if (!k)
+			k = find(t->more, c->key->text);
+		if (!k) {
+			err = unknown_key(w, t, c->key);
+			continue;
+		}
+		if (k->flags & WEIR_KEY_LATER) {
+			weir_node_error(w->diags, c->key, "%s: not in this version", k->name);
+			err = -EINVAL;
+			continue;
+		}
+		const struct weir_node **s = &seen[more][k - (more ? t->more : t->keys)];
+		if (*s) {
+			weir_node_error(w->diags, c->key, "'%s' stands here twice, first in line %u", k->name,
+					(*s)->line);
+			err = -EINVAL;
+			continue;
+		}
+		*s = c->key;
+		if (weir_walk(w, k->type, c, dst + (more ? t->more_off : 0) + k->off) < 0)
+			err = -EINVAL;
+	}
+	for (const struct weir_key *k = t->keys; k && k->name; k++) {
+		if (!(k->flags & WEIR_KEY_NEEDED) || seen[0][k - t->keys])
+			continue;
+		weir_diag_hint(weir_node_error(w->diags, n, "'%s' is missing in %s", k->name, t->name), "add '%s: %s'",
+			       k->name, k->example);
+		err = -EINVAL;
+	}
+	return err < 0 || !t->done ? err : t->done(w, n, dst);
+}
+
+int weir_walk(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, void *dst)
+{
+	bool alt;
+
+	switch (t->shape) {
+	case WEIR_T_SCALAR:
+		return n->kind == WEIR_SCALAR ? t->take(w, n, dst) : wrong_kind(w, t, n);
+	case WEIR_T_WORD:
+		return walk_word(w, t, n, dst);
+	case WEIR_T_LIST:
+		return walk_list(w, t, n, dst);
+	case WEIR_T_MAP:
+		return walk_map(w, t, n, dst);
+	case WEIR_T_NAMED:
+		return walk_named(w, t, n, dst);
+	case WEIR_T_EITHER:
+		alt = n->kind == WEIR_MAP && (!t->by || weir_node_get(n, t->by));
+		return weir_walk(w, alt ? t->alt : t->of, n, (char *)dst + (alt ? t->alt_off : 0));
+	}
+	return -EINVAL;
+}
