@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names for people: rules, places, reasons, verdicts, and the command that would let a packet by. */
+#include <string.h>
+
+#include "core/image_blob.h"
+#include "core/reason.h"
+#include "lib/policy/flat.h"
+
+static const struct weir_rule *rule_of(const struct weir_img *img, uint32_t rule)
+{
+	if (rule >= WEIR_RULE_FAILSAFE && rule < WEIR_RULE_FAILSAFE + WEIR_FAILSAFE_MAX)
+		return weir_img_rule(img, 1, rule - WEIR_RULE_FAILSAFE);
+	return weir_img_rule(img, 0, rule);
+}
+
+static const char *fixed_name(uint32_t rule)
+{
+	return rule == WEIR_RULE_DEFAULT_IN  ? "default inbound" :
+	       rule == WEIR_RULE_DEFAULT_OUT ? "default outbound" :
+	       rule == WEIR_RULE_DEFAULT_FWD ? "default forward" :
+					       "";
+}
+
+const char *weir_rule_name(const struct weir_img *img, uint32_t rule, char *buf, size_t size)
+{
+	const struct weir_rule *r = rule_of(img, rule);
+
+	snprintf(buf, size, "%s", r ? weir_img_string(img, r->name) : fixed_name(rule));
+	return buf;
+}
+
+const char *weir_rule_place(const struct weir_img *img, uint32_t rule, char *buf, size_t size)
+{
+	const struct weir_rule *r = rule_of(img, rule);
+
+	snprintf(buf, size, "%s", r ? weir_img_string(img, r->place) : "");
+	return buf;
+}
+
+const char *weir_rule_label(const struct weir_img *img, uint32_t rule, uint32_t reason, char *buf, size_t size)
+{
+	const struct weir_rule *r = rule_of(img, rule);
+	const char *name = r ? weir_img_string(img, r->name) : "", *place = r ? weir_img_string(img, r->place) : "";
+
+	if (!r && *fixed_name(rule))
+		snprintf(buf, size, "%s", fixed_name(rule));
+	else if (!r && reason == WEIR_REASON_FAILSAFE)
+		snprintf(buf, size, "failsafe");
+	else if (!r)
+		snprintf(buf, size, "%s", weir_reason_name(reason));
+	else if (rule >= WEIR_RULE_FAILSAFE)
+		snprintf(buf, size, "failsafe '%s'", name);
+	else if (weir_rule_unnamed(name) || !strcmp(name, place))
+		snprintf(buf, size, "%s", name);
+	else
+		snprintf(buf, size, "rule '%s' (%s)", name, place);
+	return buf;
+}
+
+const char *weir_reason_name(uint32_t reason)
+{
+	switch (reason) {
+#define X(NAME, number, name, meaning) \
+	case number:                   \
+		return name;
+#include "core/reason.def"
+#undef X
+	default:
+		return "unknown";
+	}
+}
+
+const char *weir_verdict_name(uint32_t verdict)
+{
+	return verdict == WEIR_DROP ? "drop" : verdict == WEIR_REJECT ? "reject" : "pass";
+}
