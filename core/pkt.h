@@ -55,6 +55,12 @@ WEIR_INLINE bool weir_addr_equal(const uint8_t a[static 16], const uint8_t b[sta
 	return weir_be64(a) == weir_be64(b) && weir_be64(a + 8) == weir_be64(b + 8);
 }
 
+WEIR_INLINE bool weir_tuple_equal(const struct weir_tuple *a, const struct weir_tuple *b)
+{
+	return weir_addr_equal(a->src, b->src) && weir_addr_equal(a->dst, b->dst) && a->sport == b->sport &&
+	       a->dport == b->dport && a->zone == b->zone;
+}
+
 WEIR_INLINE bool weir_addr_is_v4(const uint8_t a[static 16])
 {
 	return !(weir_be64(a) | (weir_be32(a + 8) ^ 0x0000ffffu));

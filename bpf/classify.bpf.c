@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The expensive parts of a judgement as global functions: the verifier checks each once, whatever calls
+ * it, so their loops do not multiply with the callers' branches. State stands in the scratch map.
+ */
+#include "bpf/image_maps.h"
+
+/* One stretch of rules; see weir_scan_chunk. */
+__noinline int weir_scan_rules(uint32_t from, uint32_t skip)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	if (!s)
+		return (int)WEIR_SCAN_END;
+	return (int)weir_scan_chunk(0, weir_config(), WEIR_RULES, &s->facts, from, skip);
+}
+
+__noinline int weir_scan_failsafe(uint32_t from)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	if (!s)
+		return (int)WEIR_SCAN_END;
+	return (int)weir_scan_chunk(0, weir_config(), WEIR_FAILSAFE, &s->facts, from, 0);
+}
+
+/* Look up the classes of the facts' addresses and ports. */
+__noinline int weir_prepare(void)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	if (s)
+		weir_classify_prepare(0, weir_config(), &s->facts);
+	return 0;
+}
+
+/* Stage 2 on the facts (the packet's own view). 1: admitted, result in res. */
+__noinline int weir_failsafe_stage(uint32_t opens)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	return s && weir_judge_failsafe(0, weir_config(), &s->facts, opens, &s->res);
+}
+
+/* Stage 6 on the facts, result in res. */
+__noinline int weir_rules_stage(uint32_t staged)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	if (s)
+		weir_judge_rules(0, weir_config(), &s->facts, staged, &s->res);
+	return 0;
+}
+
+__noinline int weir_reverse(void)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	if (s)
+		weir_facts_reverse(&s->facts);
+	return 0;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

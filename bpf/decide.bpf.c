@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The decision on one parsed packet, for TC in both directions. In: s->pkt, s->parsed and what the hook
+ * knows. Out: s->res, and 0 to let it pass, 1 to drop, 2 to reject. The stages and their order are those of
+ * core/policy.h; this file adds what needs maps: flows, fragments, bans, notes.
+ *
+ * Global functions, each verified once. weir_decide runs first and leaves the rest to the slower ones.
+ */
+#include "bpf/flow_table.h"
+#include "bpf/note.h"
+
+enum { WEIR_GO_ON = 0, WEIR_DONE = 1 };
+
+/* A verdict stands: count it, tell it. `id`: the flow, 0 for none. */
+__noinline int weir_report(uint64_t id)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	uint32_t suppressed = 0;
+
+	if (!s)
+		return 0;
+	weir_count_result(s);
+	weir_count_hit(s);
+	if (id)
+		weir_emit_flow(s, id);
+	if ((s->res.enforced != WEIR_PASS || s->res.wanted != WEIR_PASS || s->res.log) &&
+	    weir_report_due(s, &suppressed))
+		weir_emit_verdict(s, suppressed, id);
+	return s->res.enforced;
+}
+
+/* Stage 3: bans of the packet's remote end, then blocklists. True when it is stopped. */
+WEIR_INLINE bool weir_stage_lists(struct weir_scratch *s)
+{
+	const struct weir_config *cfg = weir_config();
+	bool in = s->hook != WEIR_HOOK_TC_OUT;
+	struct weir_ban_key k = { .prefixlen = 128 };
+	struct weir_ban *b = 0;
+
+	__builtin_memcpy(k.addr, in ? s->pkt.t.src : s->pkt.t.dst, 16);
+	if (s->edit) /* no ban was ever set: no lookup */
+		b = bpf_map_lookup_elem(&weir_bans, &k);
+	if (b && (!b->until || b->until > bpf_ktime_get_boot_ns())) {
+		struct weir_fixed x = cfg->ban;
+
+		if (b->mode == WEIR_DETECT)
+			x.mode = WEIR_DETECT;
+		weir_result_fixed(&s->res, &x, WEIR_REASON_BAN, WEIR_RULE_NONE);
+		if (s->res.enforced != WEIR_PASS)
+			return true;
+	}
+	if (s->res.wanted == WEIR_PASS || s->res.wanted_reason != WEIR_REASON_BAN)
+		return weir_judge_blocklist(0, cfg, in ? s->facts.src_class : s->facts.dst_class, &s->res);
+	return false;
+}
+
+WEIR_INLINE void weir_iface_facts(struct weir_facts *f, uint32_t in, uint32_t out)
+{
+	const struct weir_iface *i;
+
+	if (in) {
+		i = bpf_map_lookup_elem(&weir_ifaces, &in);
+		if (i) {
+			f->in_if = i->pat;
+			f->in_lower = i->lower;
+		}
+		f->known |= WEIR_K_IN_IF;
+	}
+	if (out) {
+		i = bpf_map_lookup_elem(&weir_ifaces, &out);
+		if (i) {
+			f->out_if = i->pat;
+			f->out_lower = i->lower;
+		}
+		f->known |= WEIR_K_OUT_IF;
+	}
+	/* an inbound packet has no way out, an outbound one no way in: known, and matching nothing */
+	if (f->dir != WEIR_DIR_FWD)
+		f->known |= WEIR_K_IN_IF | WEIR_K_OUT_IF;
+}
+
+/* Inbound or forward, as the kernel will route it. */
+WEIR_INLINE uint32_t weir_route_dir(struct __sk_buff *skb, const struct weir_scratch *s)
+{
+	struct bpf_fib_lookup q = { 0 };
+	long r;
+
+	if (s->ifflags & WEIR_IF_BRIDGE_PORT)
+		return WEIR_DIR_FWD;
+	q.ifindex = s->ifindex;
+	q.l4_protocol = s->pkt.proto;
+	if (s->pkt.family == 4) {
+		q.family = 2;
+		__builtin_memcpy(&q.ipv4_src, s->pkt.t.src + 12, 4);
+		__builtin_memcpy(&q.ipv4_dst, s->pkt.t.dst + 12, 4);
+	} else {
+		q.family = 10;
+		__builtin_memcpy(q.ipv6_src, s->pkt.t.src, 16);
+		__builtin_memcpy(q.ipv6_dst, s->pkt.t.dst, 16);
+	}
+	r = bpf_fib_lookup(skb, &q, sizeof q, 0);
+	return r == BPF_FIB_LKUP_RET_SUCCESS || r == BPF_FIB_LKUP_RET_UNSUPP_LWT || r == BPF_FIB_LKUP_RET_NO_NEIGH ||
+			       r == BPF_FIB_LKUP_RET_FRAG_NEEDED
+		       ? WEIR_DIR_FWD
+		       : WEIR_DIR_IN;
+}
+
+/* Facts of the packet as its sender's conversation, ready for the stages. */
+WEIR_INLINE void weir_gather(struct weir_scratch *s, uint32_t dir)
+{
+	struct weir_facts *f = &s->facts;
+	bool out = s->hook == WEIR_HOOK_TC_OUT;
+
+	weir_facts_init(f, &s->pkt, dir);
+	if (out) {
+		f->mac = 0; /* the source is this host; forward: the note knows the sender */
+		if (dir == WEIR_DIR_FWD && s->note.kind) {
+			f->mac = (uint64_t)weir_be32(s->note.smac) << 16 | weir_be16(s->note.smac + 4);
+			f->orig = s->note.t;
+			f->has_orig = !weir_tuple_equal(&f->orig, &f->t);
+			if (!f->vlan[0]) {
+				f->vlan[0] = s->note.vlan[0];
+				f->vlan[1] = s->note.vlan[1];
+			}
+		} else if (dir == WEIR_DIR_FWD) {
+			f->known &= ~(uint32_t)WEIR_K_MAC;
+		}
+	}
+	f->mark = s->mark;
+	f->known |= WEIR_K_MARK;
+	weir_iface_facts(f, s->in_ifindex, out ? s->ifindex : 0);
+	weir_prepare();
+}
+
+/* Later fragments follow their first. Returns WEIR_DONE with the result set. */
+WEIR_INLINE int weir_stage_later(struct __sk_buff *skb, struct weir_scratch *s, uint32_t dir)
+{
+	const struct weir_config *cfg = weir_config();
+	struct weir_fixed x = { .action = WEIR_ACT_DROP, .mode = (uint8_t)cfg->mode };
+	struct weir_frag *f = 0;
+
+	if (!(cfg->test_flags & WEIR_TEST_NO_FLOW))
+		f = bpf_map_lookup_elem(&weir_frags, &s->fkey);
+	if (f && s->now - f->last <= 60 * cfg->hz) {
+		if (f->denied)
+			weir_result_fixed(&s->res, &x, WEIR_REASON_FRAG_FIRST_DENIED, WEIR_RULE_NONE);
+		else
+			weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FLOW, WEIR_RULE_NONE);
+	} else if (dir == WEIR_DIR_IN || s->hook == WEIR_HOOK_TC_IN) {
+		/* without its first it is nothing; the first will be judged, at egress if it is forwarded */
+		weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FLOW, WEIR_RULE_NONE);
+	} else {
+		weir_result_fixed(&s->res, &x, WEIR_REASON_FRAG_NO_FIRST, WEIR_RULE_NONE);
+	}
+	return WEIR_DONE;
+}
+
+WEIR_INLINE void weir_frag_remember(struct weir_scratch *s)
+{
+	struct weir_frag f = { .last = s->now, .denied = s->res.enforced != WEIR_PASS };
+
+	if (s->pkt.frag == WEIR_FRAG_FIRST && !(weir_config()->test_flags & WEIR_TEST_NO_FLOW))
+		bpf_map_update_elem(&weir_frags, &s->fkey, &f, BPF_ANY);
+}
+
+/* A reply to a multicast query that this host sent within the last five seconds. */
+WEIR_INLINE bool weir_stage_asker(struct weir_scratch *s)
+{
+	struct weir_asker a = { 0 };
+	uint32_t *then;
+
+	if (!(weir_config()->essentials & WEIR_ESS_MCAST_REPLIES) || s->pkt.proto != WEIR_IPPROTO_UDP ||
+	    s->facts.dir != WEIR_DIR_IN || (s->pkt.has & WEIR_HAS_MCAST))
+		return false;
+	a.port = s->pkt.t.dport;
+	__builtin_memcpy(a.addr, s->pkt.t.dst, 16);
+	then = bpf_map_lookup_elem(&weir_askers, &a);
+	if (!then || s->now - *then > 5 * weir_config()->hz)
+		return false;
+	weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_NONE);
+	return true;
+}
+
+WEIR_INLINE void weir_asker_remember(struct weir_scratch *s)
+{
+	struct weir_asker a = { 0 };
+
+	if (!(weir_config()->essentials & WEIR_ESS_MCAST_REPLIES) || s->pkt.proto != WEIR_IPPROTO_UDP ||
+	    s->facts.dir != WEIR_DIR_OUT || !(s->pkt.has & WEIR_HAS_MCAST))
+		return;
+	a.port = s->pkt.t.sport;
+	__builtin_memcpy(a.addr, s->pkt.t.src, 16);
+	bpf_map_update_elem(&weir_askers, &a, &s->now, BPF_ANY);
+}
+
+/* An ICMP error about a flow that is known and let through, sent to the side that caused it. */
+WEIR_INLINE bool weir_stage_related(struct weir_scratch *s)
+{
+	struct weir_flow *f;
+	bool half;
+	uint32_t type = s->pkt.icmp_type;
+
+	if (!(s->pkt.has & WEIR_HAS_INNER) || !(weir_config()->essentials & WEIR_ESS_ICMP_ERRORS))
+		return false;
+	if (s->pkt.family == 4 ? type != 3 && type != 11 && type != 12 : type > 4)
+		return false;
+	if (!weir_addr_equal(s->pkt.inner.src, s->pkt.t.dst))
+		return false;
+	weir_flow_key_of(&s->pkt.inner, &s->okey);
+	f = weir_flow_find(s, &s->okey, &half);
+	if (!f || f->enforced != WEIR_PASS)
+		return false;
+	weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_RELATED, f->enforced_rule);
+	return true;
+}
+
+/*
+ * A packet from the middle of a conversation that nobody knows. While the adoption window is open it is
+ * judged as either side's and adopted where one is allowed; after it, it is refused.
+ */
+__noinline int weir_adopt(uint32_t open, uint32_t tcp)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	const struct weir_config *cfg = weir_config();
+
+	if (!s)
+		return 0;
+	if (!open) {
+		struct weir_fixed x = { .action = WEIR_ACT_DROP, .mode = (uint8_t)cfg->mode };
+
+		weir_result_fixed(&s->res, &x, WEIR_REASON_NO_FLOW, WEIR_RULE_NONE);
+		return 0;
+	}
+	weir_rules_stage(s->res.wanted != WEIR_PASS);
+	if (s->res.wanted == WEIR_PASS && s->res.enforced == WEIR_PASS)
+		return tcp ? 1 : 0;
+	s->res2 = s->res;
+	weir_result_init(&s->res);
+	weir_reverse();
+	weir_rules_stage(0);
+	if (s->res.enforced == WEIR_PASS && (s->res.wanted == WEIR_PASS || s->res2.enforced != WEIR_PASS)) {
+		weir_stat(WEIR_STAT_FLOW_ADOPTED);
+		return 2; /* the other side opened it */
+	}
+	weir_reverse();
+	s->res = s->res2;
+	return tcp ? 1 : 0;
+}
+
+/* May this packet belong to a conversation that began before weir looked? 0 no, 1 UDP or echo, 2 TCP. */
+WEIR_INLINE uint32_t weir_midstream(const struct weir_scratch *s, bool window)
+{
+	const struct weir_pkt *p = &s->pkt;
+
+	if (p->proto == WEIR_IPPROTO_TCP)
+		return (p->tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN ? 0 : 2;
+	if (!window || (p->has & WEIR_HAS_MCAST))
+		return 0;
+	if (p->has & WEIR_HAS_ECHO)
+		return p->icmp_type == 0 || p->icmp_type == 129;
+	/* for UDP only towards an ephemeral port: a service's port is no one's reply */
+	return p->proto == WEIR_IPPROTO_UDP && s->facts.dir != WEIR_DIR_OUT &&
+	       p->t.dport >= weir_config()->port_eph_min;
+}
+
+/*
+ * The other face of a translated conversation: the packet came in as s->note.t, and that flow is settled.
+ * This face takes over its verdict. 1: done.
+ */
+WEIR_INLINE int weir_stage_face(struct weir_scratch *s)
+{
+	struct weir_flow *f;
+	uint32_t oside;
+	bool half;
+
+	if (!s->facts.has_orig)
+		return WEIR_GO_ON;
+	oside = weir_flow_key_of(&s->note.t, &s->okey);
+	f = weir_flow_find(s, &s->okey, &half);
+	if (!f || f->epoch != weir_config()->epoch || f->edit != s->edit)
+		return WEIR_GO_ON;
+	s->res.wanted = f->wanted;
+	s->res.enforced = f->enforced;
+	s->res.wanted_rule = f->wanted_rule;
+	s->res.enforced_rule = f->enforced_rule;
+	s->res.wanted_reason = f->wanted_reason;
+	s->res.enforced_reason = f->enforced_reason;
+	if (oside != weir_flow_orig(f)) /* a packet of the responder */
+		weir_reverse();
+	s->facts.dir = f->dir;
+	f->peer = s->key;
+	f->flags |= WEIR_FF_NAT;
+	return WEIR_DONE;
+}
+
+/* A flow that this image has not judged yet: judge it again, in its originator's view. 1: it may go on. */
+__noinline int weir_rejudge(uint32_t half)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	const struct weir_config *cfg = weir_config();
+	struct weir_flow *f;
+	bool adopted, keep;
+
+	if (!s)
+		return 0;
+	f = half ? bpf_map_lookup_elem(&weir_half, &s->key) : bpf_map_lookup_elem(&weir_flows, &s->key);
+	if (!f)
+		return 0;
+	weir_gather(s, f->dir);
+	if (weir_failsafe_stage(0))
+		goto pass;
+	if (weir_stage_lists(s))
+		return 0;
+	adopted = !f->epoch;
+	/* from the packet's view to the originator's; a fact that only the first packet had is unknown now */
+	if (s->side != weir_flow_orig(f))
+		weir_reverse();
+	s->facts.dir = f->dir;
+	s->facts.known &= ~(uint32_t)(WEIR_K_MAC | WEIR_K_MARK | WEIR_K_TTL);
+	if (f->flags & WEIR_FF_NAT) {
+		weir_flow_tuple(&f->peer, f->flags, &s->facts.orig);
+		s->facts.has_orig = 1;
+		weir_prepare();
+	}
+	s->facts.in_if = s->facts.out_if = s->facts.in_lower = s->facts.out_lower = 0;
+	weir_iface_facts(&s->facts, f->in_ifindex, f->out_ifindex);
+	keep = cfg->established == WEIR_EST_KEEP && f->generation != cfg->generation && !adopted;
+	weir_rules_stage(s->res.wanted != WEIR_PASS);
+	if (s->res.enforced == WEIR_PASS && !adopted)
+		goto pass;
+	if (adopted) {
+		if (s->res.enforced == WEIR_PASS && s->res.wanted == WEIR_PASS)
+			goto pass;
+		s->res2 = s->res;
+		weir_result_init(&s->res);
+		weir_reverse();
+		weir_rules_stage(0);
+		if (s->res.enforced == WEIR_PASS && (s->res.wanted == WEIR_PASS || s->res2.enforced != WEIR_PASS)) {
+			f->flags ^= WEIR_FF_ORIG_B;
+			f->dir = s->facts.dir;
+			goto pass;
+		}
+		weir_reverse();
+		s->res = s->res2;
+		if (s->res.enforced == WEIR_PASS)
+			goto pass;
+	}
+	if (!keep)
+		return 0;
+	/* kept by flows.established: the overlay and the lists are not kept against */
+	if (s->res.enforced_rule < cfg->n_rules) {
+		const struct weir_rule *r = weir_img_rule(0, WEIR_RULES, s->res.enforced_rule);
+
+		if (r && (r->flags & WEIR_RF_OVERLAY))
+			return 0;
+	}
+	f->flags |= WEIR_FF_KEPT;
+	weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FLOW, f->enforced_rule);
+	f->generation = cfg->generation;
+	f->epoch = cfg->epoch;
+	f->edit = s->edit;
+	return 1;
+pass:
+	f->flags &= (uint8_t)~WEIR_FF_KEPT;
+	weir_flow_settle(s, f);
+	return 1;
+}
+
+/* No flow knows the packet: the whole order of evaluation. */
+__noinline int weir_judge_new(struct __sk_buff *skb)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	struct weir_control *ctl = weir_control_get();
+	uint32_t dir, mid, side, flags = 0, adopted;
+	uint64_t id = 0;
+	bool open, stateless;
+
+	if (!s || !ctl)
+		return WEIR_DROP;
+	if (s->hook == WEIR_HOOK_TC_OUT)
+		dir = s->in_ifindex ? WEIR_DIR_FWD : WEIR_DIR_OUT;
+	else
+		dir = weir_route_dir(skb, s);
+	if (s->pkt.frag == WEIR_FRAG_LATER) {
+		if (s->hook == WEIR_HOOK_TC_IN && dir == WEIR_DIR_FWD)
+			weir_note_leave(skb, s);
+		weir_gather(s, dir);
+		if (!weir_stage_lists(s))
+			weir_stage_later(skb, s, dir);
+		return weir_report(0);
+	}
+	weir_gather(s, dir);
+	stateless = (s->pkt.has & WEIR_HAS_ICMP) && !(s->pkt.has & WEIR_HAS_ECHO);
+	mid = 0;
+	open = s->pkt.proto == WEIR_IPPROTO_TCP &&
+	       (s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN;
+	if (weir_failsafe_stage(open) || weir_stage_asker(s))
+		goto settled;
+	if (weir_stage_lists(s))
+		goto settled;
+	if (s->hook == WEIR_HOOK_TC_IN && dir == WEIR_DIR_FWD) {
+		weir_note_leave(skb, s);
+		return WEIR_PASS; /* judged where it leaves */
+	}
+	if (weir_stage_related(s))
+		goto settled;
+	if (weir_stage_face(s))
+		goto settled;
+	open = ctl->adopt_until > bpf_jiffies64();
+	mid = weir_midstream(s, open);
+	if (mid) {
+		adopted = weir_adopt(open, mid == 2);
+		if (adopted)
+			flags |= WEIR_FF_ADOPTED;
+	} else {
+		weir_rules_stage(s->res.wanted != WEIR_PASS);
+	}
+settled:
+	weir_frag_remember(s);
+	if (s->res.enforced != WEIR_PASS || stateless || s->res.enforced_reason == WEIR_REASON_RELATED)
+		return weir_report(0);
+	weir_asker_remember(s);
+	if (s->hook == WEIR_HOOK_TC_IN && s->facts.dir == WEIR_DIR_FWD) { /* admitted by the failsafe on its way in */
+		weir_note_leave(skb, s);
+		return weir_report(0);
+	}
+	side = weir_flow_key_of(&s->facts.t, &s->key);
+	if (s->facts.has_orig) {
+		weir_flow_key_of(&s->note.t, &s->okey);
+		id = weir_flow_begin(s, &s->key, side, flags, &s->okey);
+		if (s->facts.dir == WEIR_DIR_FWD) {
+			bool half;
+
+			/* the face that the other side's packets will show after translation */
+			side = weir_flow_key_of(&s->facts.orig, &s->okey);
+			if (!weir_flow_find(s, &s->okey, &half)) {
+				s->side = weir_flow_key_of(&s->note.t, &s->okey);
+				weir_flow_begin(s, &s->okey, side, flags, &s->key);
+			}
+		}
+	} else {
+		id = weir_flow_begin(s, &s->key, side, flags, 0);
+	}
+	if (s->hook == WEIR_HOOK_TC_IN)
+		weir_note_leave(skb, s);
+	return weir_report(id);
+}
+
+/* What a known and settled flow does with one more packet. */
+WEIR_INLINE int weir_flow_packet(struct __sk_buff *skb, struct weir_scratch *s, struct weir_flow *f, bool half)
+{
+	weir_stat(WEIR_STAT_FLOW_FAST);
+	weir_flow_advance(s, f, half);
+	if (s->hook == WEIR_HOOK_TC_IN && (half || (f->flags & WEIR_FF_NAT)))
+		weir_note_leave(skb, s);
+	return WEIR_PASS;
+}
+
+__noinline int weir_decide(struct __sk_buff *skb)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	const struct weir_config *cfg = weir_config();
+	struct weir_flow *f;
+	bool half = false, again;
+
+	if (!s)
+		return WEIR_DROP;
+	weir_result_init(&s->res);
+	if (weir_judge_unparsed(cfg, s->parsed, &s->res))
+		return weir_report(0);
+	if (s->pkt.frag && weir_judge_fragment(cfg, s->pkt.frag, &s->res))
+		return weir_report(0);
+	s->side = weir_flow_key_of(&s->pkt.t, &s->key);
+	f = weir_flow_find(s, &s->key, &half);
+	if (!f || s->pkt.frag == WEIR_FRAG_LATER)
+		return weir_judge_new(skb);
+	/* a SYN that opens: a port used again, or the other side's own conversation */
+	if (s->pkt.proto == WEIR_IPPROTO_TCP &&
+	    (s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN &&
+	    (weir_flow_closing(f) || s->side != weir_flow_orig(f))) {
+		if (weir_flow_closing(f))
+			weir_flow_forget(&s->key);
+		return weir_judge_new(skb);
+	}
+	again = f->epoch != cfg->epoch || f->edit != s->edit;
+	if (s->hook == WEIR_HOOK_TC_IN && (f->dir == WEIR_DIR_FWD || (s->ifflags & WEIR_IF_BRIDGE_PORT))) {
+		if (again) {
+			weir_gather(s, f->dir);
+			if (!weir_failsafe_stage(0) && weir_stage_lists(s))
+				return weir_report(0);
+		}
+		weir_note_leave(skb, s); /* judged and counted where it leaves */
+		return WEIR_PASS;
+	}
+	if (again && !weir_rejudge(half)) {
+		weir_flow_forget(&s->key);
+		if (f->flags & WEIR_FF_NAT) {
+			s->okey = f->peer;
+			weir_flow_forget(&s->okey);
+		}
+		return weir_report(0);
+	}
+	if (s->pkt.frag == WEIR_FRAG_FIRST)
+		weir_frag_remember(s);
+	return weir_flow_packet(skb, s, f, half);
+}

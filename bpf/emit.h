@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Counting and telling. The only place that reserves ring space: what does not fit is counted, so that
+ * generated = delivered + lost holds for each ring.
+ */
+#pragma once
+#include "bpf/image_maps.h"
+
+WEIR_INLINE void weir_count(uint32_t index, uint64_t packets, uint64_t bytes)
+{
+	uint32_t key = index;
+	struct weir_counter *c = bpf_map_lookup_elem(&weir_stats, &key);
+
+	if (c) {
+		c->packets += packets;
+		c->bytes += bytes;
+	}
+}
+
+WEIR_INLINE void weir_stat(uint32_t stat)
+{
+	weir_count(WEIR_REASON_COUNT * 3 + stat, 1, 0);
+}
+
+WEIR_INLINE void weir_count_result(const struct weir_scratch *s)
+{
+	uint32_t verdict = s->res.enforced > WEIR_REJECT ? WEIR_DROP : s->res.enforced;
+
+	weir_count((uint32_t)(s->res.enforced_reason & (WEIR_REASON_COUNT - 1)) * 3 + verdict, s->segs, s->len);
+}
+
+/* One hit for the rule that the policy wants applied: an index, or one of the three defaults. */
+WEIR_INLINE void weir_count_hit(const struct weir_scratch *s)
+{
+	uint32_t rule = s->res.wanted_rule, key = rule;
+	struct weir_counter *c;
+
+	if (rule >= WEIR_RULE_DEFAULT_IN && rule <= WEIR_RULE_DEFAULT_FWD)
+		key = weir_config()->n_rules + (rule - WEIR_RULE_DEFAULT_IN);
+	else if (rule >= weir_config()->n_rules)
+		return;
+	c = bpf_map_lookup_elem(&weir_hits, &key);
+	if (c) {
+		c->packets += s->segs;
+		c->bytes += s->len;
+	}
+}
+
+WEIR_INLINE void weir_event_fill(struct weir_ev_verdict *e, const struct weir_scratch *s, uint32_t type,
+				 uint32_t suppressed, uint64_t flow_id)
+{
+	const struct weir_pkt *p = &s->pkt;
+
+	__builtin_memset(e, 0, sizeof *e);
+	e->h.time = bpf_ktime_get_boot_ns();
+	e->h.type = type;
+	e->h.size = sizeof *e;
+	e->h.epoch = weir_config()->epoch;
+	e->h.generation = weir_config()->generation;
+	if (s->facts.dir) {
+		e->t = s->facts.t;
+		if (s->facts.has_orig)
+			e->orig = s->facts.orig;
+		e->from_responder = !weir_addr_equal(e->t.src, p->t.src);
+	} else {
+		e->t = p->t;
+	}
+	e->res = s->res;
+	e->ifindex = s->ifindex;
+	e->in_ifindex = s->in_ifindex;
+	e->out_ifindex = s->hook == WEIR_HOOK_TC_OUT ? s->ifindex : 0;
+	e->len = s->len;
+	e->flow_id = flow_id;
+	e->suppressed = suppressed;
+	e->vlan[0] = p->vlan[0];
+	e->vlan[1] = p->vlan[1];
+	e->hook = (uint8_t)s->hook;
+	e->dir = s->facts.dir;
+	e->proto = p->proto;
+	e->family = p->family;
+	e->icmp_type = p->icmp_type;
+	e->icmp_code = p->icmp_code;
+	e->tcp_flags = p->tcp_flags;
+	__builtin_memcpy(e->smac, p->smac, 6);
+	__builtin_memcpy(e->dmac, p->dmac, 6);
+	e->ethertype = p->ethertype;
+}
+
+WEIR_INLINE void weir_emit_verdict(const struct weir_scratch *s, uint32_t suppressed, uint64_t flow_id)
+{
+	struct weir_ev_verdict *e = bpf_ringbuf_reserve(&weir_verdicts, sizeof *e, 0);
+
+	if (!e) {
+		weir_stat(WEIR_STAT_LOST_VERDICT);
+		return;
+	}
+	weir_event_fill(e, s, WEIR_EV_VERDICT, suppressed, flow_id);
+	bpf_ringbuf_submit(e, 0);
+	weir_stat(WEIR_STAT_EV_VERDICT);
+}
+
+WEIR_INLINE void weir_emit_flow(const struct weir_scratch *s, uint64_t flow_id)
+{
+	struct weir_ev_verdict *e = bpf_ringbuf_reserve(&weir_telemetry, sizeof *e, 0);
+
+	if (!e) {
+		weir_stat(WEIR_STAT_LOST_TELEMETRY);
+		return;
+	}
+	weir_event_fill(e, s, WEIR_EV_FLOW, 0, flow_id);
+	bpf_ringbuf_submit(e, 0);
+	weir_stat(WEIR_STAT_EV_TELEMETRY);
+}
+
+/*
+ * May this conversation be reported now? At most once a second for each; what was held back is counted
+ * and told with the next report.
+ */
+WEIR_INLINE bool weir_report_due(const struct weir_scratch *s, uint32_t *suppressed)
+{
+	struct weir_recent *r = bpf_map_lookup_elem(&weir_recent, &s->key), fresh = { .last = s->now };
+
+	*suppressed = 0;
+	if (!r) {
+		bpf_map_update_elem(&weir_recent, &s->key, &fresh, BPF_ANY);
+		return true;
+	}
+	if (s->now - r->last < weir_config()->hz) {
+		r->suppressed++;
+		weir_stat(WEIR_STAT_SUPPRESSED);
+		return false;
+	}
+	*suppressed = r->suppressed;
+	r->last = s->now;
+	r->suppressed = 0;
+	return true;
+}
+
+/* A copy of a DNS answer for the name table; only watched, never waited for. */
+WEIR_INLINE void weir_emit_dns(struct __sk_buff *skb, const struct weir_scratch *s)
+{
+	const struct weir_pkt *p = &s->pkt;
+	struct weir_ev_dns *e;
+	uint32_t len = p->payload_len;
+
+	if (p->proto != WEIR_IPPROTO_UDP || p->t.sport != 53 || p->frag == WEIR_FRAG_LATER || len < 12)
+		return;
+	if (len > WEIR_DNS_MAX)
+		len = WEIR_DNS_MAX;
+	e = bpf_ringbuf_reserve(&weir_telemetry, sizeof *e, 0);
+	if (!e) {
+		weir_stat(WEIR_STAT_LOST_TELEMETRY);
+		return;
+	}
+	__builtin_memset(&e->h, 0, sizeof e->h);
+	e->h.time = bpf_ktime_get_boot_ns();
+	e->h.type = WEIR_EV_DNS;
+	e->h.size = sizeof *e;
+	e->t = p->t;
+	e->len = len;
+	e->pad = 0;
+	/* 5.10 wants to see the upper bound next to the call */
+	asm volatile("" : "+r"(len));
+	if (len > WEIR_DNS_MAX || len < 12 || bpf_skb_load_bytes(skb, p->l4_off + 8u, e->data, len)) {
+		bpf_ringbuf_discard(e, 0);
+		return;
+	}
+	bpf_ringbuf_submit(e, 0);
+	weir_stat(WEIR_STAT_EV_TELEMETRY);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The two flow tables: find, begin, promote, forget. What a flow is stands in core/flow.h. */
+#pragma once
+#include "bpf/emit.h"
+
+/* The live entry of the packet's conversation, or NULL. Sets s->key, s->side and *half. */
+WEIR_INLINE struct weir_flow *weir_flow_find(struct weir_scratch *s, const struct weir_flow_key *key, bool *half)
+{
+	const struct weir_config *cfg = weir_config();
+	uint32_t proto = key->zone >> 24;
+	struct weir_flow *f;
+
+	if (cfg->test_flags & WEIR_TEST_NO_FLOW)
+		return 0;
+	*half = false;
+	f = bpf_map_lookup_elem(&weir_flows, key);
+	if (!f) {
+		*half = true;
+		f = bpf_map_lookup_elem(&weir_half, key);
+		if (!f)
+			return 0;
+	}
+	if (!weir_flow_expired(f, proto, *half, cfg->idle_s, s->now, cfg->hz))
+		return f;
+	if (*half)
+		bpf_map_delete_elem(&weir_half, key);
+	else
+		bpf_map_delete_elem(&weir_flows, key);
+	return 0;
+}
+
+WEIR_INLINE void weir_flow_forget(const struct weir_flow_key *key)
+{
+	bpf_map_delete_elem(&weir_flows, key);
+	bpf_map_delete_elem(&weir_half, key);
+}
+
+/* Count the packet; move a half-open flow that proved itself into the table of promoted flows. */
+WEIR_INLINE void weir_flow_advance(struct weir_scratch *s, struct weir_flow *f, bool half)
+{
+	if (!weir_flow_step(f, &s->pkt, s->side, s->now, s->segs) || !half)
+		return;
+	s->flow = *f;
+	if (bpf_map_update_elem(&weir_flows, &s->key, &s->flow, BPF_ANY)) {
+		weir_stat(WEIR_STAT_ERROR); /* it goes on as a half-open one */
+		return;
+	}
+	bpf_map_delete_elem(&weir_half, &s->key);
+	weir_stat(WEIR_STAT_FLOW_PROMOTED);
+}
+
+WEIR_INLINE uint64_t weir_flow_next_id(void)
+{
+	uint32_t zero = 0;
+	struct weir_local *l = bpf_map_lookup_elem(&weir_local, &zero);
+
+	return l ? (uint64_t)(bpf_get_smp_processor_id() + 1) << 48 | ++l->flow_id : 0;
+}
+
+/* Write the verdict in s->res into an entry, as given by this image. */
+WEIR_INLINE void weir_flow_settle(const struct weir_scratch *s, struct weir_flow *f)
+{
+	f->generation = weir_config()->generation;
+	f->epoch = weir_config()->epoch;
+	f->edit = s->edit;
+	f->wanted_rule = s->res.wanted_rule;
+	f->enforced_rule = s->res.enforced_rule;
+	f->wanted = s->res.wanted;
+	f->enforced = s->res.enforced;
+	f->wanted_reason = s->res.wanted_reason;
+	f->enforced_reason = s->res.enforced_reason;
+}
+
+/*
+ * Begin a flow under `key` from s->facts and s->res. `from_b`: end b opened it. Returns its id, 0 when the
+ * table refused it (the packet passes; the next one is judged again).
+ */
+WEIR_INLINE uint64_t weir_flow_begin(struct weir_scratch *s, const struct weir_flow_key *key, bool from_b,
+				     uint32_t flags, const struct weir_flow_key *peer)
+{
+	struct weir_flow *f = &s->flow;
+
+	if (weir_config()->test_flags & WEIR_TEST_NO_FLOW)
+		return 0;
+	__builtin_memset(f, 0, sizeof *f);
+	f->id = weir_flow_next_id();
+	f->created = bpf_ktime_get_boot_ns();
+	f->dir = s->facts.dir;
+	f->family = s->pkt.family;
+	f->flags = (uint8_t)(flags | (from_b ? WEIR_FF_ORIG_B : 0));
+	f->in_ifindex = s->in_ifindex;
+	f->out_ifindex = s->hook == WEIR_HOOK_TC_OUT ? s->ifindex : 0;
+	f->half[0].last = f->half[1].last = s->now;
+	if (peer) {
+		f->peer = *peer;
+		f->flags |= WEIR_FF_NAT;
+	}
+	weir_flow_settle(s, f);
+	weir_flow_step(f, &s->pkt, s->side, s->now, s->segs);
+	if (bpf_map_update_elem(&weir_half, key, f, BPF_ANY)) {
+		weir_stat(WEIR_STAT_ERROR);
+		return 0;
+	}
+	weir_stat(WEIR_STAT_FLOW_NEW);
+	return f->id;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The accessors of core/classify.h over maps, and the calls into the functions that are verified once. */
+#pragma once
+#include "bpf/maps.h"
+
+struct weir_img {
+	char none; /* the image is the maps; pass NULL */
+};
+
+static inline const struct weir_rule *weir_img_rule(const struct weir_img *img, uint32_t which, uint32_t i)
+{
+	uint32_t key = i; /* never the address of a loop counter: the verifier forgets what it knew of it */
+
+	return which ? bpf_map_lookup_elem(&weir_failsafe, &key) : bpf_map_lookup_elem(&weir_rules, &key);
+}
+
+static inline const struct weir_bound4 *weir_img_bound4(const struct weir_img *img, uint32_t i)
+{
+	uint32_t key = i;
+
+	return bpf_map_lookup_elem(&weir_bounds4, &key);
+}
+
+static inline const struct weir_bound6 *weir_img_bound6(const struct weir_img *img, uint32_t i)
+{
+	uint32_t key = i;
+
+	return bpf_map_lookup_elem(&weir_bounds6, &key);
+}
+
+static inline const struct weir_bound4 *weir_img_bound_port(const struct weir_img *img, uint32_t i)
+{
+	uint32_t key = i;
+
+	return bpf_map_lookup_elem(&weir_bounds_p, &key);
+}
+
+static inline uint64_t weir_img_addr_word(const struct weir_img *img, uint32_t row, uint32_t word)
+{
+	uint32_t key = row * weir_config()->row_words_addr + word;
+	const uint64_t *w = bpf_map_lookup_elem(&weir_addr_rows, &key);
+
+	return w ? *w : 0;
+}
+
+static inline uint64_t weir_img_port_word(const struct weir_img *img, uint32_t row, uint32_t word)
+{
+	uint32_t key = row * weir_config()->row_words_port + word;
+	const uint64_t *w = bpf_map_lookup_elem(&weir_port_rows, &key);
+
+	return w ? *w : 0;
+}
+
+/* classify.bpf.c: verified once each, on the facts in the scratch map */
+int weir_scan_rules(uint32_t from, uint32_t skip);
+int weir_scan_failsafe(uint32_t from);
+int weir_prepare(void);
+int weir_failsafe_stage(uint32_t opens);
+int weir_rules_stage(uint32_t staged);
+int weir_reverse(void);
+
+#define WEIR_CLASSIFY_NEXT_PROVIDED
+WEIR_INLINE uint32_t weir_classify_next(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
+					const struct weir_facts *f, uint32_t from, uint32_t skip)
+{
+	uint32_t n = which ? cfg->n_failsafe : cfg->n_rules;
+
+	for (int k = 0; k < WEIR_RULES_MAX / 64; k++) {
+		uint32_t c;
+
+		if (from >= n)
+			break;
+		c = which ? (uint32_t)weir_scan_failsafe(from) : (uint32_t)weir_scan_rules(from, skip);
+		if (c != 0xffffffffu)
+			return c;
+		from += 64;
+	}
+	return 0xffffffffu;
+}
+
+#include "core/policy.h"
+
+_Static_assert(WEIR_SCAN_CHUNK == 64 && WEIR_SCAN_END == 0xffffffffu, "as used above");
+
+WEIR_INLINE struct weir_scratch *weir_scratch_get(void)
+{
+	uint32_t zero = 0;
+
+	return bpf_map_lookup_elem(&weir_scratch, &zero);
+}
+
+WEIR_INLINE struct weir_control *weir_control_get(void)
+{
+	uint32_t zero = 0;
+
+	return bpf_map_lookup_elem(&weir_control, &zero);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Notes from ingress to egress. Forwarded traffic is judged on its way out, when translation has already
+ * changed it; what it was on its way in travels as an index in skb->tc_index, the one field of a socket
+ * buffer that routing, bridging and netfilter leave alone. A note is believed only when it fits the
+ * packet: the interface, and everything that translation cannot change.
+ */
+#pragma once
+#include "bpf/emit.h"
+
+WEIR_INLINE struct weir_note *weir_note_new(uint32_t *ret_index)
+{
+	uint32_t zero = 0, cpu = bpf_get_smp_processor_id(), index;
+	struct weir_local *l = bpf_map_lookup_elem(&weir_local, &zero);
+
+	if (!l)
+		return 0;
+	/* CPUs take turns in blocks of 64, so no two write one note in the same lap */
+	l->note++;
+	index = ((l->note >> 6 << 6) * 8 + (cpu & 7) * 64 + (l->note & 63)) & (WEIR_NOTES - 1);
+	if (!index)
+		index = 1;
+	*ret_index = index;
+	return bpf_map_lookup_elem(&weir_notes, &index);
+}
+
+/* Ingress: leave what the packet is now. */
+WEIR_INLINE void weir_note_leave(struct __sk_buff *skb, const struct weir_scratch *s)
+{
+	uint32_t index = 0;
+	struct weir_note *n = weir_note_new(&index);
+
+	if (!n)
+		return;
+	n->t = s->pkt.t;
+	n->ifindex = s->ifindex;
+	n->kind = WEIR_NOTE_INGRESS;
+	__builtin_memcpy(n->smac, s->pkt.smac, 6);
+	n->vlan[0] = s->pkt.vlan[0];
+	n->vlan[1] = s->pkt.vlan[1];
+	skb->tc_index = (uint16_t)index;
+}
+
+/* Egress: what ingress left for this packet goes to s->note; kind NONE when there is nothing to believe. */
+WEIR_INLINE void weir_note_read(struct __sk_buff *skb, struct weir_scratch *s)
+{
+	uint32_t index = skb->tc_index;
+	struct weir_note *n;
+
+	s->note.kind = WEIR_NOTE_NONE;
+	if (!index || index >= WEIR_NOTES)
+		return;
+	n = bpf_map_lookup_elem(&weir_notes, &index);
+	if (!n || n->kind != WEIR_NOTE_INGRESS || n->ifindex != s->in_ifindex ||
+	    (n->t.zone ^ s->pkt.t.zone) >> 24)
+		return;
+	s->note = *n;
+}
+
+/* A packet that weir built itself and sends past its own hook at `ifindex`. */
+WEIR_INLINE void weir_note_own(struct __sk_buff *skb, const struct weir_tuple *t, uint32_t ifindex)
+{
+	uint32_t index = 0;
+	struct weir_note *n = weir_note_new(&index);
+
+	if (!n)
+		return;
+	n->t = *t;
+	n->ifindex = ifindex;
+	n->kind = WEIR_NOTE_OWN;
+	skb->tc_index = (uint16_t)index;
+}
+
+/* Is this such a packet? Used up by asking. */
+WEIR_INLINE bool weir_note_is_own(struct __sk_buff *skb, const struct weir_scratch *s)
+{
+	uint32_t index = skb->tc_index;
+	struct weir_note *n;
+
+	if (!index || index >= WEIR_NOTES)
+		return false;
+	n = bpf_map_lookup_elem(&weir_notes, &index);
+	if (!n || n->kind != WEIR_NOTE_OWN || n->ifindex != s->ifindex ||
+	    !weir_addr_equal(n->t.src, s->pkt.t.src) ||
+	    !weir_addr_equal(n->t.dst, s->pkt.t.dst))
+		return false;
+	n->kind = WEIR_NOTE_NONE;
+	return true;
+}

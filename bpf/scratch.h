@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Values of the programs' own maps, and the working memory of one packet. Global functions on 5.10 take
+ * scalars and the context only, so what they share stands in a per-CPU map instead of on the stack.
+ */
+#pragma once
+#include "core/event.h"
+#include "core/flow.h"
+#include "core/pkt.h"
+
+struct weir_frag_key {
+	uint8_t src[16], dst[16];
+	uint32_t id, zone;
+};
+
+struct weir_frag {
+	uint32_t last; /* jiffies */
+	uint8_t denied, pad[3];
+};
+
+struct weir_asker {
+	uint8_t addr[16];
+	uint32_t port;
+};
+
+struct weir_recent {
+	uint32_t last; /* jiffies */
+	uint32_t suppressed;
+};
+
+/* skb->tc_index: 0 nothing, 1..32767 a note, or: judged by a hook above this device on its way out */
+#define WEIR_TCI_JUDGED 0xfffeu
+#define WEIR_NOTES 32768u
+
+enum { WEIR_NOTE_NONE = 0, WEIR_NOTE_INGRESS = 1, WEIR_NOTE_OWN = 2 };
+
+struct weir_note {
+	struct weir_tuple t; /* of the packet as it came in, before any translation */
+	uint32_t ifindex;    /* it came in by; for OWN: the device that it will pass */
+	uint32_t kind;
+	uint8_t smac[6];
+	uint16_t vlan[2];
+	uint16_t pad;
+};
+
+struct weir_local {
+	uint32_t note;     /* next note of this CPU */
+	uint32_t tokens;   /* rejects that may still be sent */
+	uint32_t refilled; /* jiffies of the last refill */
+	uint32_t pad;
+	uint64_t flow_id;
+};
+
+struct weir_scratch {
+	struct weir_pkt pkt;
+	uint32_t parsed; /* enum weir_reason of the parser */
+	struct weir_facts facts;
+	struct weir_result res, res2;
+	struct weir_flow flow; /* an entry under construction */
+	struct weir_flow_key key, okey;
+	struct weir_frag_key fkey;
+	struct weir_note note; /* what ingress knew, copied; kind NONE when nothing */
+	uint32_t now;          /* jiffies */
+	uint32_t hook;         /* WEIR_HOOK_* */
+	uint32_t ifindex, in_ifindex, mark, len, segs, ifflags;
+	uint32_t side;         /* of the packet within its flow */
+	uint32_t edit;         /* ban edit number, read once */
+	uint32_t seq;          /* counts packets: a test sees that the program really ran */
+};
+
+enum {
+	WEIR_TEST_NO_FLOW = 2, /* neither look up nor store flows and fragments */
+};

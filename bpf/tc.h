@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the two TC hooks share: from a socket buffer to a parsed packet in the scratch map. */
+#pragma once
+#include "bpf/emit.h"
+#include "core/parse.h"
+
+int weir_decide(struct __sk_buff *skb);
+int weir_reject(struct __sk_buff *skb);
+
+/*
+ * Verdicts: tcx wants NEXT (-1), a clsact filter UNSPEC (-1): "mine lets it pass, ask the next program".
+ * OK (0) would end the chain and with it the programs of others.
+ */
+#define WEIR_TC_NEXT (-1)
+#define WEIR_TC_SHOT 2
+
+/* EtherType of a device without an Ethernet header; 0 for one that has it. */
+WEIR_INLINE uint32_t weir_skb_l3(const struct __sk_buff *skb, uint32_t ifflags)
+{
+	uint32_t proto = skb->protocol;
+
+	return ifflags & WEIR_IF_L3 ? (proto & 0xff) << 8 | (proto >> 8 & 0xff) : 0;
+}
+
+/* The tags that the device itself stands for come before those of the frame. */
+WEIR_INLINE void weir_skb_vlans(struct weir_pkt *p, const struct weir_iface *i)
+{
+	if (!i || !i->vlan[0])
+		return;
+	p->vlan[1] = i->vlan[1] ? i->vlan[1] : p->vlan[0];
+	p->vlan[0] = i->vlan[0];
+	p->t.zone = weir_zone(p->proto, p->vlan[0], p->vlan[1]);
+	p->inner.zone = weir_zone(p->inner.zone >> 24, p->vlan[0], p->vlan[1]);
+}
+
+/* Parse the packet into the scratch map. NULL only when there is no scratch map. */
+WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t hook)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	struct weir_control *ctl = weir_control_get();
+	uint32_t ifindex = skb->ifindex, pull = skb->len, meta = 0;
+	const struct weir_iface *i = bpf_map_lookup_elem(&weir_ifaces, &ifindex);
+	struct weir_cursor c;
+
+	if (!s || !ctl)
+		return 0;
+	if (pull > WEIR_HEAD_MAX)
+		pull = WEIR_HEAD_MAX;
+	if ((void *)(long)skb->data + pull > (void *)(long)skb->data_end)
+		bpf_skb_pull_data(skb, pull);
+	if (skb->vlan_present)
+		meta = WEIR_META_TAG | (skb->vlan_tci & 0xffff);
+	s->hook = hook;
+	s->ifindex = ifindex;
+	s->in_ifindex = hook == WEIR_HOOK_TC_IN ? ifindex : skb->ingress_ifindex;
+	s->ifflags = i ? i->flags : 0;
+	s->mark = skb->mark;
+	s->len = skb->len;
+	s->segs = skb->gso_segs ? skb->gso_segs : 1;
+	s->now = (uint32_t)bpf_jiffies64();
+	s->edit = ctl->ban_edit;
+	s->note.kind = 0;
+	s->facts.dir = 0;
+	s->seq++;
+	__builtin_memset(&s->pkt, 0, sizeof s->pkt);
+	c.data = (const uint8_t *)(long)skb->data;
+	c.end = (const uint8_t *)(long)skb->data_end;
+	c.off = 0;
+	c.frame_len = skb->len;
+	s->parsed = weir_parse(&c, &s->pkt, weir_skb_l3(skb, s->ifflags), meta);
+	weir_skb_vlans(&s->pkt, i);
+	__builtin_memset(&s->fkey, 0, sizeof s->fkey);
+	if (s->pkt.frag) {
+		__builtin_memcpy(s->fkey.src, s->pkt.t.src, 32);
+		s->fkey.id = s->pkt.frag_id;
+		/* IPv6: the protocol of a later fragment is not known, the identification is 32 bits */
+		s->fkey.zone = s->pkt.family == 4 ? s->pkt.t.zone : s->pkt.t.zone & 0xffffff;
+	}
+	return s;
+}

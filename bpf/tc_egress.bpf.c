@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * TC egress: sees every frame that leaves through an interface, after routing and translation. Judges what
+ * this host sends and what it forwards. What a device above has judged (the VLAN, the bridge, the bond) is
+ * not judged again by the device below. Packets of AF_PACKET senders that bypass the queueing layer do not
+ * come here. Minimum kernel 5.10 (clsact), tcx from 6.6.
+ */
+#include "bpf/note.h"
+#include "bpf/tc.h"
+
+/* tc_index is believed when it was written here or at an ingress of ours, never from another namespace. */
+WEIR_INLINE bool weir_index_ours(struct __sk_buff *skb)
+{
+	uint32_t in = skb->ingress_ifindex;
+
+	return !in || bpf_map_lookup_elem(&weir_ifaces, &in);
+}
+
+SEC("tc")
+int weir_tc_out(struct __sk_buff *skb)
+{
+	struct weir_scratch *s;
+	int v;
+
+	if (!weir_index_ours(skb))
+		skb->tc_index = 0;
+	if (skb->tc_index == WEIR_TCI_JUDGED)
+		return WEIR_TC_NEXT;
+	s = weir_skb_parse(skb, WEIR_HOOK_TC_OUT);
+	if (!s)
+		return WEIR_TC_SHOT;
+	if (weir_note_is_own(skb, s))
+		return WEIR_TC_NEXT;
+	weir_note_read(skb, s);
+	v = weir_decide(skb);
+	if (v == WEIR_PASS) {
+		skb->tc_index = WEIR_TCI_JUDGED;
+		return WEIR_TC_NEXT;
+	}
+	if (v == WEIR_REJECT && (weir_config()->proto_features & WEIR_FEAT_REJECT))
+		return weir_reject(skb);
+	return WEIR_TC_SHOT;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * TC ingress: sees every frame that an interface receives, before routing, reassembly and translation.
+ * Judges what is for this host; what is forwarded gets its early stages here and the rest at egress.
+ * Minimum kernel 5.10 (clsact), tcx from 6.6.
+ */
+#include "bpf/note.h"
+#include "bpf/tc.h"
+
+/* Is the frame another device's to judge: a VLAN device on this one, a bond above it? */
+WEIR_INLINE bool weir_judged_above(const struct weir_scratch *s)
+{
+	struct weir_vlan_key k = { .ifindex = s->ifindex };
+
+	if (s->ifflags & WEIR_IF_SLAVE)
+		return true;
+	if (!s->pkt.vlan[0])
+		return false;
+	/* the outermost tag that this device does not stand for itself */
+	k.vid = s->pkt.vlan[0];
+	if (bpf_map_lookup_elem(&weir_vlans, &k))
+		return true;
+	k.vid = s->pkt.vlan[1];
+	return k.vid && bpf_map_lookup_elem(&weir_vlans, &k);
+}
+
+SEC("tc")
+int weir_tc_in(struct __sk_buff *skb)
+{
+	struct weir_scratch *s = weir_skb_parse(skb, WEIR_HOOK_TC_IN);
+	int v;
+
+	if (!s)
+		return WEIR_TC_SHOT;
+	if (weir_note_is_own(skb, s)) {
+		skb->tc_index = 0;
+		return WEIR_TC_NEXT;
+	}
+	skb->tc_index = 0; /* nothing that another namespace left is believed */
+	if (s->parsed == WEIR_REASON_NONE && weir_judged_above(s))
+		return WEIR_TC_NEXT;
+	v = weir_decide(skb);
+	if (v == WEIR_PASS) {
+		weir_emit_dns(skb, s);
+		return WEIR_TC_NEXT;
+	}
+	if (v == WEIR_REJECT && (weir_config()->proto_features & WEIR_FEAT_REJECT))
+		return weir_reject(skb);
+	return WEIR_TC_SHOT;
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * XDP: an accelerator. Drops early what TC would drop whatever it knows besides: malformed frames, and
+ * sources that are banned or listed and that no failsafe entry could admit. It never allows, and it does
+ * not use what it cannot know: VLAN tags that the hardware took off, marks, processes, directions.
+ * Sees ingress only. Minimum kernel 5.10.
+ */
+#include "bpf/emit.h"
+#include "core/parse.h"
+
+/* Is the source banned or listed, and enforced so? Leaves the reason in s->res. */
+WEIR_INLINE bool weir_xdp_listed(struct weir_scratch *s)
+{
+	const struct weir_config *cfg = weir_config();
+	struct weir_ban_key k = { .prefixlen = 128 };
+	struct weir_ban *b = 0;
+
+	if (s->edit) {
+		__builtin_memcpy(k.addr, s->pkt.t.src, 16);
+		b = bpf_map_lookup_elem(&weir_bans, &k);
+	}
+	if (b && b->mode == WEIR_PREVENT && cfg->ban.mode == WEIR_PREVENT &&
+	    (!b->until || b->until > bpf_ktime_get_boot_ns())) {
+		weir_result_fixed(&s->res, &cfg->ban, WEIR_REASON_BAN, WEIR_RULE_NONE);
+		return true;
+	}
+	return weir_judge_blocklist(0, cfg, weir_class_addr(0, cfg, s->pkt.t.src), &s->res);
+}
+
+/* Could a stage before the lists let it pass? When in doubt, TC decides. */
+__noinline int weir_xdp_doubt(void)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	const struct weir_config *cfg = weir_config();
+
+	if (!s)
+		return 1;
+	if (s->pkt.vlan[0] || s->pkt.frag)
+		return 1;
+	if (s->pkt.proto == WEIR_IPPROTO_UDP && (cfg->essentials & WEIR_ESS_MCAST_REPLIES)) {
+		struct weir_asker a = { .port = s->pkt.t.dport };
+
+		__builtin_memcpy(a.addr, s->pkt.t.dst, 16);
+		if (bpf_map_lookup_elem(&weir_askers, &a))
+			return 1;
+	}
+	if (!cfg->n_failsafe)
+		return 0;
+	/* inbound or forward, interface, MAC and mark unknown: a candidate that is only UNKNOWN is a doubt, too */
+	for (uint32_t dir = WEIR_DIR_IN; dir <= WEIR_DIR_FWD; dir += WEIR_DIR_FWD - WEIR_DIR_IN) {
+		weir_facts_init(&s->facts, &s->pkt, dir);
+		s->facts.known = WEIR_K_PORTS | WEIR_K_ICMP | WEIR_K_TTL;
+		weir_prepare();
+		if (weir_classify_next(0, cfg, WEIR_FAILSAFE, &s->facts, 0, 0) != WEIR_SCAN_END)
+			return 1;
+		weir_reverse();
+		if (weir_classify_next(0, cfg, WEIR_FAILSAFE, &s->facts, 0, 0) != WEIR_SCAN_END)
+			return 1;
+	}
+	return 0;
+}
+
+SEC("xdp")
+int weir_xdp_in(struct xdp_md *ctx)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	struct weir_control *ctl = weir_control_get();
+	const struct weir_config *cfg = weir_config();
+	struct weir_cursor c;
+
+	if (!s || !ctl || cfg->mode == WEIR_DETECT)
+		return XDP_PASS;
+	__builtin_memset(&s->pkt, 0, sizeof s->pkt);
+	c.data = (const uint8_t *)(long)ctx->data;
+	c.end = (const uint8_t *)(long)ctx->data_end;
+	c.off = 0;
+	c.frame_len = ctx->data_end - ctx->data;
+	s->hook = WEIR_HOOK_XDP;
+	s->ifindex = s->in_ifindex = ctx->ingress_ifindex;
+	s->ifflags = s->mark = 0;
+	s->len = c.frame_len;
+	s->segs = 1;
+	s->edit = ctl->ban_edit;
+	s->facts.dir = 0;
+	s->seq++;
+	weir_result_init(&s->res);
+	s->parsed = weir_parse(&c, &s->pkt, 0, 0);
+	if (weir_reason_malformed(s->parsed)) {
+		weir_judge_unparsed(cfg, s->parsed, &s->res);
+		if (s->res.enforced == WEIR_PASS)
+			return XDP_PASS;
+	} else if (s->parsed != WEIR_REASON_NONE || !weir_xdp_listed(s) || weir_xdp_doubt()) {
+		return XDP_PASS;
+	}
+	if (s->res.enforced == WEIR_PASS || s->res.enforced == WEIR_REJECT)
+		return XDP_PASS;
+	weir_count_result(s);
+	if (s->res.log) {
+		uint32_t suppressed;
+
+		s->now = (uint32_t)bpf_jiffies64();
+		weir_flow_key_of(&s->pkt.t, &s->key);
+		if (weir_report_due(s, &suppressed))
+			weir_emit_verdict(s, suppressed, 0);
+	}
+	return XDP_DROP;
+}
