@@ -5,6 +5,17 @@
  */
 #include "bpf/image_maps.h"
 
+/* One conjunction of one rule. */
+__noinline int weir_match(uint32_t at, uint32_t which, uint32_t neg)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	const struct weir_rule *r = weir_img_rule(0, which, at);
+
+	if (!s || !r)
+		return WEIR_FALSE;
+	return weir_cond_eval(0, neg ? &r->neg : &r->pos, &s->facts, weir_config()->conds_used);
+}
+
 /* One stretch of rules; see weir_scan_chunk. */
 __noinline int weir_scan_rules(uint32_t from, uint32_t skip)
 {
@@ -15,13 +26,13 @@ __noinline int weir_scan_rules(uint32_t from, uint32_t skip)
 	return (int)weir_scan_chunk(0, weir_config(), WEIR_RULES, &s->facts, from, skip);
 }
 
-__noinline int weir_scan_failsafe(uint32_t from)
+__noinline int weir_scan_failsafe(uint32_t from, uint32_t skip)
 {
 	struct weir_scratch *s = weir_scratch_get();
 
 	if (!s)
 		return (int)WEIR_SCAN_END;
-	return (int)weir_scan_chunk(0, weir_config(), WEIR_FAILSAFE, &s->facts, from, 0);
+	return (int)weir_scan_chunk(0, weir_config(), WEIR_FAILSAFE, &s->facts, from, skip);
 }
 
 /* Look up the classes of the facts' addresses and ports. */

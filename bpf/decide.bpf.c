@@ -34,12 +34,13 @@ WEIR_INLINE bool weir_stage_lists(struct weir_scratch *s)
 {
 	const struct weir_config *cfg = weir_config();
 	bool in = s->hook != WEIR_HOOK_TC_OUT;
-	struct weir_ban_key k = { .prefixlen = 128 };
+	struct weir_ban_key *k = &s->ban_key;
 	struct weir_ban *b = 0;
 
-	__builtin_memcpy(k.addr, in ? s->pkt.t.src : s->pkt.t.dst, 16);
+	k->prefixlen = 128;
+	__builtin_memcpy(k->addr, in ? s->pkt.t.src : s->pkt.t.dst, 16);
 	if (s->edit) /* no ban was ever set: no lookup */
-		b = bpf_map_lookup_elem(&weir_bans, &k);
+		b = bpf_map_lookup_elem(&weir_bans, k);
 	if (b && (!b->until || b->until > bpf_ktime_get_boot_ns())) {
 		struct weir_fixed x = cfg->ban;
 
@@ -49,9 +50,7 @@ WEIR_INLINE bool weir_stage_lists(struct weir_scratch *s)
 		if (s->res.enforced != WEIR_PASS)
 			return true;
 	}
-	if (s->res.wanted == WEIR_PASS || s->res.wanted_reason != WEIR_REASON_BAN)
-		return weir_judge_blocklist(0, cfg, in ? s->facts.src_class : s->facts.dst_class, &s->res);
-	return false;
+	return weir_judge_blocklist(0, cfg, in ? s->facts.src_class : s->facts.dst_class, &s->res);
 }
 
 WEIR_INLINE void weir_iface_facts(struct weir_facts *f, uint32_t in, uint32_t out)
@@ -80,25 +79,26 @@ WEIR_INLINE void weir_iface_facts(struct weir_facts *f, uint32_t in, uint32_t ou
 }
 
 /* Inbound or forward, as the kernel will route it. */
-WEIR_INLINE uint32_t weir_route_dir(struct __sk_buff *skb, const struct weir_scratch *s)
+WEIR_INLINE uint32_t weir_route_dir(struct __sk_buff *skb, struct weir_scratch *s)
 {
-	struct bpf_fib_lookup q = { 0 };
+	struct bpf_fib_lookup *q = &s->fib;
 	long r;
 
 	if (s->ifflags & WEIR_IF_BRIDGE_PORT)
 		return WEIR_DIR_FWD;
-	q.ifindex = s->ifindex;
-	q.l4_protocol = s->pkt.proto;
+	__builtin_memset(q, 0, sizeof *q);
+	q->ifindex = s->ifindex;
+	q->l4_protocol = s->pkt.proto;
 	if (s->pkt.family == 4) {
-		q.family = 2;
-		__builtin_memcpy(&q.ipv4_src, s->pkt.t.src + 12, 4);
-		__builtin_memcpy(&q.ipv4_dst, s->pkt.t.dst + 12, 4);
+		q->family = 2;
+		__builtin_memcpy(&q->ipv4_src, s->pkt.t.src + 12, 4);
+		__builtin_memcpy(&q->ipv4_dst, s->pkt.t.dst + 12, 4);
 	} else {
-		q.family = 10;
-		__builtin_memcpy(q.ipv6_src, s->pkt.t.src, 16);
-		__builtin_memcpy(q.ipv6_dst, s->pkt.t.dst, 16);
+		q->family = 10;
+		__builtin_memcpy(q->ipv6_src, s->pkt.t.src, 16);
+		__builtin_memcpy(q->ipv6_dst, s->pkt.t.dst, 16);
 	}
-	r = bpf_fib_lookup(skb, &q, sizeof q, 0);
+	r = bpf_fib_lookup(skb, q, sizeof *q, 0);
 	return r == BPF_FIB_LKUP_RET_SUCCESS || r == BPF_FIB_LKUP_RET_UNSUPP_LWT || r == BPF_FIB_LKUP_RET_NO_NEIGH ||
 			       r == BPF_FIB_LKUP_RET_FRAG_NEEDED
 		       ? WEIR_DIR_FWD
@@ -166,15 +166,15 @@ WEIR_INLINE void weir_frag_remember(struct weir_scratch *s)
 /* A reply to a multicast query that this host sent within the last five seconds. */
 WEIR_INLINE bool weir_stage_asker(struct weir_scratch *s)
 {
-	struct weir_asker a = { 0 };
+	struct weir_asker *a = &s->asker;
 	uint32_t *then;
 
 	if (!(weir_config()->essentials & WEIR_ESS_MCAST_REPLIES) || s->pkt.proto != WEIR_IPPROTO_UDP ||
 	    s->facts.dir != WEIR_DIR_IN || (s->pkt.has & WEIR_HAS_MCAST))
 		return false;
-	a.port = s->pkt.t.dport;
-	__builtin_memcpy(a.addr, s->pkt.t.dst, 16);
-	then = bpf_map_lookup_elem(&weir_askers, &a);
+	a->port = s->pkt.t.dport;
+	__builtin_memcpy(a->addr, s->pkt.t.dst, 16);
+	then = bpf_map_lookup_elem(&weir_askers, a);
 	if (!then || s->now - *then > 5 * weir_config()->hz)
 		return false;
 	weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_NONE);
@@ -183,14 +183,14 @@ WEIR_INLINE bool weir_stage_asker(struct weir_scratch *s)
 
 WEIR_INLINE void weir_asker_remember(struct weir_scratch *s)
 {
-	struct weir_asker a = { 0 };
+	struct weir_asker *a = &s->asker;
 
 	if (!(weir_config()->essentials & WEIR_ESS_MCAST_REPLIES) || s->pkt.proto != WEIR_IPPROTO_UDP ||
 	    s->facts.dir != WEIR_DIR_OUT || !(s->pkt.has & WEIR_HAS_MCAST))
 		return;
-	a.port = s->pkt.t.sport;
-	__builtin_memcpy(a.addr, s->pkt.t.src, 16);
-	bpf_map_update_elem(&weir_askers, &a, &s->now, BPF_ANY);
+	a->port = s->pkt.t.sport;
+	__builtin_memcpy(a->addr, s->pkt.t.src, 16);
+	bpf_map_update_elem(&weir_askers, a, &s->now, BPF_ANY);
 }
 
 /* An ICMP error about a flow that is known and let through, sent to the side that caused it. */
@@ -231,7 +231,7 @@ __noinline int weir_adopt(uint32_t open, uint32_t tcp)
 		weir_result_fixed(&s->res, &x, WEIR_REASON_NO_FLOW, WEIR_RULE_NONE);
 		return 0;
 	}
-	weir_rules_stage(s->res.wanted != WEIR_PASS);
+	weir_rules_stage(weir_result_staged(&s->res));
 	if (s->res.wanted == WEIR_PASS && s->res.enforced == WEIR_PASS)
 		return tcp ? 1 : 0;
 	s->res2 = s->res;
@@ -325,7 +325,7 @@ __noinline int weir_rejudge(uint32_t half)
 	s->facts.in_if = s->facts.out_if = s->facts.in_lower = s->facts.out_lower = 0;
 	weir_iface_facts(&s->facts, f->in_ifindex, f->out_ifindex);
 	keep = cfg->established == WEIR_EST_KEEP && f->generation != cfg->generation && !adopted;
-	weir_rules_stage(s->res.wanted != WEIR_PASS);
+	weir_rules_stage(weir_result_staged(&s->res));
 	if (s->res.enforced == WEIR_PASS && !adopted)
 		goto pass;
 	if (adopted) {
@@ -406,14 +406,14 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 		goto settled;
 	if (weir_stage_face(s))
 		goto settled;
-	open = ctl->adopt_until > bpf_jiffies64();
+	open = ctl->adopt_until > bpf_ktime_get_boot_ns();
 	mid = weir_midstream(s, open);
 	if (mid) {
 		adopted = weir_adopt(open, mid == 2);
 		if (adopted)
 			flags |= WEIR_FF_ADOPTED;
 	} else {
-		weir_rules_stage(s->res.wanted != WEIR_PASS);
+		weir_rules_stage(weir_result_staged(&s->res));
 	}
 settled:
 	weir_frag_remember(s);

@@ -52,12 +52,20 @@ static inline uint64_t weir_img_port_word(const struct weir_img *img, uint32_t r
 }
 
 /* classify.bpf.c: verified once each, on the facts in the scratch map */
+int weir_match(uint32_t at, uint32_t which, uint32_t neg);
 int weir_scan_rules(uint32_t from, uint32_t skip);
-int weir_scan_failsafe(uint32_t from);
+int weir_scan_failsafe(uint32_t from, uint32_t skip);
 int weir_prepare(void);
 int weir_failsafe_stage(uint32_t opens);
 int weir_rules_stage(uint32_t staged);
 int weir_reverse(void);
+
+#define WEIR_COND_MATCH_PROVIDED
+WEIR_INLINE enum weir_tri weir_cond_match(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
+					  uint32_t at, bool neg, const struct weir_facts *f)
+{
+	return (enum weir_tri)weir_match(at, which, neg);
+}
 
 #define WEIR_CLASSIFY_NEXT_PROVIDED
 WEIR_INLINE uint32_t weir_classify_next(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
@@ -70,7 +78,7 @@ WEIR_INLINE uint32_t weir_classify_next(const struct weir_img *img, const struct
 
 		if (from >= n)
 			break;
-		c = which ? (uint32_t)weir_scan_failsafe(from) : (uint32_t)weir_scan_rules(from, skip);
+		c = which ? (uint32_t)weir_scan_failsafe(from, skip) : (uint32_t)weir_scan_rules(from, skip);
 		if (c != 0xffffffffu)
 			return c;
 		from += 64;

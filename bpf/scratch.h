@@ -4,6 +4,8 @@
  * scalars and the context only, so what they share stands in a per-CPU map instead of on the stack.
  */
 #pragma once
+#include "bpf/vmlinux.h"
+
 #include "core/event.h"
 #include "core/flow.h"
 #include "core/pkt.h"
@@ -59,6 +61,9 @@ struct weir_scratch {
 	struct weir_flow flow; /* an entry under construction */
 	struct weir_flow_key key, okey;
 	struct weir_frag_key fkey;
+	struct bpf_fib_lookup fib; /* too large for the stacks of five calls in a row */
+	struct weir_ban_key ban_key;
+	struct weir_asker asker;
 	struct weir_note note; /* what ingress knew, copied; kind NONE when nothing */
 	uint32_t now;          /* jiffies */
 	uint32_t hook;         /* WEIR_HOOK_* */

@@ -243,17 +243,45 @@ WEIR_INLINE enum weir_tri weir_cond_eval(const struct weir_img *img, const struc
 }
 #undef WEIR_NEED
 
-WEIR_INLINE enum weir_tri weir_rule_eval(const struct weir_img *img, const struct weir_rule *r,
-					 const struct weir_facts *f, uint32_t used)
+/*
+ * One conjunction of a rule. The kernel programs bring their own (a global function, verified once: inlined
+ * into a loop over rules its branches multiply past what any kernel's verifier follows).
+ */
+#ifndef WEIR_COND_MATCH_PROVIDED
+static inline enum weir_tri weir_cond_match(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
+					    uint32_t at, bool neg, const struct weir_facts *f)
 {
-	enum weir_tri pos = weir_cond_eval(img, &r->pos, f, used), neg;
+	const struct weir_rule *r = weir_img_rule(img, which, at);
+
+	return r ? weir_cond_eval(img, neg ? &r->neg : &r->pos, f, cfg->conds_used) : WEIR_FALSE;
+}
+#endif
+
+WEIR_INLINE enum weir_tri weir_rule_eval(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
+					 uint32_t at, const struct weir_rule *r, const struct weir_facts *f)
+{
+	enum weir_tri pos = weir_cond_match(img, cfg, which, at, false, f), neg;
 
 	if (pos == WEIR_FALSE || !(r->flags & WEIR_RF_NOT))
 		return pos;
-	neg = weir_cond_eval(img, &r->neg, f, used);
+	neg = weir_cond_match(img, cfg, which, at, true, f);
 	if (neg == WEIR_TRUE)
 		return WEIR_FALSE;
 	return neg == WEIR_FALSE ? pos : WEIR_UNKNOWN;
+}
+
+/*
+ * The bits of WEIR_SKIP_* that would pass this rule over. Arithmetic and not branches: what the verifier
+ * learns of `skip` from a branch it keeps for the rest of the loop, and the states multiply.
+ */
+WEIR_INLINE uint32_t weir_rule_kind(const struct weir_rule *r)
+{
+	uint32_t both = r->action & (uint32_t)r->action >> 1 & 1, odd = (r->action ^ (uint32_t)r->action >> 1) & 1;
+
+	_Static_assert(WEIR_ACT_ALLOW == 0 && WEIR_ACT_LOG == 3 && WEIR_DETECT == 0 && WEIR_PREVENT == 1, "as used");
+	_Static_assert(WEIR_SKIP_ONE_WAY == (int)WEIR_RF_REPLY, "as used");
+	return ((r->mode ^ 1u) & 1) * WEIR_SKIP_DETECT | both * WEIR_SKIP_LOG | (odd ^ 1) * WEIR_SKIP_UNKNOWN |
+	       (~(uint32_t)r->flags & WEIR_RF_REPLY);
 }
 
 /*
@@ -269,21 +297,18 @@ WEIR_INLINE uint32_t weir_scan_chunk(const struct weir_img *img, const struct we
 		uint32_t at = from + i;
 		const struct weir_rule *r;
 		enum weir_tri t;
+		uint32_t kind;
 
 		if (at >= n)
 			break;
 		r = weir_img_rule(img, which, at);
 		if (!r)
 			break;
-		if ((skip & WEIR_SKIP_DETECT) && r->mode == WEIR_DETECT)
+		kind = weir_rule_kind(r);
+		if (skip & kind & ~(uint32_t)WEIR_SKIP_UNKNOWN)
 			continue;
-		if ((skip & WEIR_SKIP_LOG) && r->action == WEIR_ACT_LOG)
-			continue;
-		if ((skip & WEIR_SKIP_ONE_WAY) && !(r->flags & WEIR_RF_REPLY))
-			continue;
-		t = weir_rule_eval(img, r, f, cfg->conds_used);
-		if (t == WEIR_UNKNOWN && (skip & WEIR_SKIP_UNKNOWN) &&
-		    (r->action == WEIR_ACT_ALLOW || r->action == WEIR_ACT_LOG))
+		t = weir_rule_eval(img, cfg, which, at, r, f);
+		if (t == WEIR_UNKNOWN && (skip & kind & WEIR_SKIP_UNKNOWN))
 			continue;
 		if (t != WEIR_FALSE)
 			return at | (t == WEIR_UNKNOWN ? WEIR_CAND_UNKNOWN : 0);

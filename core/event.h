@@ -75,8 +75,9 @@ struct weir_counter {
 struct weir_control {
 	uint32_t ban_edit;    /* raised by every change of the ban map */
 	uint32_t flags;
-	uint64_t adopt_until; /* jiffies64; mid-stream packets are adopted until then */
-	uint64_t reserved[6];
+	uint64_t adopt_until; /* ns since boot; mid-stream packets are adopted until then */
+	uint32_t generation, epoch, mode, pad; /* of the image in force: for who finds the pins later */
+	uint64_t reserved[4];
 };
 _Static_assert(sizeof(struct weir_control) == 64, "ABI");
 

@@ -150,6 +150,8 @@ WEIR_INLINE bool weir_flow_expired(const struct weir_flow *f, uint32_t proto, bo
 	uint32_t age = !(f->half[0].flags & WEIR_FH_SEEN) ? age1 : !(f->half[1].flags & WEIR_FH_SEEN) ? age0 :
 		       age0 < age1 ? age0 : age1;
 
+	if (!f->epoch) /* seeded from what the kernel knew, not judged yet */
+		return false;
 	return age / rate > weir_flow_timeout(f, proto, half, idle_s);
 }
 

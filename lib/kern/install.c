@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A generation: programs plus the maps that they reference, at the exact sizes of the image. It is loaded
+ * and filled beside the one in force, then every hook is moved to it by link update. If one hook refuses,
+ * all go back.
+ */
+#include "lib/kern/internal.h"
+#include "lib/kern/kern_test.h"
+#include "net.skel.h"
+
+static const char *const prog_names[WEIR_SLOT_COUNT] = { "weir_tc_in", "weir_tc_out", "weir_xdp_in" };
+
+int weir_prog_fd(const struct weir_kern *k, enum weir_hook_slot slot)
+{
+	struct bpf_program *p =
+		k->skel ? bpf_object__find_program_by_name(k->skel->obj, prog_names[slot]) : NULL;
+
+	return p ? bpf_program__fd(p) : -1;
+}
+
+int weir_gen_map_fd(const struct weir_kern *k, const char *name)
+{
+	return k->skel ? bpf_object__find_map_fd_by_name(k->skel->obj, name) : -1;
+}
+
+int weir_kern_prog_fd(struct weir_kern *k, const char *name)
+{
+	struct bpf_program *p = k->skel ? bpf_object__find_program_by_name(k->skel->obj, name) : NULL;
+
+	return p ? bpf_program__fd(p) : -ENOENT;
+}
+
+int weir_kern_map_fd(struct weir_kern *k, const char *name)
+{
+	return weir_gen_map_fd(k, name);
+}
+
+/* Shared maps: those that are pinned already are used, the others will be pinned after loading. */
+static int share_maps(struct weir_kern *k, struct weir_net *s, char *why, size_t size)
+{
+	for (int m = 0; m < WEIR_M_COUNT; m++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(s->obj, weir_shared_names[m]);
+
+		if (map && k->shared[m] >= 0 && bpf_map__reuse_fd(map, k->shared[m]))
+			return weir_why(why, size, -errno, "map %s: %s", weir_shared_names[m], strerror(errno));
+	}
+	return 0;
+}
+
+static int size_map(struct bpf_map *m, uint32_t n)
+{
+	return bpf_map__set_max_entries(m, n ? n : 1);
+}
+
+static int size_maps(struct weir_net *s, const struct weir_image_header *h)
+{
+	int r = size_map(s->maps.weir_rules, h->rules.count);
+
+	r = r ? r : size_map(s->maps.weir_failsafe, h->failsafe.count);
+	r = r ? r : size_map(s->maps.weir_bounds4, h->bounds4.count);
+	r = r ? r : size_map(s->maps.weir_bounds6, h->bounds6.count);
+	r = r ? r : size_map(s->maps.weir_bounds_p, h->bounds_port.count);
+	r = r ? r : size_map(s->maps.weir_addr_rows, h->addr_rows.count);
+	r = r ? r : size_map(s->maps.weir_port_rows, h->port_rows.count);
+	return r ? r : size_map(s->maps.weir_hits, h->rules.count + 3);
+}
+
+/* Copy one section of the image into its map. */
+static int fill(struct bpf_map *map, const struct weir_img *img, const struct weir_section *s, uint32_t entry)
+{
+	_cleanup_free_ uint32_t *keys = NULL;
+	uint32_t n = s->count;
+
+	if (!n)
+		return 0;
+	keys = malloc(n * sizeof *keys);
+	if (!keys)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++)
+		keys[i] = i;
+	if (!bpf_map_update_batch(bpf_map__fd(map), keys, img->blob + s->off, &n, NULL))
+		return 0;
+	for (uint32_t i = 0; i < s->count; i++) /* a value size that is no multiple of 8 has no batch form */
+		if (bpf_map_update_elem(bpf_map__fd(map), &i, img->blob + s->off + (size_t)i * entry, BPF_ANY))
+			return -errno;
+	return 0;
+}
+
+static int fill_maps(struct weir_net *s, const struct weir_img *img)
+{
+	const struct weir_image_header *h = img->h;
+	int r = fill(s->maps.weir_rules, img, &h->rules, sizeof(struct weir_rule));
+
+	r = r ? r : fill(s->maps.weir_failsafe, img, &h->failsafe, sizeof(struct weir_rule));
+	r = r ? r : fill(s->maps.weir_bounds4, img, &h->bounds4, sizeof(struct weir_bound4));
+	r = r ? r : fill(s->maps.weir_bounds6, img, &h->bounds6, sizeof(struct weir_bound6));
+	r = r ? r : fill(s->maps.weir_bounds_p, img, &h->bounds_port, sizeof(struct weir_bound4));
+	r = r ? r : fill(s->maps.weir_addr_rows, img, &h->addr_rows, 8);
+	return r ? r : fill(s->maps.weir_port_rows, img, &h->port_rows, 8);
+}
+
+static int ephemeral_min(void)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+	int low = 32768;
+
+	if (f && fscanf(f, "%d", &low) != 1)
+		low = 32768;
+	return low;
+}
+
+static int load(struct weir_kern *k, const struct weir_img *img, struct weir_net **ret, char *why, size_t size)
+{
+	struct weir_net *s = weir_net__open();
+	int r;
+
+	if (!s)
+		return weir_why(why, size, -errno, "opening the programs: %s", strerror(errno));
+	r = share_maps(k, s, why, size);
+	if (r) {
+		weir_net__destroy(s);
+		return r;
+	}
+	if (k->o.flows_max && k->shared[WEIR_M_FLOWS] < 0)
+		bpf_map__set_max_entries(s->maps.weir_flows, k->o.flows_max);
+	if (k->o.half_max && k->shared[WEIR_M_HALF] < 0)
+		bpf_map__set_max_entries(s->maps.weir_half, k->o.half_max);
+	s->rodata->weir_cfg = *img->cfg;
+	s->rodata->weir_cfg.hz = k->hz;
+	s->rodata->weir_cfg.port_eph_min = (uint32_t)ephemeral_min();
+	r = size_maps(s, img->h);
+	if (!r)
+		r = weir_net__load(s);
+	if (r) {
+		weir_net__destroy(s);
+		return weir_why(why, size, r, "loading the programs: %s%s", strerror(-r),
+				r == -EPERM ? " (root and CAP_BPF are needed)" : "");
+	}
+	r = fill_maps(s, img);
+	if (r) {
+		weir_net__destroy(s);
+		return weir_why(why, size, r, "filling the maps: %s", strerror(-r));
+	}
+	*ret = s;
+	return 0;
+}
+
+/* Keep an fd and a pin of each shared map that this generation made. */
+static int pin_shared(struct weir_kern *k, struct weir_net *s, char *why, size_t size)
+{
+	char path[PATH_MAX];
+
+	for (int m = 0; m < WEIR_M_COUNT; m++) {
+		int fd = bpf_object__find_map_fd_by_name(s->obj, weir_shared_names[m]), r;
+
+		if (k->shared[m] >= 0 || fd < 0)
+			continue;
+		r = weir_pins_path(k, path, sizeof path, "maps/%s", weir_shared_names[m]);
+		if (!r && bpf_obj_pin(fd, path))
+			r = -errno;
+		if (r)
+			return weir_why(why, size, r, "pinning %s: %s", weir_shared_names[m], strerror(-r));
+		k->shared[m] = dup(fd);
+		if (k->shared[m] < 0)
+			return weir_why(why, size, -errno, "keeping %s: %s", weir_shared_names[m], strerror(errno));
+	}
+	return 0;
+}
+
+/* Move all hooks to the programs of k->skel. On failure those that moved are where they were. */
+static int move_hooks(struct weir_kern *k, struct weir_net *old, char *why, size_t size)
+{
+	struct weir_net *new = k->skel;
+	int r = 0;
+
+	for (size_t n = 0; n < k->n_covers && !r; n++) {
+		r = weir_cover_update(k, k->covers[n], why, size);
+		if (r == -ENODEV) /* it went away; the monitor will tell */
+			r = 0;
+	}
+	if (!r || !old)
+		return r;
+	k->skel = old;
+	for (size_t n = 0; n < k->n_covers; n++)
+		weir_cover_update(k, k->covers[n], NULL, 0);
+	k->skel = new;
+	return r;
+}
+
+static int adopt_patterns(struct weir_kern *k, const struct weir_img *img)
+{
+	uint32_t n = img->h->ifpats.count;
+	struct weir_ifpat *copy = calloc(n ? n : 1, sizeof *copy);
+
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, img->blob + img->h->ifpats.off, n * sizeof *copy);
+	for (uint32_t i = 0; i < n; i++)
+		copy[i].glob[sizeof copy[i].glob - 1] = 0;
+	free(k->ifpats);
+	k->ifpats = copy;
+	k->n_ifpats = n;
+	return 0;
+}
+
+static void tell_control(struct weir_kern *k)
+{
+	struct weir_control c;
+	uint32_t zero = 0;
+
+	if (bpf_map_lookup_elem(k->shared[WEIR_M_CONTROL], &zero, &c))
+		return;
+	c.generation = k->cfg.generation;
+	c.epoch = k->cfg.epoch;
+	c.mode = k->cfg.mode;
+	bpf_map_update_elem(k->shared[WEIR_M_CONTROL], &zero, &c, BPF_ANY);
+}
+
+int weir_kern_install(struct weir_kern *k, const void *blob, uint32_t size, char *why, size_t why_size)
+{
+	struct weir_net *old = k->skel, *s = NULL;
+	struct weir_config old_cfg = k->cfg;
+	struct weir_img img;
+	int r;
+
+	if (weir_image_open(&img, blob, size))
+		return weir_why(why, why_size, -EINVAL, "not an image of this version");
+	r = load(k, &img, &s, why, why_size);
+	if (r)
+		return r;
+	r = pin_shared(k, s, why, why_size);
+	if (!r)
+		r = adopt_patterns(k, &img);
+	if (!r)
+		r = weir_kern_cover(k, 1, true); /* lo is not the guard's business */
+	if (r) {
+		weir_net__destroy(s);
+		return r;
+	}
+	k->skel = s;
+	k->cfg = s->rodata->weir_cfg;
+	weir_cover_refresh(k);
+	r = move_hooks(k, old, why, why_size);
+	if (r) {
+		k->skel = old;
+		k->cfg = old_cfg;
+		weir_net__destroy(s);
+		return r;
+	}
+	if (old)
+		weir_net__destroy(old);
+	tell_control(k);
+	return 0;
+}
+
+int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n)
+{
+	size_t got = 0;
+
+	for (int s = 0; s < WEIR_SLOT_COUNT && got < n; s++) {
+		struct bpf_prog_info info = { 0 };
+		uint32_t len = sizeof info;
+		int fd = weir_prog_fd(k, (enum weir_hook_slot)s);
+		struct weir_kern_prog *p = &ret[got];
+
+		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len))
+			continue;
+		*p = (struct weir_kern_prog){ .id = info.id, .insns_verified = info.verified_insns,
+					      .insns_xlated = info.xlated_prog_len / 8,
+					      .insns_jited_bytes = info.jited_prog_len };
+		snprintf(p->name, sizeof p->name, "%s", prog_names[s]);
+		for (size_t c = 0; c < k->n_covers; c++)
+			p->attached += k->covers[c]->link[s] >= 0 || k->covers[c]->clsact[s];
+		got++;
+	}
+	return (int)got;
+}
+
+void weir_install_free(struct weir_kern *k)
+{
+	if (k->skel)
+		weir_net__destroy(k->skel);
+	k->skel = NULL;
+}

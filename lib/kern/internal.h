@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of lib/kern share. Nobody else includes it. */
+#pragma once
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/image_blob.h"
+#include "lib/kern/kern.h"
+#include "lib/util/cleanup.h"
+
+struct weir_net; /* net.skel.h, only in install.c */
+struct ring_buffer;
+
+/* Shared maps in the order of their pins; see bpf/maps.h. */
+enum weir_shared {
+	WEIR_M_VLANS,
+	WEIR_M_FLOWS,
+	WEIR_M_HALF,
+	WEIR_M_FRAGS,
+	WEIR_M_ASKERS,
+	WEIR_M_RECENT,
+	WEIR_M_NOTES,
+	WEIR_M_BANS,
+	WEIR_M_CONTROL,
+	WEIR_M_STATS,
+	WEIR_M_LOCAL,
+	WEIR_M_VERDICTS,
+	WEIR_M_TELEMETRY,
+	WEIR_M_SCRATCH,
+	WEIR_M_COVERED,
+	WEIR_M_COUNT,
+};
+extern const char *const weir_shared_names[WEIR_M_COUNT];
+
+enum weir_hook_slot { WEIR_SLOT_IN, WEIR_SLOT_OUT, WEIR_SLOT_XDP, WEIR_SLOT_COUNT };
+
+/* An interface that is covered, or that was asked for. */
+struct weir_cover {
+	struct weir_kern_if i;
+	int link[WEIR_SLOT_COUNT];      /* fds; -1: none, or a clsact filter */
+	bool clsact[WEIR_SLOT_COUNT];   /* attached as a filter, not as a link */
+	enum weir_xdp_mode xdp_asked;
+};
+
+#define WEIR_COVERS_MAX 4096
+
+struct weir_kern {
+	char *runtime_dir;
+	char bpffs[PATH_MAX];      /* <runtime_dir>/bpf */
+	struct weir_kern_options o;
+	int shared[WEIR_M_COUNT];  /* fds of pinned maps, -1 before the first install */
+	struct weir_net *skel;     /* of the image in force; NULL before the first install */
+	struct weir_config cfg;    /* of it */
+	struct weir_ifpat *ifpats;
+	uint32_t n_ifpats;
+	struct weir_cover **covers;
+	size_t n_covers;
+	struct ring_buffer *rings;
+	void (*event_cb)(const struct weir_event *, void *);
+	void *event_data;
+	int guard[4];              /* netfilter links; -1 */
+	bool guard_on, guard_nft;
+	uint32_t hz;
+	uint64_t jiffies_base;     /* jiffies64 at monotonic zero */
+	struct weir_kern_feature features[8];
+	int n_features;
+};
+
+/* "what: reason" into a caller's buffer; returns err. */
+int weir_why(char *why, size_t size, int err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* pins.c */
+int weir_pins_mount(struct weir_kern *k, char *why, size_t size);
+int weir_pins_path(const struct weir_kern *k, char *path, size_t size, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+bool weir_pins_exist(const char *runtime_dir);
+
+/* sys.c: what libbpf 1.1 does not know: tcx order, netfilter links */
+int weir_sys_link_tcx(int prog_fd, uint32_t ifindex, uint32_t attach_type);
+int weir_sys_link_netfilter(int prog_fd, uint32_t pf, uint32_t hook, int32_t priority);
+int weir_sys_query(uint32_t ifindex, uint32_t attach_type, uint32_t *ret_ids, uint32_t *n);
+uint32_t weir_sys_hz(void);
+uint64_t weir_sys_jiffies_base(uint32_t hz);
+
+#define WEIR_BPF_TCX_INGRESS 46
+#define WEIR_BPF_TCX_EGRESS 47
+
+/* install.c */
+int weir_prog_fd(const struct weir_kern *k, enum weir_hook_slot slot);
+void weir_install_free(struct weir_kern *k);
+int weir_gen_map_fd(const struct weir_kern *k, const char *name);
+
+/* attach.c */
+int weir_cover_update(struct weir_kern *k, struct weir_cover *c, char *why, size_t size);
+void weir_cover_refresh(struct weir_kern *k); /* rewrite weir_ifaces and weir_vlans */
+void weir_cover_free(struct weir_cover *c);
+void weir_cover_remove(struct weir_kern *k, struct weir_cover *c); /* detach and unpin */
+int weir_clsact_remove_all(char *report, size_t size, const uint32_t *ids, size_t n_ids);
+
+/* guard.c */
+void weir_guard_remove_nft(void);

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Life and data of an instance: open, close, flows, bans, counters, events. */
+#include <sys/resource.h>
+#include <time.h>
+
+#include "lib/kern/internal.h"
+
+const char *const weir_shared_names[WEIR_M_COUNT] = {
+	[WEIR_M_VLANS] = "weir_vlans",         [WEIR_M_FLOWS] = "weir_flows",
+	[WEIR_M_HALF] = "weir_half",           [WEIR_M_FRAGS] = "weir_frags",
+	[WEIR_M_ASKERS] = "weir_askers",       [WEIR_M_RECENT] = "weir_recent",
+	[WEIR_M_NOTES] = "weir_notes",         [WEIR_M_BANS] = "weir_bans",
+	[WEIR_M_CONTROL] = "weir_control",     [WEIR_M_STATS] = "weir_stats",
+	[WEIR_M_LOCAL] = "weir_local",         [WEIR_M_VERDICTS] = "weir_verdicts",
+	[WEIR_M_TELEMETRY] = "weir_telemetry", [WEIR_M_SCRATCH] = "weir_scratch",
+	[WEIR_M_COVERED] = "weir_covered",
+};
+
+static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	if (getenv("WEIR_DEBUG_LIBBPF") && level <= LIBBPF_WARN)
+		return vfprintf(stderr, fmt, ap);
+	return 0;
+}
+
+/* Take over the shared maps that an earlier process pinned. A map of another shape is left behind: flows
+ * are then learned anew. */
+static int take_over(struct weir_kern *k)
+{
+	char path[PATH_MAX];
+
+	for (int m = 0; m < WEIR_M_COUNT; m++) {
+		int r = weir_pins_path(k, path, sizeof path, "maps/%s", weir_shared_names[m]);
+
+		if (r)
+			return r;
+		k->shared[m] = bpf_obj_get(path);
+	}
+	return 0;
+}
+
+int weir_kern_open(const struct weir_kern_options *o, struct weir_kern **ret, char *why, size_t why_size)
+{
+	struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+	struct weir_kern *k = calloc(1, sizeof *k);
+	int r;
+
+	if (!k)
+		return -ENOMEM;
+	libbpf_set_print(quiet);
+	setrlimit(RLIMIT_MEMLOCK, &unlimited); /* before 5.11 maps are charged to it */
+	k->o = *o;
+	k->runtime_dir = strdup(o->runtime_dir);
+	for (int i = 0; i < 4; i++)
+		k->guard[i] = -1;
+	for (int m = 0; m < WEIR_M_COUNT; m++)
+		k->shared[m] = -1;
+	k->hz = weir_sys_hz();
+	k->jiffies_base = weir_sys_jiffies_base(k->hz);
+	r = k->runtime_dir ? weir_pins_mount(k, why, why_size) : -ENOMEM;
+	if (!r)
+		r = take_over(k);
+	if (r) {
+		weir_kern_close(k, false);
+		return r;
+	}
+	*ret = k;
+	return 0;
+}
+
+void weir_kern_close(struct weir_kern *k, bool remove)
+{
+	char report[256];
+
+	if (!k)
+		return;
+	for (size_t n = 0; n < k->n_covers; n++) {
+		if (remove)
+			weir_cover_remove(k, k->covers[n]);
+		weir_cover_free(k->covers[n]);
+	}
+	free(k->covers);
+	if (remove && k->shared[WEIR_M_COVERED] >= 0)
+		weir_kern_guard(k, false, NULL, 0);
+	for (int i = 0; i < 4; i++)
+		if (k->guard[i] >= 0)
+			close(k->guard[i]);
+	ring_buffer__free(k->rings);
+	weir_install_free(k);
+	for (int m = 0; m < WEIR_M_COUNT; m++)
+		if (k->shared[m] >= 0)
+			close(k->shared[m]);
+	if (remove)
+		weir_kern_flush(k->runtime_dir, report, sizeof report);
+	free(k->ifpats);
+	free(k->runtime_dir);
+	free(k);
+}
+
+static int control_change(struct weir_kern *k, uint64_t adopt_until, bool edit)
+{
+	struct weir_control c;
+	uint32_t zero = 0;
+
+	if (k->shared[WEIR_M_CONTROL] < 0)
+		return -EINVAL;
+	if (bpf_map_lookup_elem(k->shared[WEIR_M_CONTROL], &zero, &c))
+		return -errno;
+	if (adopt_until)
+		c.adopt_until = adopt_until;
+	if (edit && !++c.ban_edit)
+		c.ban_edit = 1; /* 0 says that no ban was ever set */
+	return bpf_map_update_elem(k->shared[WEIR_M_CONTROL], &zero, &c, BPF_ANY) ? -errno : 0;
+}
+
+int weir_kern_adopt(struct weir_kern *k, uint32_t seconds)
+{
+	return control_change(k, weir_kern_now() + seconds * 1000000000ull, false);
+}
+
+static uint32_t jiffies_now(const struct weir_kern *k)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint32_t)(k->jiffies_base +
+			  ((uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec) / (1000000000u / k->hz));
+}
+
+int weir_kern_flow_seed(struct weir_kern *k, const struct weir_tuple *t, uint32_t dir)
+{
+	struct weir_flow f = { .dir = (uint8_t)dir, .flags = WEIR_FF_ADOPTED, .created = weir_kern_now() };
+	struct weir_flow_key key = { 0 };
+
+	if (k->shared[WEIR_M_FLOWS] < 0)
+		return -EINVAL;
+	if (weir_flow_key_of(t, &key))
+		f.flags |= WEIR_FF_ORIG_B;
+	f.family = weir_addr_is_v4(t->src) ? 4 : 6;
+	f.half[0].last = f.half[1].last = jiffies_now(k);
+	f.half[0].flags = f.half[1].flags = WEIR_FH_SEEN;
+	if (bpf_map_update_elem(k->shared[WEIR_M_FLOWS], &key, &f, BPF_NOEXIST))
+		return errno == EEXIST ? 0 : -errno;
+	return 0;
+}
+
+int weir_kern_ban_add(struct weir_kern *k, const struct weir_ban_key *key, const struct weir_ban *ban)
+{
+	if (k->shared[WEIR_M_BANS] < 0)
+		return -EINVAL;
+	if (bpf_map_update_elem(k->shared[WEIR_M_BANS], key, ban, BPF_ANY))
+		return -errno;
+	return control_change(k, 0, true);
+}
+
+int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key)
+{
+	if (k->shared[WEIR_M_BANS] < 0)
+		return -EINVAL;
+	if (bpf_map_delete_elem(k->shared[WEIR_M_BANS], key))
+		return -errno;
+	return control_change(k, 0, true);
+}
+
+int weir_kern_ban_each(struct weir_kern *k, void (*cb)(const struct weir_ban_key *, const struct weir_ban *, void *),
+		       void *data)
+{
+	struct weir_ban_key key, next;
+	struct weir_ban ban;
+	int n = 0;
+
+	if (k->shared[WEIR_M_BANS] < 0)
+		return 0;
+	for (void *prev = NULL; !bpf_map_get_next_key(k->shared[WEIR_M_BANS], prev, &next) && n < 1 << 20; n++) {
+		key = next;
+		prev = &key;
+		if (!bpf_map_lookup_elem(k->shared[WEIR_M_BANS], &key, &ban))
+			cb(&key, &ban, data);
+	}
+	return n;
+}
+
+#define BATCH 1024u
+
+static int flow_table(struct weir_kern *k, int fd, bool half, weir_flow_cb cb, void *data)
+{
+	_cleanup_free_ struct weir_flow_key *keys = malloc(BATCH * sizeof *keys);
+	_cleanup_free_ struct weir_flow *flows = malloc(BATCH * sizeof *flows);
+	uint32_t now = jiffies_now(k);
+	uint8_t at[64], next[64];
+	bool first = true;
+	int total = 0, r;
+
+	if (!keys || !flows)
+		return -ENOMEM;
+	if (fd < 0)
+		return 0;
+	do {
+		uint32_t n = BATCH;
+
+		r = bpf_map_lookup_batch(fd, first ? NULL : at, next, keys, flows, &n, NULL) ? -errno : 0;
+		if (r && r != -ENOENT)
+			return r;
+		for (uint32_t i = 0; i < n; i++)
+			cb(&keys[i], &flows[i], half,
+			   weir_flow_expired(&flows[i], keys[i].zone >> 24, half, k->cfg.idle_s, now, k->hz), data);
+		total += (int)n;
+		memcpy(at, next, sizeof at);
+		first = false;
+	} while (!r && total < 1 << 22);
+	return total;
+}
+
+int weir_kern_flow_each(struct weir_kern *k, weir_flow_cb cb, void *data)
+{
+	int a = flow_table(k, k->shared[WEIR_M_FLOWS], false, cb, data), b;
+
+	if (a < 0)
+		return a;
+	b = flow_table(k, k->shared[WEIR_M_HALF], true, cb, data);
+	return b < 0 ? b : a + b;
+}
+
+/* Sum a per-CPU array of counters. */
+static int sum_counters(int fd, struct weir_counter *ret, size_t n)
+{
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct weir_counter *v = NULL;
+
+	if (cpus < 1 || fd < 0)
+		return -EINVAL;
+	v = calloc((size_t)cpus, sizeof *v);
+	if (!v)
+		return -ENOMEM;
+	memset(ret, 0, n * sizeof *ret);
+	for (uint32_t i = 0; i < n; i++) {
+		if (bpf_map_lookup_elem(fd, &i, v))
+			return errno == ENOENT ? (int)i : -errno;
+		for (int c = 0; c < cpus; c++) {
+			ret[i].packets += v[c].packets;
+			ret[i].bytes += v[c].bytes;
+		}
+	}
+	return (int)n;
+}
+
+int weir_kern_stats(struct weir_kern *k, struct weir_counter *ret, size_t n)
+{
+	return sum_counters(k->shared[WEIR_M_STATS], ret, n);
+}
+
+int weir_kern_rule_hits(struct weir_kern *k, struct weir_counter *ret, size_t n)
+{
+	return sum_counters(weir_gen_map_fd(k, "weir_hits"), ret, n);
+}
+
+static int event_one(void *ctx, void *data, size_t size)
+{
+	struct weir_kern *k = ctx;
+	const struct weir_event *e = data;
+
+	if (size >= sizeof *e && e->size <= size && k->event_cb)
+		k->event_cb(e, k->event_data);
+	return 0;
+}
+
+int weir_kern_event_fd(struct weir_kern *k)
+{
+	if (k->shared[WEIR_M_VERDICTS] < 0)
+		return -EINVAL;
+	if (!k->rings) {
+		k->rings = ring_buffer__new(k->shared[WEIR_M_VERDICTS], event_one, k, NULL);
+		if (!k->rings)
+			return -errno;
+		if (ring_buffer__add(k->rings, k->shared[WEIR_M_TELEMETRY], event_one, k))
+			return -EINVAL;
+	}
+	return ring_buffer__epoll_fd(k->rings);
+}
+
+int weir_kern_event_dispatch(struct weir_kern *k, void (*cb)(const struct weir_event *, void *), void *data)
+{
+	if (!k->rings)
+		return 0;
+	k->event_cb = cb;
+	k->event_data = data;
+	return ring_buffer__consume(k->rings);
+}
+
+static void feature(struct weir_kern *k, const char *name, bool have, const char *why)
+{
+	struct weir_kern_feature *f = &k->features[k->n_features++];
+
+	f->name = name;
+	f->have = have;
+	snprintf(f->why, sizeof f->why, "%s", why);
+}
+
+/* Found by trying, or by what is in use. Never by the kernel's version. */
+int weir_kern_features(struct weir_kern *k, const struct weir_kern_feature **ret)
+{
+	uint32_t ids[4], n = 4;
+	bool tcx = !weir_sys_query(1, WEIR_BPF_TCX_INGRESS, ids, &n);
+
+	k->n_features = 0;
+	feature(k, "btf", !access("/sys/kernel/btf/vmlinux", R_OK), "type information for relocations");
+	feature(k, "ringbuf", libbpf_probe_bpf_map_type(BPF_MAP_TYPE_RINGBUF, NULL) == 1, "events");
+	feature(k, "tcx", tcx, tcx ? "links that no qdisc change removes" : "clsact filters are used instead");
+	feature(k, "xdp", libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_XDP, NULL) == 1, "early drops");
+	feature(k, "netfilter link", k->guard_on && !k->guard_nft,
+		k->guard_nft ? "nftables is used for the guard" :
+		k->guard_on  ? "the guard is on" : "not tried: the guard is off");
+	*ret = k->features;
+	return k->n_features;
+}
