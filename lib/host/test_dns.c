@@ -94,7 +94,7 @@ static void test_answer(void **state)
 {
 	char qname[WEIR_DNS_TEXT], owner[WEIR_DNS_TEXT], target[WEIR_DNS_TEXT];
 	struct weir_dns_answer a;
-	struct weir_dns d;
+	struct weir_dns d = { 0 };
 	struct msg m;
 	uint32_t at;
 

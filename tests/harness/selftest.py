@@ -23,6 +23,7 @@ RECORDS = [
     ("OK", "1..3\nok 1 - a\nok 2 - b # SKIP no qemu\nok 3 - c\n", "", 2, 0, 1, "skipped  x: b: no qemu"),
     ("FAIL", "1..2\nok 1 - a\nnot ok 2 - b: why\n", "", 1, 1, 0, "FAILED   x: b: why"),
     ("OK", "", CMOCKA.split("[ RUN      ] b")[0], 1, 0, 0, ""),
+    ("OK", "[ RUN      ] b\nskipped: no vlan\n[  SKIPPED ] b\n[       OK ] c\n", "", 1, 0, 1, "skipped  x: b: no vlan"),
     ("FAIL", "", CMOCKA, 1, 1, 1, "FAILED   x: c"),
     ("FAIL", "", CMOCKA.split("[ RUN      ] b")[0], 1, 1, 0, "FAILED   x: fail"),  # crashed behind its cases
 ]
