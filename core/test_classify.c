@@ -203,13 +203,15 @@ static void kleene_table(void **state)
 		[WEIR_TRUE] = { WEIR_TRUE, WEIR_FALSE, WEIR_UNKNOWN },
 		[WEIR_UNKNOWN] = { WEIR_UNKNOWN, WEIR_FALSE, WEIR_UNKNOWN },
 	};
-	struct weir_rule r = { .flags = WEIR_RF_NOT };
+	struct weir_rule *r;
 
 	weir_imgbuild_init(&b);
-	r.pos.set = WEIR_C_PORTS;
-	r.pos.ports = weir_imgbuild_ports(&b, 80, 80);
-	r.neg.set = WEIR_C_TTL;
-	r.neg.ttl = 255;
+	r = weir_imgbuild_rule(&b, WEIR_ACT_DROP);
+	r->flags |= WEIR_RF_NOT;
+	r->pos.set = WEIR_C_PORTS;
+	r->pos.ports = weir_imgbuild_ports(&b, 80, 80);
+	r->neg.set = WEIR_C_TTL;
+	r->neg.ttl = 255;
 	build();
 	for (int pos = 0; pos < 3; pos++)
 		for (int neg = 0; neg < 3; neg++) {
@@ -218,10 +220,10 @@ static void kleene_table(void **state)
 			f.ttl = neg == WEIR_FALSE ? 64 : 255;
 			f.known &= ~(uint32_t)((pos == WEIR_UNKNOWN ? WEIR_K_PORTS : 0) |
 					       (neg == WEIR_UNKNOWN ? WEIR_K_TTL : 0));
-			assert_int_equal(weir_rule_eval(&img, &r, &f, UINT32_MAX), want[pos][neg]);
+			assert_int_equal(weir_rule_eval(&img, img.cfg, WEIR_RULES, 0, r, &f), want[pos][neg]);
 		}
 	/* AND: one FALSE outweighs what is not known, whichever comes first */
-	struct weir_cond c = { .set = WEIR_C_PORTS | WEIR_C_TTL, .ports = r.pos.ports, .ttl = 255 };
+	struct weir_cond c = { .set = WEIR_C_PORTS | WEIR_C_TTL, .ports = r->pos.ports, .ttl = 255 };
 	struct weir_facts f = facts("10.0.0.1", "10.0.0.2", 6, 1, 80);
 
 	f.known &= ~(uint32_t)WEIR_K_PORTS;
