@@ -29,7 +29,7 @@ int weir_build_string(struct weir_build *b, const char *s, uint32_t *ret)
 {
 	size_t n = strlen(s) + 1;
 
-	if (!*s && b->n_strings) {
+	if (!*s && b->n_strings) { /* offset 0 is "" */
 		*ret = 0;
 		return 0;
 	}

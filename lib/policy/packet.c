@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/parse.h"
+#include "core/image_blob.h"
+#include "core/policy.h"
 #include "lib/policy/policy.h"
 #include "lib/policy/value.h"
 

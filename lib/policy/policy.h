@@ -34,6 +34,10 @@ static inline void weir_policy_freep(struct weir_policy **p)
 enum weir_mode weir_policy_mode(const struct weir_policy *p);
 const char *weir_policy_path(const struct weir_policy *p);
 const uint8_t *weir_policy_digest(const struct weir_policy *p); /* SHA-256 of the file and its includes */
+/* `xdp` of the policy, or of this interface: 0 auto, 1 off, 2 native, 3 generic (enum weir_xdp_mode). */
+unsigned weir_policy_xdp(const struct weir_policy *p, const char *interface);
+/* Built-in failsafe entries that the policy removes: their number, at most n names. Applying wants a console. */
+size_t weir_policy_failsafe_removed(const struct weir_policy *p, const char **ret_names, size_t n);
 
 /* One rule of the overlay: kept by the daemon, evaluated before the file's rules. */
 struct weir_overlay_rule {
@@ -100,6 +104,8 @@ void weir_packet_judge(const struct weir_img *img, const struct weir_facts *f, b
 int weir_explain(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s, bool color);
 /* The same as a malloced JSON object. */
 char *weir_explain_json(const struct weir_img *img, const struct weir_packet_spec *s);
+/* The shortest command that would let a denied packet by, without a newline. -ENOENT: no command does. */
+int weir_packet_fix(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s, uint32_t reason);
 
 /* "rule 'web' (policy.yaml:26)", "default inbound", "failsafe 'ssh'", "blocklist", ... into buf. */
 const char *weir_rule_label(const struct weir_img *img, uint32_t rule, uint32_t reason, char *buf, size_t size);

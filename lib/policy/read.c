@@ -282,13 +282,10 @@ static const char *base(const char *path)
 	return slash && slash[1] ? slash + 1 : path;
 }
 
-/* "policy.yaml:26" and, for a rule without a name, "rule at policy.yaml:26", told apart by column. */
-static int place_rule(struct weir_policy *p, struct weir_p_rule *r, size_t i)
+/* "policy.yaml:26" and, for a rule without a name, "rule at policy.yaml:26", with the column where two share a line. */
+static int place_rule(struct weir_policy *p, struct weir_p_rule *r, bool twin)
 {
 	const struct weir_node *n = r->node;
-	bool twin = (i && p->rules[i - 1]->node->source == n->source && p->rules[i - 1]->node->line == n->line) ||
-		    (i + 1 < p->n_rules && p->rules[i + 1]->node->source == n->source &&
-		     p->rules[i + 1]->node->line == n->line);
 	_cleanup_free_ char *place = NULL, *name = NULL;
 
 	if (asprintf(&place, "%s:%u", base(n->source->name), n->line) < 0)
@@ -302,6 +299,24 @@ static int place_rule(struct weir_policy *p, struct weir_p_rule *r, size_t i)
 		return -ENOMEM;
 	r->name = weir_arena_text(&p->arena, name, strlen(name));
 	return r->name ? 0 : -ENOMEM;
+}
+
+static bool same_line(const struct weir_p_rule *a, const struct weir_p_rule *b)
+{
+	return a->node->source == b->node->source && a->node->line == b->node->line;
+}
+
+static int place_rules(struct weir_policy *p)
+{
+	struct weir_p_rule *fs = p->doc.failsafe.v;
+	int err = 0;
+
+	for (size_t i = 0; i < p->n_rules && !err; i++)
+		err = place_rule(p, p->rules[i], (i && same_line(p->rules[i], p->rules[i - 1])) ||
+							 (i + 1 < p->n_rules && same_line(p->rules[i], p->rules[i + 1])));
+	for (uint32_t i = 0; i < p->doc.failsafe.n && !err; i++)
+		err = place_rule(p, &fs[i], false);
+	return err;
 }
 
 static int check_names(struct weir_policy *p, struct weir_diags *diags)
@@ -396,8 +411,8 @@ static int read_all(struct weir_policy *p, struct weir_source *main, struct weir
 		SHA256Update(&sha, (const uint8_t *)f.sources[i]->text, f.sources[i]->len);
 	SHA256Final(p->digest, &sha);
 	err = collect(p, &f);
-	for (size_t i = 0; i < p->n_rules && !err; i++)
-		err = place_rule(p, p->rules[i], i);
+	if (!err)
+		err = place_rules(p);
 	for (size_t i = 0; i < p->n_sets && !err; i++)
 		err = weir_set_load(p, p->sets[i], diags);
 	if (err < 0)
@@ -502,4 +517,15 @@ const char *weir_policy_path(const struct weir_policy *p)
 const uint8_t *weir_policy_digest(const struct weir_policy *p)
 {
 	return p->digest;
+}
+
+unsigned weir_policy_xdp(const struct weir_policy *p, const char *interface)
+{
+	const struct weir_p_interface *i = p->doc.interfaces.v;
+	uint8_t word = p->doc.xdp;
+
+	for (uint32_t k = 0; k < p->doc.interfaces.n; k++)
+		if (interface && !strcmp(i[k].name, interface))
+			word = i[k].xdp;
+	return word ? word - 1u : 0;
 }

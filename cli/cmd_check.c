@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weir check: is this file a policy? Reads and compiles it; touches nothing that is in force. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cmd.h"
+#include "cli/policy_file.h"
+
+static int run(const struct weir_cli *cli, int argc, char **argv)
+{
+	_cleanup_policy_file_ struct weir_policy_file f = { 0 };
+	const char *path = NULL;
+	bool strict = false;
+
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--strict"))
+			strict = true;
+		else if (argv[i][0] == '-' && argv[i][1])
+			return weir_cli_usage(&weir_cmd_check, "unknown option '%s'", argv[i]);
+		else if (path)
+			return weir_cli_usage(&weir_cmd_check, "one file at a time, not '%s' too", argv[i]);
+		else
+			path = argv[i];
+	}
+	if (!path)
+		return weir_cli_usage(&weir_cmd_check, "which file?");
+	weir_policy_file_open(&f, path);
+	if (cli->json) {
+		weir_cli_json(weir_policy_file_json(&f));
+	} else {
+		weir_policy_file_complain(&f, cli);
+		if (f.blob)
+			printf("%s: ok: %u rules, %u address lists, mode %s, compiled to %u bytes.\n", path, f.img.cfg->n_rules,
+			       f.img.h->lists.count, f.img.cfg->mode == WEIR_PREVENT ? "prevent" : "detect", f.size);
+	}
+	return !f.blob || (strict && f.diags.n) ? WEIR_EXIT_FAIL : WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_check = {
+	.name = "check",
+	.args = "FILE [--strict]",
+	.summary = "say whether a file is a policy, and if not, where and why",
+	.help = "Reads FILE with its includes and sets, and compiles it. Nothing in force is touched.\n"
+		"  --strict   warnings count as errors\n"
+		"Exit status 0: it is one. 1: it is not.\n"
+		"  weir check /etc/weir/policy.yaml",
+	.run = run,
+};

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What happens to a packet, step by step, from the same evaluation that the kernel runs. The steps are
+ * gathered once and shown twice, as lines and as JSON.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/image_blob.h"
+#include "core/parse.h"
+#include "core/policy.h"
+#include "lib/policy/policy.h"
+#include "lib/policy/value.h"
+#include "lib/util/cleanup.h"
+#include "lib/util/text.h"
+
+struct step {
+	const char *name;
+	char text[512];
+};
+
+struct steps {
+	struct step v[6];
+	size_t n;
+	json_t *rules; /* those that are not FALSE: label, truth, outcome */
+	struct weir_result res;
+	bool lo;
+};
+
+static void say(struct steps *s, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+static void say(struct steps *s, const char *name, const char *fmt, ...)
+{
+	struct step *v = &s->v[s->n++];
+	va_list ap;
+
+	v->name = name;
+	va_start(ap, fmt);
+	vsnprintf(v->text, sizeof v->text, fmt, ap);
+	va_end(ap);
+}
+
+static const char *action_name(uint32_t action)
+{
+	static const char *const names[] = { "allow", "drop", "reject", "log" };
+
+	return action < 4 ? names[action] : "?";
+}
+
+static const char *verdict_word(uint32_t verdict)
+{
+	return verdict == WEIR_PASS ? "allow" : weir_verdict_name(verdict);
+}
+
+/* The facts that a condition asks for and nobody has named. */
+static void unknown_facts(const struct weir_rule *r, const struct weir_facts *f, char *buf, size_t size)
+{
+	static const struct {
+		uint32_t conds, fact;
+		const char *name;
+	} facts[] = {
+		{ WEIR_C_PORTS | WEIR_C_SPORTS, WEIR_K_PORTS, "ports" },
+		{ WEIR_C_ICMP, WEIR_K_ICMP, "icmp type" },
+		{ WEIR_C_MAC, WEIR_K_MAC, "mac" },
+		{ WEIR_C_IN_IF | WEIR_C_ANY_IF, WEIR_K_IN_IF, "incoming interface" },
+		{ WEIR_C_OUT_IF | WEIR_C_ANY_IF, WEIR_K_OUT_IF, "outgoing interface" },
+	};
+	uint32_t set = r->pos.set | (r->flags & WEIR_RF_NOT ? r->neg.set : 0);
+	size_t n = 0;
+
+	*buf = 0;
+	for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+		if ((set & facts[i].conds) && !(f->known & facts[i].fact) && n < size)
+			n += (size_t)snprintf(buf + n, size - n, "%s%s", n ? ", " : "", facts[i].name);
+}
+
+/* Every rule that is not FALSE, up to the one that ends the enforced walk. */
+static void walk_rules(struct steps *s, const struct weir_img *img, const struct weir_facts *f)
+{
+	uint32_t n = img->cfg->n_rules;
+
+	s->rules = json_array();
+	for (uint32_t i = 0; i < n; i++) {
+		const struct weir_rule *r = weir_img_rule(img, WEIR_RULES, i);
+		enum weir_tri t = weir_rule_eval(img, r, f, img->cfg->conds_used);
+		char label[160], unknown[160], text[256];
+		bool allows = r->action == WEIR_ACT_ALLOW || r->action == WEIR_ACT_LOG;
+		bool ends = r->action != WEIR_ACT_LOG && !(t == WEIR_UNKNOWN && allows);
+		const char *staged = r->mode == WEIR_DETECT && ends ? ", staged: not done" : "";
+
+		if (t == WEIR_FALSE)
+			continue;
+		unknown_facts(r, f, unknown, sizeof unknown);
+		if (t == WEIR_TRUE)
+			snprintf(text, sizeof text, "TRUE -> %s%s", action_name(r->action), staged);
+		else
+			snprintf(text, sizeof text, "UNKNOWN: %s -> %s%s", unknown,
+				 allows ? "does not match" : action_name(r->action), staged);
+		json_array_append_new(s->rules,
+				      json_pack("{s:s, s:s, s:s, s:s}", "rule",
+						weir_rule_label(img, i, WEIR_REASON_RULE, label, sizeof label), "truth",
+						t == WEIR_TRUE ? "true" : "unknown", "action", action_name(r->action), "text",
+						text));
+		if (ends && r->mode == WEIR_PREVENT)
+			return;
+	}
+	json_array_append_new(s->rules,
+			      json_pack("{s:s, s:s, s:s, s:o}", "rule",
+					f->dir == WEIR_DIR_IN	? "default inbound" :
+					f->dir == WEIR_DIR_OUT	? "default outbound" :
+								  "default forward",
+					"truth", "true", "action", action_name(img->cfg->defaults[weir_dir_index(f->dir)].action),
+					"text",
+					json_sprintf("-> %s%s", action_name(img->cfg->defaults[weir_dir_index(f->dir)].action),
+						     img->cfg->defaults[weir_dir_index(f->dir)].mode == WEIR_DETECT &&
+								     img->cfg->defaults[weir_dir_index(f->dir)].action ?
+							     ", staged: not done" :
+							     "")));
+}
+
+/* The stages in the order of core/policy.h; each that decides is the last line. */
+static void judge(struct steps *s, const struct weir_img *img, const struct weir_packet_spec *spec)
+{
+	struct weir_result staged;
+	struct weir_facts f;
+	char label[160];
+
+	weir_packet_facts(img, spec, &f);
+	weir_result_init(&s->res);
+	if (weir_judge_fragment(img->cfg, spec->frag, &s->res)) {
+		say(s, "packet", "a fragment, and packets.fragments says drop");
+		return;
+	}
+	say(s, "packet", spec->frag ? "a later fragment: it has no ports" : "well formed");
+	s->lo = (img->cfg->essentials & WEIR_ESS_LO) && (!strcmp(spec->in_if, "lo") || !strcmp(spec->out_if, "lo"));
+	if (s->lo) {
+		weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_NONE);
+		say(s, "failsafe", "yes: lo");
+		return;
+	}
+	staged = s->res;
+	weir_packet_judge(img, &f, false, &s->res);
+	if (weir_result_staged(&staged)) { /* what a fragment verdict in mode detect wanted stays wanted */
+		s->res.wanted = staged.wanted;
+		s->res.wanted_reason = staged.wanted_reason;
+		s->res.wanted_rule = staged.wanted_rule;
+	}
+	if (s->res.enforced_reason == WEIR_REASON_FAILSAFE) {
+		say(s, "failsafe", "yes: %s", weir_rule_label(img, s->res.enforced_rule, WEIR_REASON_FAILSAFE, label, sizeof label));
+		return;
+	}
+	say(s, "failsafe", "no");
+	if (s->res.wanted_reason == WEIR_REASON_BLOCKLIST) {
+		say(s, "bans, blocklists", "yes: the remote address stands in a blocklist%s",
+		    s->res.enforced == WEIR_PASS ? ", staged: not done" : "");
+		if (s->res.enforced_reason == WEIR_REASON_BLOCKLIST)
+			return;
+	} else {
+		say(s, "bans, blocklists", "no");
+	}
+	say(s, "limits", "none");
+	if ((spec->proto == WEIR_IPPROTO_ICMP || spec->proto == WEIR_IPPROTO_ICMPV6) &&
+	    weir_icmp_is_error(spec->family, spec->icmp_type) && (img->cfg->essentials & WEIR_ESS_ICMP_ERRORS))
+		say(s, "flow", "new (of a known flow it would pass, by failsafe 'icmp-errors')");
+	else
+		say(s, "flow", "new");
+	walk_rules(s, img, &f);
+}
+
+/* --- the command that would let it by --- */
+
+static const char *blocking_set(const struct weir_img *img, uint32_t class_id)
+{
+	for (uint32_t i = 0; i < img->h->lists.count; i++) {
+		const struct weir_list_info *l = weir_img_at(img, &img->h->lists, i, sizeof *l);
+		const char *name = weir_img_string(img, l->name);
+
+		if (*name == '$' && weir_in_list(img, class_id, i))
+			return name + 1;
+	}
+	return NULL;
+}
+
+static void fix_blocklist(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s)
+{
+	uint32_t src = weir_class_addr(img, img->cfg, s->t.src), dst = weir_class_addr(img, img->cfg, s->t.dst);
+	bool at_src = s->dir != WEIR_DIR_OUT && weir_in_list(img, src, img->cfg->blocklist_list);
+	const char *set = blocking_set(img, at_src ? src : dst);
+	char addr[64];
+
+	if (set)
+		fprintf(out, "weir set remove %s %s", set,
+			weir_addr_format(weir_u128_from(at_src ? s->t.src : s->t.dst), addr, sizeof addr));
+}
+
+int weir_packet_fix(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s, uint32_t reason)
+{
+	bool icmp = s->proto == WEIR_IPPROTO_ICMP || s->proto == WEIR_IPPROTO_ICMPV6;
+	char addr[64], name[48];
+
+	if (reason == WEIR_REASON_BLOCKLIST) {
+		fix_blocklist(out, img, s);
+		return 0;
+	}
+	if (reason == WEIR_REASON_BAN) {
+		fprintf(out, "weir ban remove %s", weir_addr_format(weir_u128_from(s->dir == WEIR_DIR_OUT ? s->t.dst : s->t.src),
+								    addr, sizeof addr));
+		return 0;
+	}
+	if (reason != WEIR_REASON_RULE && reason != WEIR_REASON_DEFAULT)
+		return -ENOENT;
+	fputs("weir rule add", out);
+	if (s->dir != WEIR_DIR_OUT)
+		fprintf(out, " --src %s", weir_addr_format(weir_u128_from(s->t.src), addr, sizeof addr));
+	if (s->dir != WEIR_DIR_IN)
+		fprintf(out, " --dst %s", weir_addr_format(weir_u128_from(s->t.dst), addr, sizeof addr));
+	if (icmp)
+		fprintf(out, " --%s %s", s->family == 4 ? "icmp" : "icmpv6",
+			weir_icmp_name(s->family, s->icmp_type, -1, name, sizeof name));
+	else if (weir_proto_has_ports(s->proto) && s->t.dport)
+		fprintf(out, " --port %u", s->t.dport);
+	if (!icmp)
+		fprintf(out, " --proto %s", weir_proto_name(s->proto, name, sizeof name));
+	fputs(" --action allow", out);
+	return 0;
+}
+
+static char *fix_text(const struct weir_img *img, const struct weir_packet_spec *s, const struct weir_result *r)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size = 0;
+	FILE *f;
+	int err;
+
+	if (r->wanted == WEIR_PASS)
+		return NULL;
+	f = open_memstream(&text, &size);
+	if (!f)
+		return NULL;
+	err = weir_packet_fix(f, img, s, r->wanted_reason);
+	fclose(f);
+	return err < 0 || !text || !*text ? NULL : TAKE_PTR(text);
+}
+
+/* --- two ways to show it --- */
+
+static const char *by(const struct weir_img *img, const struct steps *s, uint32_t rule, uint32_t reason, char *buf, size_t size)
+{
+	if (s->lo)
+		snprintf(buf, size, "failsafe 'lo'");
+	else
+		weir_rule_label(img, rule, reason, buf, size);
+	return buf;
+}
+
+int weir_explain(FILE *out, const struct weir_img *img, const struct weir_packet_spec *spec, bool color)
+{
+	struct steps s = { 0 };
+	_cleanup_free_ char *fix = NULL;
+	const struct weir_result *r = &s.res;
+	char label[160];
+	size_t width = 18, i;
+	json_t *row;
+
+	judge(&s, img, spec);
+	json_array_foreach(s.rules, i, row) {
+		size_t n = strlen(json_string_value(json_object_get(row, "rule")));
+
+		width = n + 2 > width && n < 60 ? n + 2 : width;
+	}
+	for (i = 0; i < s.n; i++)
+		fprintf(out, "%zu %-*s%s\n", i + 1, (int)width, s.v[i].name, s.v[i].text);
+	json_array_foreach(s.rules, i, row) {
+		const char *rule = json_string_value(json_object_get(row, "rule"));
+		size_t cols;
+
+		fputs(i ? "  " : "6 ", out);
+		cols = weir_text_put(out, rule, strlen(rule));
+		fprintf(out, "%*s%s\n", cols < width ? (int)(width - cols) : 1, "", json_string_value(json_object_get(row, "text")));
+	}
+	json_decref(s.rules);
+	fprintf(out, "=> %s%s%s  by ", color ? r->enforced ? "\x1b[1;31m" : "\x1b[1;32m" : "", verdict_word(r->enforced),
+		color ? "\x1b[0m" : "");
+	by(img, &s, r->enforced_rule, r->enforced_reason, label, sizeof label);
+	weir_text_put(out, label, strlen(label));
+	fprintf(out, ", reason %s\n", weir_reason_name(r->enforced_reason));
+	if (r->wanted != r->enforced) {
+		by(img, &s, r->wanted_rule, r->wanted_reason, label, sizeof label);
+		fprintf(out, "   would %s  by ", verdict_word(r->wanted));
+		weir_text_put(out, label, strlen(label));
+		fprintf(out, ", reason %s: it is staged (mode detect)\n", weir_reason_name(r->wanted_reason));
+	}
+	fix = fix_text(img, spec, r);
+	if (fix)
+		fprintf(out, "   fix: %s\n", fix);
+	return 0;
+}
+
+static json_t *verdict_json(const struct weir_img *img, const struct steps *s, uint32_t verdict, uint32_t rule, uint32_t reason)
+{
+	char name[160], place[160];
+
+	weir_rule_name(img, rule, name, sizeof name);
+	return json_pack("{s:s, s:s, s:s, s:s}", "verdict", verdict_word(verdict), "reason", weir_reason_name(reason), "rule",
+			 s->lo ? "lo" : name, "place", weir_rule_place(img, rule, place, sizeof place));
+}
+
+char *weir_explain_json(const struct weir_img *img, const struct weir_packet_spec *spec)
+{
+	struct steps s = { 0 };
+	const struct weir_result *r = &s.res;
+	_cleanup_free_ char *fix = NULL;
+	json_t *j, *steps = json_array();
+	char *text;
+
+	judge(&s, img, spec);
+	for (size_t i = 0; i < s.n; i++)
+		json_array_append_new(steps, json_pack("{s:s, s:s}", "step", s.v[i].name, "text", s.v[i].text));
+	fix = fix_text(img, spec, r);
+	j = json_pack("{s:o, s:o, s:o, s:o, s:s*}", "steps", steps, "rules", s.rules ? s.rules : json_array(), "wanted",
+		      verdict_json(img, &s, r->wanted, r->wanted_rule, r->wanted_reason), "enforced",
+		      verdict_json(img, &s, r->enforced, r->enforced_rule, r->enforced_reason), "fix", fix);
+	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+	json_decref(j);
+	return text;
+}
