@@ -84,7 +84,7 @@ static void walk_rules(struct steps *s, const struct weir_img *img, const struct
 	s->rules = json_array();
 	for (uint32_t i = 0; i < n; i++) {
 		const struct weir_rule *r = weir_img_rule(img, WEIR_RULES, i);
-		enum weir_tri t = weir_rule_eval(img, r, f, img->cfg->conds_used);
+		enum weir_tri t = weir_rule_eval(img, img->cfg, WEIR_RULES, i, r, f);
 		char label[160], unknown[160], text[256];
 		bool allows = r->action == WEIR_ACT_ALLOW || r->action == WEIR_ACT_LOG;
 		bool ends = r->action != WEIR_ACT_LOG && !(t == WEIR_UNKNOWN && allows);
