@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A record of the kernel as a JSON object. */
+#include "lib/event/event.h"
+
+#include <string.h>
+
+#include "lib/policy/policy.h"
+#include "lib/util/escape.h"
+
+/*
+ * Setting a member fails only when memory is gone; then the object goes too. So the members are written
+ * without a check each, and one flag is looked at in the end.
+ */
+struct obj {
+	json_t *j;
+	bool failed;
+};
+
+static void set(struct obj *o, const char *key, json_t *v)
+{
+	if (json_object_set_new(o->j, key, v) < 0)
+		o->failed = true;
+}
+
+static void set_text(struct obj *o, const char *key, const char *raw)
+{
+	char buf[1024];
+
+	if (raw && *raw)
+		set(o, key, json_string(weir_escape(raw, strlen(raw), buf, sizeof buf)));
+}
+
+static void set_int(struct obj *o, const char *key, uint64_t v)
+{
+	set(o, key, json_integer((json_int_t)v));
+}
+
+static bool has_ports(uint32_t proto)
+{
+	return proto == WEIR_IPPROTO_TCP || proto == WEIR_IPPROTO_UDP || proto == WEIR_IPPROTO_SCTP ||
+	       proto == WEIR_IPPROTO_UDPLITE;
+}
+
+static void set_end(struct obj *o, const char *key, const uint8_t addr[16], uint32_t port, bool ports)
+{
+	struct obj end = { .j = json_object() };
+	char buf[WEIR_ADDR_MAX];
+
+	set_text(&end, "address", weir_addr_text(addr, buf));
+	if (ports)
+		set_int(&end, "port", port);
+	o->failed |= end.failed;
+	set(o, key, end.j);
+}
+
+static void set_mac(struct obj *o, const char *key, const uint8_t m[6])
+{
+	static const uint8_t none[6];
+	char buf[18];
+
+	if (!memcmp(m, none, 6))
+		return;
+	snprintf(buf, sizeof buf, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
+	set_text(o, key, buf);
+}
+
+static const char *hook_text(uint32_t hook)
+{
+	return hook == WEIR_HOOK_XDP	? "xdp" :
+	       hook == WEIR_HOOK_TC_IN	? "tc ingress" :
+	       hook == WEIR_HOOK_TC_OUT ? "tc egress" :
+	       hook == WEIR_HOOK_GUARD	? "guard" :
+					  "";
+}
+
+static void set_verdict(struct obj *o, const struct weir_ev_verdict *ev, const struct weir_img *img)
+{
+	static const char *const done[] = { "passed", "dropped", "rejected" };
+	const struct weir_result *r = &ev->res;
+	char buf[256];
+
+	set_text(o, "verdict", weir_verdict_name(r->enforced));
+	if (r->wanted != r->enforced)
+		set_text(o, "would", weir_verdict_name(r->wanted));
+	set_text(o, "action", done[r->enforced <= WEIR_REJECT ? r->enforced : WEIR_DROP]);
+	set_text(o, "reason", weir_reason_name(r->wanted_reason));
+	if (!img)
+		return;
+	if (*weir_rule_name(img, r->wanted_rule, buf, sizeof buf))
+		set_text(o, "rule", buf);
+	set_text(o, "place", weir_rule_place(img, r->wanted_rule, buf, sizeof buf));
+	if (r->log && r->log_rule != WEIR_RULE_NONE)
+		set_text(o, "log", weir_rule_name(img, r->log_rule, buf, sizeof buf));
+}
+
+static void set_packet(struct obj *o, const struct weir_ev_verdict *ev)
+{
+	static const struct weir_tuple none;
+	bool ports = has_ports(ev->proto);
+	char buf[8];
+
+	set_text(o, "direction", weir_dir_text(ev->dir));
+	if (ev->family) {
+		set_text(o, "protocol", weir_proto_text(ev->proto, buf));
+		set_end(o, "src", ev->t.src, ev->t.sport, ports);
+		set_end(o, "dst", ev->t.dst, ev->t.dport, ports);
+	} else {
+		snprintf(buf, sizeof buf, "0x%04x", ev->ethertype);
+		set_text(o, "ethertype", buf);
+	}
+	if (memcmp(&ev->orig, &none, sizeof none) && memcmp(&ev->orig, &ev->t, sizeof none)) {
+		set_end(o, "orig_src", ev->orig.src, ev->orig.sport, ports);
+		set_end(o, "orig_dst", ev->orig.dst, ev->orig.dport, ports);
+	}
+	if (ev->from_responder)
+		set(o, "from_responder", json_true());
+	if (ev->proto == WEIR_IPPROTO_ICMP || ev->proto == WEIR_IPPROTO_ICMPV6)
+		set(o, "icmp", json_pack("{s:i,s:i}", "type", ev->icmp_type, "code", ev->icmp_code));
+	if (ev->proto == WEIR_IPPROTO_TCP)
+		set_int(o, "tcp_flags", ev->tcp_flags);
+	if (ev->vlan[1])
+		set(o, "vlan", json_pack("[i,i]", ev->vlan[0], ev->vlan[1]));
+	else if (ev->vlan[0])
+		set(o, "vlan", json_pack("[i]", ev->vlan[0]));
+	set_mac(o, "mac", ev->smac);
+	set_mac(o, "dst_mac", ev->dmac);
+}
+
+json_t *weir_event_json(const struct weir_ev_verdict *ev, const struct weir_event_words *w)
+{
+	struct obj o = { .j = json_object() };
+	char buf[256];
+
+	if (!o.j)
+		return NULL;
+	set_text(&o, "time", weir_time_text(ev->h.time + w->boot_ns, buf));
+	set_text(&o, "event", ev->h.type == WEIR_EV_FLOW ? "flow" : "verdict");
+	set_verdict(&o, ev, w->img);
+	set_packet(&o, ev);
+	set_text(&o, "in_interface", w->in_if);
+	set_text(&o, "out_interface", w->out_if);
+	set_int(&o, "bytes", ev->len);
+	set_text(&o, "hook", hook_text(ev->hook));
+	set_int(&o, "generation", ev->h.generation);
+	if (ev->flow_id) {
+		snprintf(buf, sizeof buf, "%llu", (unsigned long long)ev->flow_id); /* beyond what JSON numbers hold */
+		set_text(&o, "flow", buf);
+	}
+	if (ev->suppressed)
+		set_int(&o, "suppressed", ev->suppressed);
+	set_text(&o, "name", w->name);
+	if (w->owner) {
+		set_text(&o, "program", w->owner->program);
+		set_text(&o, "unit", w->owner->unit);
+		if (w->owner->pid)
+			set_int(&o, "pid", w->owner->pid);
+		set_text(&o, "process_from", "proc"); /* a look from outside, not the kernel's word */
+	}
+	set_text(&o, "fix", weir_event_fix(ev, buf, sizeof buf));
+	if (o.failed) {
+		json_decref(o.j);
+		return NULL;
+	}
+	return o.j;
+}
+
+/* The end that a rule would name: who came in, who was asked, both where it only passes through. */
+const char *weir_event_fix(const struct weir_ev_verdict *ev, char *buf, size_t size)
+{
+	const struct weir_result *r = &ev->res;
+	char a[WEIR_ADDR_MAX], b[WEIR_ADDR_MAX], port[16] = "", proto[8];
+
+	*buf = 0;
+	if (r->wanted == WEIR_PASS || !ev->family || !*weir_dir_text(ev->dir))
+		return buf;
+	weir_addr_text(ev->t.src, a);
+	weir_addr_text(ev->t.dst, b);
+	if (r->wanted_reason == WEIR_REASON_BAN) {
+		snprintf(buf, size, "weir ban remove %s", ev->dir == WEIR_DIR_OUT ? b : a);
+		return buf;
+	}
+	/* whatever else stops a packet stands before the rules, or is no matter of one */
+	if (r->wanted_reason != WEIR_REASON_RULE && r->wanted_reason != WEIR_REASON_DEFAULT)
+		return buf;
+	if (has_ports(ev->proto))
+		snprintf(port, sizeof port, " --port %u", ev->t.dport);
+	snprintf(buf, size, "weir rule add%s%s%s%s%s --proto %s --direction %s --action allow",
+		 ev->dir == WEIR_DIR_OUT ? "" : " --src ", ev->dir == WEIR_DIR_OUT ? "" : a,
+		 ev->dir == WEIR_DIR_IN ? "" : " --dst ", ev->dir == WEIR_DIR_IN ? "" : b, port,
+		 weir_proto_text(ev->proto, proto), weir_dir_text(ev->dir));
+	return buf;
+}
