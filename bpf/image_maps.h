@@ -51,6 +51,20 @@ static inline uint64_t weir_img_port_word(const struct weir_img *img, uint32_t r
 	return w ? *w : 0;
 }
 
+WEIR_INLINE struct weir_scratch *weir_scratch_get(void)
+{
+	uint32_t zero = 0;
+
+	return bpf_map_lookup_elem(&weir_scratch, &zero);
+}
+
+static inline uint32_t weir_img_opaque(const struct weir_img *img, uint32_t n)
+{
+	volatile struct weir_scratch *s = weir_scratch_get();
+
+	return s ? n + s->zero : 0;
+}
+
 /* classify.bpf.c: verified once each, on the facts in the scratch map */
 int weir_match(uint32_t at, uint32_t which, uint32_t neg);
 int weir_scan_rules(uint32_t from, uint32_t skip);
@@ -89,13 +103,6 @@ WEIR_INLINE uint32_t weir_classify_next(const struct weir_img *img, const struct
 #include "core/policy.h"
 
 _Static_assert(WEIR_SCAN_CHUNK == 64 && WEIR_SCAN_END == 0xffffffffu, "as used above");
-
-WEIR_INLINE struct weir_scratch *weir_scratch_get(void)
-{
-	uint32_t zero = 0;
-
-	return bpf_map_lookup_elem(&weir_scratch, &zero);
-}
 
 WEIR_INLINE struct weir_control *weir_control_get(void)
 {

@@ -94,6 +94,7 @@ static int guard_bpf(struct weir_kern *k)
 	bpf_program__set_expected_attach_type(g->progs.weir_guard, (enum bpf_attach_type)45);
 	bpf_object__for_each_map(m, g->obj) /* one header names all maps; two are used here */
 		bpf_map__set_autocreate(m, false);
+	bpf_map__set_autocreate(g->maps.rodata, true);
 	bpf_map__set_autocreate(g->maps.weir_covered, true);
 	bpf_map__set_autocreate(g->maps.weir_stats, true);
 	r = bpf_map__reuse_fd(g->maps.weir_covered, k->shared[WEIR_M_COVERED]);

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loads every program on the kernel that it runs on, for a small and for a large policy, attaches them to
+ * lo, puts the guard up, and says what the verifier counted. Prints one line per program, exit 0 when all
+ * went well. Runs as the only process of a virtual machine, or as root anywhere (in a network namespace of
+ * its own).
+ */
+#include <errno.h>
+#include <net/if.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "lib/kern/kern.h"
+#include "lib/policy/policy.h"
+#include "lib/util/cleanup.h"
+
+#define DIR_RUN "/run/weir-loadtest"
+
+static const char small[] = "version: 1\n";
+
+/* As many rules as an image holds, and among them every condition. */
+static char *large(void)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	fputs("version: 1\nmode: prevent\n"
+	      "default: { inbound: drop, outbound: { action: reject, log: true }, forward: drop }\n"
+	      "sets: { bad: { addresses: [192.0.2.0/24, 2001:db8:bad::/48] } }\nblocklists: [$bad]\nrules:\n", f);
+	for (int i = 0; i < 1000; i++) {
+		fprintf(f, "  - { name: r%d, action: %s, from: 10.%d.%d.0/24, ports: %d, protocol: tcp", i,
+			i % 3 ? "allow" : "drop", i >> 8, i & 255, i + 1);
+		switch (i % 7) {
+		case 1:
+			fputs(", vlan: [5, 6], interface: \"eth*\" }\n", f);
+			break;
+		case 2:
+			fputs(", mac: \"02:00:00:00:00:01\", mark: 7, direction: inbound }\n", f);
+			break;
+		case 3:
+			fputs(", not: { peer: 10.9.0.0/16, source_ports: 1-1023 } }\n", f);
+			break;
+		default:
+			fputs(", log: true }\n", f);
+		}
+	}
+	fputs("  - { name: icmp, action: allow, icmp: [echo-request, \"3/4\"], in_interface: eth0, out_interface: eth1 }\n", f);
+	fclose(f);
+	return text;
+}
+
+static int say(int r, const char *what, const char *why)
+{
+	printf("%s: %s%s%s\n", what, r ? strerror(-r) : "ok", why[0] ? ": " : "", why);
+	return r;
+}
+
+static int compile(const char *text, void **blob, uint32_t *size)
+{
+	struct weir_compile_options o = { .generation = 1, .epoch = 1, .mode_ceiling = WEIR_PREVENT };
+	struct weir_diags diags = { 0 };
+	_cleanup_policy_ struct weir_policy *p = NULL;
+	int r = weir_policy_read_text("loadtest", NULL, text, strlen(text), &p, &diags);
+
+	if (!r)
+		r = weir_policy_compile(p, &o, blob, size, &diags);
+	if (r)
+		weir_diags_format(stdout, &diags, false);
+	weir_diags_free(&diags);
+	return r;
+}
+
+static int one(const char *name, const char *text)
+{
+	struct weir_kern_options o = { .runtime_dir = DIR_RUN };
+	struct weir_kern_if lo = { .ifindex = 1, .name = "lo", .flags = IFF_LOOPBACK | IFF_UP, .arphrd = 772 };
+	_cleanup_free_ void *blob = NULL;
+	struct weir_kern_prog progs[8];
+	struct weir_kern *k = NULL;
+	char why[256] = "";
+	uint32_t size = 0;
+	int r = compile(text, &blob, &size), n;
+
+	if (say(r, name, "") || say(weir_kern_open(&o, &k, why, sizeof why), "open", why))
+		return 1;
+	r = say(weir_kern_install(k, blob, size, why, sizeof why), "install", why);
+	n = r ? 0 : weir_kern_progs(k, progs, 8);
+	for (int i = 0; i < n; i++)
+		printf("%s-%s verified=%u xlated=%u jited=%u\n", progs[i].name, name, progs[i].insns_verified,
+		       progs[i].insns_xlated, progs[i].insns_jited_bytes);
+	if (!r)
+		r = say(weir_kern_attach(k, &lo, WEIR_XDP_GENERIC), "attach", lo.why);
+	if (!r)
+		printf("tc=%s xdp=%s\n", lo.tc, lo.xdp);
+	if (!r && weir_kern_guard(k, true, why, sizeof why)) /* a kernel without netfilter has no guard: told, not fatal */
+		printf("guard: none: %s\n", why);
+	else if (!r)
+		printf("guard: %s\n", why);
+	weir_kern_close(k, true);
+	return r || n < 3;
+}
+
+int main(void)
+{
+	_cleanup_free_ char *big = large();
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (unshare(CLONE_NEWNET) || !big)
+		return 1;
+	mkdir("/run", 0755);
+	return one("small", small) | one("large", big);
+}
