@@ -7,6 +7,7 @@
 
 #include "lib/policy/model.h"
 #include "lib/policy/take.h"
+#include "lib/policy/types.h"
 
 #define SCALAR(ID, NAME, TAKE, SCHEMA, DOC)                                                                           \
 	{                                                                                                             \
@@ -133,12 +134,12 @@ static const struct weir_type t_port = SCALAR("port", "a port", weir_take_port,
 	"{\"anyOf\":[{\"type\":\"integer\",\"minimum\":1,\"maximum\":65535},{\"type\":\"string\",\"pattern\":\"^(any|" PORT
 	"-" PORT ")$\"}]}",
 	"A number from 1 to 65535, a range `8000-8100`, or `any`.");
-static const struct weir_type t_proto = SCALAR("protocol", "a protocol", weir_take_proto,
+const struct weir_type weir_type_protocol = SCALAR("protocol", "a protocol", weir_take_proto,
 	NULL, "A name or a number from 0 to 255.");
-static const struct weir_type t_icmp = SCALAR("icmp", "an ICMP type", weir_take_icmp,
+const struct weir_type weir_type_icmp = SCALAR("icmp", "an ICMP type", weir_take_icmp,
 	NULL, "A name (of ICMP and, where it has it, of ICMPv6 too), a type of ICMP from 0 to 255, or `\"3/4\"`: type "
 	"and code.");
-static const struct weir_type t_icmpv6 = SCALAR("icmpv6", "an ICMPv6 type", weir_take_icmpv6,
+const struct weir_type weir_type_icmpv6 = SCALAR("icmpv6", "an ICMPv6 type", weir_take_icmpv6,
 	NULL, "A name, a type of ICMPv6 from 0 to 255, or `\"1/4\"`: type and code.");
 static const struct weir_type t_interface = SCALAR("interface", "an interface name", weir_take_interface,
 	"{\"type\":\"string\",\"pattern\":\"^[!-.0-Z^-~\\\\]]{1,15}$\",\"not\":{\"enum\":[\".\",\"..\"]}}",
@@ -164,9 +165,9 @@ static const struct weir_type t_set_list = LIST(&t_plain_address, "a list of add
 	.max = 1000000);
 static const struct weir_type t_set_refs = LIST(&t_set_ref, "a list of sets", struct weir_p_addr, .one = true, .empty = true);
 static const struct weir_type t_ports = LIST(&t_port, "a port or a list of them", struct weir_p_ports, .one = true);
-static const struct weir_type t_protos = LIST(&t_proto, "a protocol or a list of them", uint8_t, .one = true, .max = 256);
-static const struct weir_type t_icmps = LIST(&t_icmp, "an ICMP type or a list of them", struct weir_p_icmp, .one = true, .max = 256);
-static const struct weir_type t_icmpv6s = LIST(&t_icmpv6, "an ICMPv6 type or a list of them", struct weir_p_icmp, .one = true, .max = 256);
+static const struct weir_type t_protos = LIST(&weir_type_protocol, "a protocol or a list of them", uint8_t, .one = true, .max = 256);
+static const struct weir_type t_icmps = LIST(&weir_type_icmp, "an ICMP type or a list of them", struct weir_p_icmp, .one = true, .max = 256);
+static const struct weir_type t_icmpv6s = LIST(&weir_type_icmpv6, "an ICMPv6 type or a list of them", struct weir_p_icmp, .one = true, .max = 256);
 static const struct weir_type t_interfaces = LIST(&t_interface, "an interface or a list of them", const char *, .one = true, .max = 63);
 static const struct weir_type t_vlans = LIST(&t_vlan, "a VLAN id or a list of them", uint32_t, .one = true, .max = 256);
 static const struct weir_type t_macs = LIST(&t_mac, "a MAC address or a list of them", uint64_t, .one = true, .max = 256);

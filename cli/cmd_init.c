@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weir init: a commented policy to begin with. Never overwrites a file. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cmd.h"
+#include "lib/policy/policy.h"
+#include "lib/util/cleanup.h"
+
+static int write_file(const char *profile, const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	_cleanup_fclose_ FILE *f = NULL;
+
+	if (fd < 0)
+		return weir_cli_error(errno == EEXIST ? "weir never overwrites a policy: choose another name" : NULL,
+				      "cannot write %s: %s", path, strerror(errno));
+	f = fdopen(fd, "w");
+	if (f)
+		TAKE_FD(fd);
+	if (!f || weir_policy_profile(f, profile) < 0 || fflush(f) || fsync(fileno(f)))
+		return weir_cli_error(NULL, "cannot write %s: %s", path, strerror(errno));
+	printf("%s: the profile '%s', in mode detect. Read it, then:\n  weir check %s && weir apply %s\n", path, profile, path,
+	       path);
+	return WEIR_EXIT_OK;
+}
+
+static int run(const struct weir_cli *cli, int argc, char **argv)
+{
+	const char *profile = NULL, *path = NULL;
+	bool known = false;
+
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--profile") && i + 1 < argc)
+			profile = argv[++i];
+		else if (!strncmp(argv[i], "--profile=", 10))
+			profile = argv[i] + 10;
+		else if (argv[i][0] == '-')
+			return weir_cli_usage(&weir_cmd_init, "unknown option '%s'", argv[i]);
+		else if (path)
+			return weir_cli_usage(&weir_cmd_init, "one file at a time, not '%s' too", argv[i]);
+		else
+			path = argv[i];
+	}
+	for (size_t i = 0; profile && weir_policy_profiles[i]; i++)
+		known |= !strcmp(profile, weir_policy_profiles[i]);
+	if (!known)
+		return weir_cli_usage(&weir_cmd_init, profile ? "unknown profile '%s' (laptop, server, router, containers, agent)" :
+								"which profile? (laptop, server, router, containers, agent)",
+				      profile);
+	if (path)
+		return write_file(profile, path);
+	return weir_policy_profile(stdout, profile) < 0 ? weir_cli_error(NULL, "cannot write") : WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_init = {
+	.name = "init",
+	.args = "--profile laptop|server|router|containers|agent [FILE]",
+	.summary = "write a commented policy to begin with",
+	.help = "Prints the profile, or writes it to FILE, which must not exist. It is in mode detect: nothing is blocked\n"
+		"until you change that.\n"
+		"  weir init --profile server /etc/weir/policy.yaml",
+	.run = run,
+};
