@@ -145,10 +145,10 @@ WEIR_INLINE int weir_stage_later(struct __sk_buff *skb, struct weir_scratch *s, 
 		if (f->denied)
 			weir_result_fixed(&s->res, &x, WEIR_REASON_FRAG_FIRST_DENIED, WEIR_RULE_NONE);
 		else
-			weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FLOW, WEIR_RULE_NONE);
+			weir_result_pass(&s->res, WEIR_REASON_FLOW, WEIR_RULE_NONE);
 	} else if (dir == WEIR_DIR_IN || s->hook == WEIR_HOOK_TC_IN) {
 		/* without its first it is nothing; the first will be judged, at egress if it is forwarded */
-		weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FLOW, WEIR_RULE_NONE);
+		weir_result_pass(&s->res, WEIR_REASON_FLOW, WEIR_RULE_NONE);
 	} else {
 		weir_result_fixed(&s->res, &x, WEIR_REASON_FRAG_NO_FIRST, WEIR_RULE_NONE);
 	}
@@ -177,7 +177,7 @@ WEIR_INLINE bool weir_stage_asker(struct weir_scratch *s)
 	then = bpf_map_lookup_elem(&weir_askers, a);
 	if (!then || s->now - *then > 5 * weir_config()->hz)
 		return false;
-	weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_NONE);
+	weir_result_pass(&s->res, WEIR_REASON_FAILSAFE, WEIR_RULE_NONE);
 	return true;
 }
 
@@ -210,7 +210,7 @@ WEIR_INLINE bool weir_stage_related(struct weir_scratch *s)
 	f = weir_flow_find(s, &s->okey, &half);
 	if (!f || f->enforced != WEIR_PASS)
 		return false;
-	weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_RELATED, f->enforced_rule);
+	weir_result_pass(&s->res, WEIR_REASON_RELATED, f->enforced_rule);
 	return true;
 }
 

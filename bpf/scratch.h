@@ -4,7 +4,9 @@
  * scalars and the context only, so what they share stands in a per-CPU map instead of on the stack.
  */
 #pragma once
+#ifdef __bpf__
 #include "bpf/vmlinux.h"
+#endif /* user space brings the kernel's own <linux/bpf.h> */
 
 #include "core/event.h"
 #include "core/flow.h"

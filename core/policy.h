@@ -61,6 +61,13 @@ WEIR_INLINE void weir_result_enforce(struct weir_result *res, uint32_t verdict, 
 	res->enforced_rule = rule;
 }
 
+/* Something lets the packet pass that no staging touches. */
+WEIR_INLINE void weir_result_pass(struct weir_result *res, uint32_t reason, uint32_t rule)
+{
+	weir_result_want(res, WEIR_PASS, reason, rule);
+	weir_result_enforce(res, WEIR_PASS, reason, rule);
+}
+
 /* A verdict fixed by the policy for a kind of packet. In detect it enforces as pass. */
 WEIR_INLINE void weir_result_fixed(struct weir_result *res, const struct weir_fixed *x, uint32_t reason,
 				   uint32_t rule)
@@ -185,8 +192,7 @@ WEIR_INLINE bool weir_judge_failsafe(const struct weir_img *img, const struct we
 	}
 	if (c == WEIR_SCAN_END || (c & WEIR_CAND_UNKNOWN))
 		return false;
-	weir_result_want(res, WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_FAILSAFE + WEIR_CAND_INDEX(c));
-	weir_result_enforce(res, WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_FAILSAFE + WEIR_CAND_INDEX(c));
+	weir_result_pass(res, WEIR_REASON_FAILSAFE, WEIR_RULE_FAILSAFE + WEIR_CAND_INDEX(c));
 	return true;
 }
 

@@ -156,7 +156,7 @@ static void closing(void **state)
 static void expiry(void **state)
 {
 	const uint32_t hz = 1000, idle = 3600;
-	struct weir_flow f = { .half = { { .flags = WEIR_FH_SEEN } } };
+	struct weir_flow f = { .epoch = 1, .half = { { .flags = WEIR_FH_SEEN } } };
 
 	for (uint32_t base = 0xfffffff0u; base != 0x10; base += 0x10) { /* the clock wraps */
 		f.half[0].last = base;
@@ -180,6 +180,8 @@ static void expiry(void **state)
 	f.half[1].flags |= WEIR_FH_FIN;
 	assert_true(weir_flow_expired(&f, 6, false, idle, 5000000 + (WEIR_CLOSED_S + 1) * hz, hz));
 	assert_true(weir_flow_expired(&f, 6, false, idle, 5000000 + (WEIR_CLOSED_S + 1) * hz, 0)); /* no rate: 1 */
+	f.epoch = 0; /* seeded, and not judged yet */
+	assert_false(weir_flow_expired(&f, 6, false, idle, 5000000 + (WEIR_CLOSED_S + 1) * hz, hz));
 }
 
 int main(void)

@@ -57,12 +57,19 @@ int weir_runner_install(struct weir_runner *r, const void *blob, uint32_t size, 
 {
 	struct weir_iface here = { .pat = pat, .lower = lower }, in = { .pat = pat_in };
 	uint32_t here_index = WEIR_RUN_IFINDEX, in_index = WEIR_RUN_IN_IFINDEX;
+	struct bpf_map_info info = { 0 };
+	uint32_t info_len = sizeof info;
 	char why[512] = "";
 	int fd, err = weir_kern_install(r->kern, blob, size, why, sizeof why);
 
 	if (err) {
 		printf("weir_kern_install: %s: %s\n", strerror(-err), why);
 		return err;
+	}
+	fd = weir_kern_map_fd(r->kern, "weir_scratch");
+	if (bpf_obj_get_info_by_fd(fd, &info, &info_len) || info.value_size != sizeof *r->scratch) {
+		printf("the working memory has %u bytes in the kernel, %zu here\n", info.value_size, sizeof *r->scratch);
+		return -EPROTO;
 	}
 	fd = weir_kern_map_fd(r->kern, "weir_ifaces");
 	if (bpf_map_update_elem(fd, &here_index, &here, BPF_ANY) || bpf_map_update_elem(fd, &in_index, &in, BPF_ANY))

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The loaded programs, run on one frame at a time in a network namespace of the test's own. */
 #pragma once
+#include <linux/bpf.h>
+
 #include "tests/harness/imgbuild.h"
 
 #include "bpf/scratch.h"

@@ -72,8 +72,7 @@ static void later(const struct weir_img *img, bool in, struct weir_result *res)
 		weir_result_fixed(res, &refuse, WEIR_REASON_FRAG_NO_FIRST, WEIR_RULE_NONE);
 		return;
 	}
-	weir_result_want(res, WEIR_PASS, WEIR_REASON_FLOW, WEIR_RULE_NONE);
-	weir_result_enforce(res, WEIR_PASS, WEIR_REASON_FLOW, WEIR_RULE_NONE);
+	weir_result_pass(res, WEIR_REASON_FLOW, WEIR_RULE_NONE);
 }
 
 void weir_oracle_tc(const struct weir_img *img, const struct weir_oracle_in *in, struct weir_result *res)

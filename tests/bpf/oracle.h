@@ -8,6 +8,7 @@
 
 #include "core/event.h"
 #include "core/parse.h"
+#include "core/policy.h"
 
 struct weir_oracle_in {
 	const uint8_t *frame;
