@@ -5,6 +5,22 @@
  */
 #include "bpf/image_maps.h"
 
+/* The binary searches; n is an argument so that the verifier takes it for unknown. */
+__noinline int weir_search4(uint32_t n, uint32_t key)
+{
+	return (int)weir_class4(0, n, key);
+}
+
+__noinline int weir_search6(uint32_t n, uint64_t hi, uint64_t lo)
+{
+	return (int)weir_class6(0, n, hi, lo);
+}
+
+__noinline int weir_search_port(uint32_t n, uint32_t port)
+{
+	return (int)weir_class_port(0, n, port);
+}
+
 /* One conjunction of one rule. */
 __noinline int weir_match(uint32_t at, uint32_t which, uint32_t neg)
 {

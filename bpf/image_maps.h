@@ -66,6 +66,9 @@ static inline uint32_t weir_img_opaque(const struct weir_img *img, uint32_t n)
 }
 
 /* classify.bpf.c: verified once each, on the facts in the scratch map */
+int weir_search4(uint32_t n, uint32_t key);
+int weir_search6(uint32_t n, uint64_t hi, uint64_t lo);
+int weir_search_port(uint32_t n, uint32_t port);
 int weir_match(uint32_t at, uint32_t which, uint32_t neg);
 int weir_scan_rules(uint32_t from, uint32_t skip);
 int weir_scan_failsafe(uint32_t from, uint32_t skip);
@@ -73,6 +76,22 @@ int weir_prepare(void);
 int weir_failsafe_stage(uint32_t opens);
 int weir_rules_stage(uint32_t staged);
 int weir_reverse(void);
+
+#define WEIR_FIND_PROVIDED
+WEIR_INLINE uint32_t weir_find4(const struct weir_img *img, uint32_t n, uint32_t key)
+{
+	return (uint32_t)weir_search4(n, key);
+}
+
+WEIR_INLINE uint32_t weir_find6(const struct weir_img *img, uint32_t n, uint64_t hi, uint64_t lo)
+{
+	return (uint32_t)weir_search6(n, hi, lo);
+}
+
+WEIR_INLINE uint32_t weir_find_port(const struct weir_img *img, uint32_t n, uint32_t port)
+{
+	return (uint32_t)weir_search_port(n, port);
+}
 
 #define WEIR_COND_MATCH_PROVIDED
 WEIR_INLINE enum weir_tri weir_cond_match(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,

@@ -100,13 +100,35 @@ WEIR_INLINE uint32_t weir_class6(const struct weir_img *img, uint32_t n, uint64_
 	return b ? b->class_id : 0;
 }
 
+/*
+ * The kernel programs bring their own searches: global functions, to whose verifier `n` is a number like any
+ * other. With the constant of the policy in its place it follows each way through the table by itself, and
+ * gives up at a million instructions from 100 bounds on (6.18).
+ */
+#ifndef WEIR_FIND_PROVIDED
+static inline uint32_t weir_find4(const struct weir_img *img, uint32_t n, uint32_t key)
+{
+	return weir_class4(img, n, key);
+}
+
+static inline uint32_t weir_find6(const struct weir_img *img, uint32_t n, uint64_t hi, uint64_t lo)
+{
+	return weir_class6(img, n, hi, lo);
+}
+
+static inline uint32_t weir_find_port(const struct weir_img *img, uint32_t n, uint32_t port)
+{
+	return weir_class_port(img, n, port);
+}
+#endif
+
 /* The class of an address: v4 and v6 have one numbering. */
 WEIR_INLINE uint32_t weir_class_addr(const struct weir_img *img, const struct weir_config *cfg,
 				     const uint8_t a[static 16])
 {
 	if (weir_addr_is_v4(a))
-		return weir_class4(img, cfg->n_bounds4, weir_be32(a + 12));
-	return weir_class6(img, cfg->n_bounds6, weir_be64(a), weir_be64(a + 8));
+		return weir_find4(img, cfg->n_bounds4, weir_be32(a + 12));
+	return weir_find6(img, cfg->n_bounds6, weir_be64(a), weir_be64(a + 8));
 }
 
 WEIR_INLINE bool weir_in_list(const struct weir_img *img, uint32_t class_id, uint32_t list)
@@ -328,8 +350,8 @@ WEIR_INLINE void weir_classify_prepare(const struct weir_img *img, const struct 
 		f->osrc_class = weir_class_addr(img, cfg, f->orig.src);
 		f->odst_class = weir_class_addr(img, cfg, f->orig.dst);
 	}
-	f->sport_class = weir_class_port(img, cfg->n_bounds_port, f->t.sport);
-	f->dport_class = weir_class_port(img, cfg->n_bounds_port, f->t.dport);
+	f->sport_class = weir_find_port(img, cfg->n_bounds_port, f->t.sport);
+	f->dport_class = weir_find_port(img, cfg->n_bounds_port, f->t.dport);
 }
 
 /*
