@@ -44,6 +44,7 @@ struct weir_overlay_rule {
 	uint32_t id;       /* never reused */
 	char *json;        /* the rule as a JSON object in the policy language: {"name":..,"action":..,"from":..} */
 	uint64_t expires;  /* unix seconds; 0 = never */
+	char *why;         /* a person's reason; NULL: none */
 };
 
 /* An edit of a set of the file: `weir set add|remove`. */

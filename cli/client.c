@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "cli/client.h"
+#include "daemon/rundir.h"
+#include "lib/util/cleanup.h"
+#include "lib/util/diag.h"
+
+#define ANSWER_MAX (256u << 20) /* longer than any answer of ours: not ours */
+
+struct weir_conn {
+	int fd;
+	bool json, color;
+	char *data;
+	size_t at, len, space;
+};
+
+static struct weir_conn *refuse(const struct weir_cli *cli, int error)
+{
+	char hint[PATH_MAX + 64];
+
+	if (error == EACCES || error == EPERM) {
+		weir_cli_error("try it again with sudo", "only root may talk to weir in %s", cli->runtime_dir);
+	} else if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR) {
+		if (geteuid() && !access(cli->runtime_dir, F_OK) && access(cli->runtime_dir, X_OK))
+			return refuse(cli, EACCES);
+		snprintf(hint, sizeof hint, "start it: sudo weir run%s%s", strcmp(cli->runtime_dir, "/run/weir") ?
+			 " --runtime-dir " : "", strcmp(cli->runtime_dir, "/run/weir") ? cli->runtime_dir : "");
+		weir_cli_error(hint, "weir is not running in %s", cli->runtime_dir);
+	} else {
+		weir_cli_error(NULL, "cannot reach weir in %s: %s", cli->runtime_dir, strerror(error));
+	}
+	return NULL;
+}
+
+struct weir_conn *weir_conn_open(const struct weir_cli *cli)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct weir_conn *c;
+	int fd;
+
+	if ((size_t)snprintf(a.sun_path, sizeof a.sun_path, "%s/control.sock", cli->runtime_dir) >= sizeof a.sun_path)
+		return refuse(cli, ENAMETOOLONG);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return refuse(cli, errno);
+	if (connect(fd, (struct sockaddr *)&a, sizeof a)) {
+		int error = errno;
+
+		close(fd);
+		return refuse(cli, error);
+	}
+	c = calloc(1, sizeof *c);
+	if (!c) {
+		close(fd);
+		return refuse(cli, ENOMEM);
+	}
+	*c = (struct weir_conn){ .fd = fd, .json = cli->json, .color = isatty(STDERR_FILENO) && cli->color };
+	return c;
+}
+
+void weir_conn_close(struct weir_conn *c)
+{
+	if (!c)
+		return;
+	close(c->fd);
+	free(c->data);
+	free(c);
+}
+
+static int read_more(struct weir_conn *c)
+{
+	ssize_t n;
+
+	if (c->at) {
+		memmove(c->data, c->data + c->at, c->len - c->at);
+		c->len -= c->at;
+		c->at = 0;
+	}
+	if (c->len + 65536 > c->space) {
+		size_t space = c->space ? c->space * 2 : 131072;
+		char *data = space <= ANSWER_MAX ? realloc(c->data, space) : NULL;
+
+		if (!data)
+			return -ENOMEM;
+		c->data = data;
+		c->space = space;
+	}
+	do
+		n = read(c->fd, c->data + c->len, c->space - c->len);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n ? -errno : -ECONNRESET;
+	c->len += (size_t)n;
+	return 0;
+}
+
+json_t *weir_conn_next(struct weir_conn *c)
+{
+	size_t looked = 0;
+
+	for (;;) {
+		char *from = c->data + c->at;
+		char *end = c->len > c->at + looked ? memchr(from + looked, '\n', c->len - c->at - looked) : NULL;
+
+		if (end) {
+			json_t *j = json_loadb(from, (size_t)(end - from), 0, NULL);
+
+			c->at += (size_t)(end - from) + 1;
+			return j;
+		}
+		looked = c->len - c->at;
+		if (read_more(c))
+			return NULL;
+	}
+}
+
+static int send_all(int fd, const char *text, size_t len)
+{
+	while (len) {
+		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		text += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static void show_diags(const json_t *list, bool color)
+{
+	struct weir_diags d = { 0 };
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach (list, i, one) {
+		const char *file = json_string_value(json_object_get(one, "file"));
+		const char *hint = json_string_value(json_object_get(one, "hint"));
+		const char *source = json_string_value(json_object_get(one, "source"));
+		struct weir_diag *x = weir_diags_add(&d, strcmp(weir_str(one, "severity"), "error") ? WEIR_WARNING : WEIR_ERROR,
+						     file, (unsigned)weir_int(one, "line"), (unsigned)weir_int(one, "col"),
+						     (unsigned)weir_int(one, "len"), "%s", weir_str(one, "message"));
+
+		if (x && hint)
+			weir_diag_hint(x, "%s", hint);
+		if (x && source)
+			x->source = strdup(source);
+	}
+	weir_diags_format(stderr, &d, color);
+	weir_diags_free(&d);
+}
+
+json_t *weir_conn_ask(struct weir_conn *c, const char *verb, json_t *args)
+{
+	json_t *request = json_pack("{s:s, s:o}", "verb", verb, "args", args ? args : json_object()), *answer, *result;
+	_cleanup_free_ char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
+
+	json_decref(request);
+	if (!text) {
+		weir_cli_error(NULL, "the arguments are not UTF-8 text");
+		return NULL;
+	}
+	/* a daemon that turns us away says so and hangs up before it reads: its words are still to be read */
+	if (!send_all(c->fd, text, strlen(text)))
+		send_all(c->fd, "\n", 1);
+	answer = weir_conn_next(c);
+	if (!answer) {
+		weir_cli_error("weir status", "weir ended before it answered");
+		return NULL;
+	}
+	if (weir_bool(answer, "ok")) {
+		result = json_incref(json_object_get(answer, "result"));
+		show_diags(json_object_get(answer, "diags"), c->color);
+	} else {
+		const json_t *e = json_object_get(answer, "error");
+
+		result = NULL;
+		show_diags(json_object_get(e, "diags"), c->color);
+		weir_cli_error(json_string_value(json_object_get(e, "hint")), "%s", weir_str(e, "message"));
+		if (c->json)
+			weir_cli_json(json_incref(answer));
+	}
+	json_decref(answer);
+	return result;
+}
+
+json_t *weir_ask(const struct weir_cli *cli, const char *verb, json_t *args)
+{
+	struct weir_conn *c = weir_conn_open(cli);
+	json_t *j = c ? weir_conn_ask(c, verb, args) : NULL;
+
+	if (!c)
+		json_decref(args);
+	weir_conn_close(c);
+	return j;
+}
+
+bool weir_answered_json(const struct weir_cli *cli, json_t *result)
+{
+	if (cli->json)
+		weir_cli_json(result);
+	return cli->json;
+}
+
+const char *weir_str(const json_t *j, const char *key)
+{
+	const char *s = json_string_value(json_object_get(j, key));
+
+	return s ? s : "";
+}
+
+json_int_t weir_int(const json_t *j, const char *key)
+{
+	return json_integer_value(json_object_get(j, key));
+}
+
+bool weir_bool(const json_t *j, const char *key)
+{
+	return json_is_true(json_object_get(j, key));
+}
+
+pid_t weir_daemon_pid(const struct weir_cli *cli)
+{
+	pid_t pid = weir_rundir_owner(cli->runtime_dir);
+
+	return pid > 0 ? pid : 0;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/client.h"
+#include "cli/opts.h"
+#include "cli/table.h"
+
+static void show(const struct weir_cli *cli, const json_t *j, bool given)
+{
+	char rules[32], ranges[32];
+	json_int_t added = weir_int(j, "added"), removed = weir_int(j, "removed");
+
+	printf("generation %lld: %s rule%s, %s address range%s, compiled in %lld ms.", weir_int(j, "generation"),
+	       weir_count((unsigned long long)weir_int(j, "rules"), rules, sizeof rules),
+	       weir_int(j, "rules") == 1 ? "" : "s",
+	       weir_count((unsigned long long)weir_int(j, "ranges"), ranges, sizeof ranges),
+	       weir_int(j, "ranges") == 1 ? "" : "s", weir_int(j, "ms"));
+	if (added || removed)
+		printf(" Changes: +%lld rule%s, -%lld rule%s", added, added == 1 ? "" : "s", removed, removed == 1 ? "" : "s");
+	putchar('\n');
+	if (strcmp(weir_str(j, "mode"), "prevent"))
+		printf("%smode detect: nothing is blocked%s\n", weir_paint_begin(WEIR_LOOK, cli->color),
+		       weir_paint_end(WEIR_LOOK, cli->color));
+	if (strcmp(weir_str(j, "mode"), weir_str(j, "requested")))
+		printf("mode %s was asked for with 'weir mode' or --mode; the policy says %s\n", weir_str(j, "requested"),
+		       weir_str(j, "mode"));
+	if (!weir_bool(j, "kept"))
+		printf("in force until the next start; weir apply --save %s keeps it\n", given ? weir_str(j, "path") : "");
+}
+
+static int run(const struct weir_cli *cli, int argc, char **argv)
+{
+	bool save = false, no_confirm = false, force = false, console = false;
+	const char *confirm = NULL;
+	const struct weir_opt opts[] = {
+		{ "--save", .flag = &save },
+		{ "--no-confirm", .flag = &no_confirm },
+		{ "--confirm", .value = &confirm },
+		{ "--force", .flag = &force },
+		{ "--i-have-console", .flag = &console },
+		{ NULL },
+	};
+	int n = weir_opts_parse(&weir_cmd_apply, opts, argc, argv);
+	char path[PATH_MAX];
+	json_t *args, *j;
+
+	if (n < 0)
+		return -n;
+	if (n > 1)
+		return weir_cli_usage(&weir_cmd_apply, "unexpected word '%s'", argv[2]);
+	if (confirm)
+		return weir_cli_error("every apply counts as confirmed: weir apply --no-confirm",
+				      "--confirm is not in this version");
+	args = json_pack("{s:b, s:b, s:b}", "save", save, "force", force, "console", console);
+	if (n) {
+		if (!realpath(argv[1], path)) {
+			json_decref(args);
+			return weir_cli_error(NULL, "cannot open the policy %s: %s", argv[1], strerror(errno));
+		}
+		json_object_set_new(args, "path", json_string(path));
+	}
+	j = weir_ask(cli, "apply", args);
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (weir_answered_json(cli, j))
+		return WEIR_EXIT_OK;
+	show(cli, j, n);
+	json_decref(j);
+	return WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_apply = {
+	.name = "apply",
+	.args = "[FILE] [--save] [--no-confirm] [--force] [--i-have-console]",
+	.summary = "put a policy in force, all of it or nothing",
+	.help = "Without FILE: policy.yaml of the configuration directory, which is also what the next start takes.\n"
+		"Another file is in force until the next start, unless it is saved. When it has errors they are\n"
+		"shown and the policy in force is unchanged.\n\n"
+		"  --save            keep a copy: the next start takes it\n"
+		"  --no-confirm      do not wait for a confirmation (in this version none does)\n"
+		"  --force           apply although it would cut the session that this was typed in\n"
+		"  --i-have-console  allow a policy that removes a built-in failsafe entry\n",
+	.run = run,
+};

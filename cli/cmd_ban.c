@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ban add, list, remove */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/client.h"
+#include "cli/opts.h"
+#include "cli/table.h"
+
+static int run_add(const struct weir_cli *cli, int argc, char **argv)
+{
+	const char *span = NULL, *why = NULL;
+	const struct weir_opt opts[] = { { "--for", .value = &span }, { "--why", .value = &why }, { NULL } };
+	int n = weir_opts_parse(&weir_cmd_ban_add, opts, argc, argv);
+	uint64_t seconds = 0;
+	json_t *args, *j;
+
+	if (n < 0)
+		return -n;
+	if (n != 1)
+		return weir_cli_usage(&weir_cmd_ban_add, "which address? one of them");
+	if (span && weir_seconds_parse(span, &seconds))
+		return weir_cli_usage(&weir_cmd_ban_add, "--for %s is no time (90s, 5m, 1h, 2d)", span);
+	args = json_pack("{s:s, s:I}", "address", argv[1], "for", (json_int_t)seconds);
+	if (args && why)
+		json_object_set_new(args, "why", json_string(why));
+	j = weir_ask(cli, "ban add", args);
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (weir_answered_json(cli, j))
+		return WEIR_EXIT_OK;
+	if (weir_bool(j, "blocking"))
+		printf("%s is banned%s%s\n", weir_str(j, "address"), span ? " for " : "", span ? span : "");
+	else
+		printf("%s: %srecorded, NOT blocking%s (mode detect)\n", weir_str(j, "address"),
+		       weir_paint_begin(WEIR_LOOK, cli->color), weir_paint_end(WEIR_LOOK, cli->color));
+	printf("  undo: weir ban remove %s\n", weir_str(j, "address"));
+	json_decref(j);
+	return WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_ban_add = {
+	.name = "ban add",
+	.args = "ADDRESS|NETWORK [--for 1h] [--why TEXT]",
+	.summary = "drop everything to and from an address, before any rule",
+	.help = "Bans are kept over a restart. This host's own addresses and everybody (0.0.0.0/0, ::/0) are refused.\n"
+		"Failsafe access stands before bans: weir show effective.",
+	.run = run_add,
+};
+
+static int run_list(const struct weir_cli *cli, int argc, char **argv)
+{
+	const struct weir_opt opts[] = { { NULL } };
+	int n = weir_opts_parse(&weir_cmd_ban_list, opts, argc, argv);
+	json_int_t now = (json_int_t)time(NULL);
+	struct weir_table *t;
+	const json_t *one;
+	size_t i;
+	json_t *j;
+
+	if (n)
+		return n < 0 ? -n : weir_cli_usage(&weir_cmd_ban_list, "unexpected word '%s'", argv[1]);
+	j = weir_ask(cli, "ban list", NULL);
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (weir_answered_json(cli, j))
+		return WEIR_EXIT_OK;
+	t = weir_table_new("ID|ADDRESS|EXPIRES|WHY");
+	json_array_foreach (json_object_get(j, "bans"), i, one) {
+		json_int_t expires = weir_int(one, "expires");
+		char span[32];
+
+		weir_table_cell(t, WEIR_PLAIN, "%lld", weir_int(one, "id"));
+		weir_table_cell(t, weir_bool(j, "blocking") ? WEIR_STOPPED : WEIR_LOOK, "%s", weir_str(one, "address"));
+		weir_table_cell(t, WEIR_PLAIN, "%s",
+				expires ? weir_span((unsigned long long)(expires > now ? expires - now : 0), span,
+						    sizeof span) : "never");
+		weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(one, "why"));
+	}
+	n = (int)weir_table_rows(t);
+	weir_table_print(t, cli->color);
+	if (n && !weir_bool(j, "blocking"))
+		puts("\nmode detect: bans are recorded, NOT blocking");
+	json_decref(j);
+	return WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_ban_list = {
+	.name = "ban list",
+	.args = "",
+	.summary = "the banned addresses",
+	.run = run_list,
+};
+
+static int run_remove(const struct weir_cli *cli, int argc, char **argv)
+{
+	const struct weir_opt opts[] = { { NULL } };
+	int n = weir_opts_parse(&weir_cmd_ban_remove, opts, argc, argv);
+	json_t *j;
+
+	if (n < 0)
+		return -n;
+	if (n != 1)
+		return weir_cli_usage(&weir_cmd_ban_remove, "which address? one of weir ban list");
+	j = weir_ask(cli, "ban remove", json_pack("{s:s}", "address", argv[1]));
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (!weir_answered_json(cli, j)) {
+		printf("%s is not banned any more\n", weir_str(j, "address"));
+		json_decref(j);
+	}
+	return WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_ban_remove = {
+	.name = "ban remove",
+	.args = "ADDRESS|NETWORK",
+	.summary = "lift a ban",
+	.run = run_remove,
+};

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/client.h"
+#include "cli/opts.h"
+#include "lib/event/event.h"
+
+static int show(const struct weir_cli *cli, const json_t *event)
+{
+	if (cli->json) {
+		json_dumpf(event, stdout, JSON_COMPACT);
+		putchar('\n');
+	} else {
+		weir_event_line(stdout, event, cli->color);
+	}
+	return fflush(stdout); /* whoever follows wants it now, and a closed pipe must end us */
+}
+
+static int follow(const struct weir_cli *cli, struct weir_conn *c)
+{
+	json_t *event;
+
+	while ((event = weir_conn_next(c))) {
+		int r = show(cli, event);
+
+		json_decref(event);
+		if (r)
+			return WEIR_EXIT_OK;
+	}
+	return weir_cli_error("weir status", "the stream ended: weir stopped, or this reader was too slow");
+}
+
+static int run(const struct weir_cli *cli, int argc, char **argv)
+{
+	bool following = false, flows = false;
+	const char *count = NULL;
+	const struct weir_opt opts[] = {
+		{ "--follow", .flag = &following },
+		{ "--flows", .flag = &flows },
+		{ "--count", .value = &count },
+		{ NULL },
+	};
+	int n = weir_opts_parse(&weir_cmd_events, opts, argc, argv), status = WEIR_EXIT_OK;
+	json_t *args, *j;
+	struct weir_conn *c;
+	const json_t *one;
+	long newest = 1000;
+	char *end;
+	size_t i;
+
+	if (n < 0)
+		return -n;
+	if (n)
+		return weir_cli_usage(&weir_cmd_events, "unexpected word '%s'", argv[1]);
+	if (count) {
+		newest = strtol(count, &end, 10);
+		if (*end || newest < 0 || !*count)
+			return weir_cli_usage(&weir_cmd_events, "--count %s is no number", count);
+	}
+	args = json_pack("{s:b, s:b, s:I}", "follow", following, "flows", flows, "count", (json_int_t)newest);
+	c = weir_conn_open(cli);
+	j = c ? weir_conn_ask(c, "events", args) : NULL;
+	if (!c)
+		json_decref(args);
+	if (!j) {
+		weir_conn_close(c);
+		return WEIR_EXIT_FAIL;
+	}
+	if (!cli->json)
+		weir_event_line_header(stdout, cli->color);
+	json_array_foreach (json_object_get(j, "events"), i, one)
+		show(cli, one);
+	if (following) {
+		fflush(stdout);
+		status = follow(cli, c);
+	}
+	json_decref(j);
+	weir_conn_close(c);
+	return status;
+}
+
+const struct weir_cmd weir_cmd_events = {
+	.name = "events",
+	.args = "[--follow] [--count N] [--flows]",
+	.summary = "what was stopped, would have been, or asked to be logged",
+	.help = "The newest 1,000 are kept. With --output json each line is one event.\n\n"
+		"  --follow   go on with new ones until Ctrl-C\n"
+		"  --count N  begin with the newest N\n"
+		"  --flows    the newest flows instead, also those that passed",
+	.run = run,
+};

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "cli/client.h"
+#include "cli/opts.h"
+#include "cli/table.h"
+
+static void show_programs(const struct weir_cli *cli, const json_t *list)
+{
+	struct weir_table *t = weir_table_new("PROGRAM|>ID|>INSTRUCTIONS|>VERIFIED|>JITED BYTES|>ATTACHED");
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach (list, i, one) {
+		static const char *const keys[] = { "id", "instructions", "verified", "jited_bytes", "attached" };
+		char n[32];
+
+		weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(one, "name"));
+		for (int k = 0; k < 5; k++)
+			weir_table_cell(t, WEIR_PLAIN, "%s",
+					weir_count((unsigned long long)weir_int(one, keys[k]), n, sizeof n));
+	}
+	weir_table_print(t, cli->color);
+}
+
+static int run(const struct weir_cli *cli, int argc, char **argv)
+{
+	const struct weir_opt opts[] = { { NULL } };
+	int n = weir_opts_parse(&weir_cmd_features, opts, argc, argv);
+	struct weir_table *t;
+	const json_t *one;
+	size_t i;
+	json_t *j;
+
+	if (n < 0)
+		return -n;
+	if (n)
+		return weir_cli_usage(&weir_cmd_features, "unexpected word '%s'", argv[1]);
+	j = weir_ask(cli, "features", NULL);
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (weir_answered_json(cli, j))
+		return WEIR_EXIT_OK;
+	t = weir_table_new("KERNEL FEATURE|HERE|WHY");
+	json_array_foreach (json_object_get(j, "kernel"), i, one) {
+		weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(one, "name"));
+		weir_table_cell(t, weir_bool(one, "have") ? WEIR_PLAIN : WEIR_LOOK, "%s",
+				weir_bool(one, "have") ? "yes" : "no");
+		weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(one, "why"));
+	}
+	weir_table_print(t, cli->color);
+	putchar('\n');
+	show_programs(cli, json_object_get(j, "programs"));
+	fputs("\nfolded away, since the policy does not use it: ", stdout);
+	json_array_foreach (json_object_get(j, "folded_away"), i, one)
+		printf("%s%s", i ? ", " : "", json_string_value(one));
+	puts(i ? "" : "nothing");
+	json_decref(j);
+	return WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_features = {
+	.name = "features",
+	.args = "",
+	.summary = "what this kernel can do, the programs in it, what the policy made unnecessary",
+	.run = run,
+};

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rule list, delete, clear, export */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/client.h"
+#include "cli/opts.h"
+#include "cli/table.h"
+
+static int no_words(const struct weir_cmd *c, int argc, char **argv)
+{
+	const struct weir_opt opts[] = { { NULL } };
+	int n = weir_opts_parse(c, opts, argc, argv);
+
+	if (n > 0) {
+		weir_cli_usage(c, "unexpected word '%s'", argv[1]);
+		return WEIR_EXIT_USAGE;
+	}
+	return n < 0 ? -n : 0;
+}
+
+static enum weir_paint paint_of(const char *action, const char *mode)
+{
+	if (strcmp(action, "drop") && strcmp(action, "reject"))
+		return WEIR_PLAIN;
+	return strcmp(mode, "prevent") ? WEIR_LOOK : WEIR_STOPPED;
+}
+
+static void list_row(struct weir_table *t, const json_t *r)
+{
+	json_int_t id = weir_int(r, "id"), expires = weir_int(r, "expires"), now = (json_int_t)time(NULL);
+	char hits[32], span[32];
+
+	if (id)
+		weir_table_cell(t, WEIR_PLAIN, "%lld", id);
+	else
+		weir_table_cell(t, WEIR_DIM, "%s", weir_str(r, "place"));
+	weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(r, "name"));
+	weir_table_cell(t, paint_of(weir_str(r, "action"), weir_str(r, "mode")), "%s", weir_str(r, "action"));
+	weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(r, "mode"));
+	weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(r, "match"));
+	weir_table_cell(t, WEIR_PLAIN, "%s", weir_count((unsigned long long)weir_int(r, "hits"), hits, sizeof hits));
+	weir_table_cell(t, WEIR_PLAIN, "%s", expires ? weir_span((unsigned long long)(expires > now ? expires - now : 0),
+								 span, sizeof span) : "");
+	weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(r, "why"));
+}
+
+static int run_list(const struct weir_cli *cli, int argc, char **argv)
+{
+	int r = no_words(&weir_cmd_rule_list, argc, argv);
+	const json_t *one;
+	struct weir_table *t;
+	size_t i;
+	json_t *j;
+
+	if (r)
+		return r;
+	j = weir_ask(cli, "rule list", NULL);
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (weir_answered_json(cli, j))
+		return WEIR_EXIT_OK;
+	t = weir_table_new("ID|NAME|ACTION|MODE|MATCH|>HITS|EXPIRES|WHY");
+	json_array_foreach (json_object_get(j, "rules"), i, one)
+		list_row(t, one);
+	weir_table_print(t, cli->color);
+	json_array_foreach (json_object_get(j, "defaults"), i, one)
+		printf("%sdefault %s: %s%s%s", i ? ", " : "\n", weir_str(one, "direction"), weir_str(one, "action"),
+		       strcmp(weir_str(one, "action"), "allow") ? " in mode " : "",
+		       strcmp(weir_str(one, "action"), "allow") ? weir_str(one, "mode") : "");
+	putchar('\n');
+	json_decref(j);
+	return WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_rule_list = {
+	.name = "rule list",
+	.args = "",
+	.summary = "all rules in the order of evaluation, added ones and those of the file",
+	.help = "Added rules have an id; rules of the file show where they stand.",
+	.run = run_list,
+};
+
+static int run_delete(const struct weir_cli *cli, int argc, char **argv)
+{
+	const char *id = NULL;
+	const struct weir_opt opts[] = { { "--id", .value = &id }, { NULL } };
+	int n = weir_opts_parse(&weir_cmd_rule_delete, opts, argc, argv);
+	json_t *j;
+
+	if (n < 0)
+		return -n;
+	if (!id && n == 1)
+		id = argv[1];
+	else if (!id || n)
+		return weir_cli_usage(&weir_cmd_rule_delete, "which rule? one id");
+	j = weir_ask(cli, "rule delete", json_pack("{s:s}", "id", id));
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (!weir_answered_json(cli, j)) {
+		printf("rule %lld is deleted\n", weir_int(j, "id"));
+		json_decref(j);
+	}
+	return WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_rule_delete = {
+	.name = "rule delete",
+	.args = "--id ID | ID",
+	.summary = "delete an added rule",
+	.help = "  weir rule delete --id 42\n\nRules of the policy file are edited there; weir never writes into it.",
+	.run = run_delete,
+};
+
+static int run_clear(const struct weir_cli *cli, int argc, char **argv)
+{
+	int r = no_words(&weir_cmd_rule_clear, argc, argv);
+	json_t *j;
+
+	if (r)
+		return r;
+	j = weir_ask(cli, "rule clear", NULL);
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (!weir_answered_json(cli, j)) {
+		printf("%lld added rule%s removed; the policy file's rules stay\n", weir_int(j, "removed"),
+		       weir_int(j, "removed") == 1 ? "" : "s");
+		json_decref(j);
+	}
+	return WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_rule_clear = {
+	.name = "rule clear",
+	.args = "",
+	.summary = "delete all added rules",
+	.run = run_clear,
+};
+
+static int run_export(const struct weir_cli *cli, int argc, char **argv)
+{
+	int r = no_words(&weir_cmd_rule_export, argc, argv);
+	json_t *j;
+
+	if (r)
+		return r;
+	j = weir_ask(cli, "rule export", NULL);
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (!weir_answered_json(cli, j)) {
+		fputs(weir_str(j, "yaml"), stdout);
+		json_decref(j);
+	}
+	return WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_rule_export = {
+	.name = "rule export",
+	.args = "",
+	.summary = "the added rules as YAML, to be moved into the policy file",
+	.run = run_export,
+};

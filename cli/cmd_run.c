@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/opts.h"
+#include "daemon/run.h"
+
+static int run(const struct weir_cli *cli, int argc, char **argv)
+{
+	const char *policy = NULL, *mode = NULL, *interfaces[WEIR_OPT_LIST_MAX + 1] = { NULL };
+	bool no_live = false;
+	const struct weir_opt opts[] = {
+		{ "--policy", .value = &policy },
+		{ "--mode", .value = &mode },
+		{ "--interface", .list = interfaces },
+		{ "--no-live", .flag = &no_live },
+		{ NULL },
+	};
+	int n = weir_opts_parse(&weir_cmd_run, opts, argc, argv);
+	struct weir_run_options o = { .config_dir = cli->config_dir, .runtime_dir = cli->runtime_dir,
+				      .state_dir = cli->state_dir, .log_dir = cli->log_dir, .color = cli->color };
+	char path[PATH_MAX];
+
+	if (n < 0)
+		return -n;
+	if (n)
+		return weir_cli_usage(&weir_cmd_run, "unexpected word '%s'", argv[1]);
+	if (mode && strcmp(mode, "detect") && strcmp(mode, "prevent"))
+		return weir_cli_usage(&weir_cmd_run, "unknown mode '%s' (detect, prevent)", mode);
+	if (geteuid())
+		return weir_cli_error("sudo weir run", "weir needs root to watch the network");
+	if (policy && !realpath(policy, path))
+		return weir_cli_error("weir init writes one", "cannot open the policy %s: %m", policy);
+	o.policy = policy ? path : NULL;
+	o.has_mode = mode;
+	o.mode = mode && !strcmp(mode, "prevent") ? WEIR_PREVENT : WEIR_DETECT;
+	o.interfaces = interfaces[0] ? interfaces : NULL;
+	o.live = !no_live;
+	return weir_run(&o);
+}
+
+const struct weir_cmd weir_cmd_run = {
+	.name = "run",
+	.args = "[--policy FILE] [--mode detect|prevent] [--interface NAME]... [--no-live]",
+	.summary = "start weir here and show what this host talks to",
+	.help = "Without --policy: the policy that was confirmed last, else policy.yaml of the configuration\n"
+		"directory, else a built-in one that only watches.\n\n"
+		"  --policy FILE     this policy\n"
+		"  --mode MODE       a ceiling: detect softens a policy that says prevent; prevent raises nothing\n"
+		"  --interface NAME  cover only this one; may be repeated and may be a glob: 'eth*'\n"
+		"  --no-live         no picture of the traffic\n\n"
+		"Ctrl-C in detect leaves no trace. In prevent the policy stays in force without the daemon;\n"
+		"weir flush removes it.",
+	.run = run,
+};

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* set add, remove, list */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/client.h"
+#include "cli/opts.h"
+#include "cli/table.h"
+
+static int edit(const struct weir_cli *cli, const struct weir_cmd *c, int argc, char **argv)
+{
+	const struct weir_opt opts[] = { { NULL } };
+	int n = weir_opts_parse(c, opts, argc, argv);
+	json_t *j;
+
+	if (n < 0)
+		return -n;
+	if (n != 2)
+		return weir_cli_usage(c, "a set and an element: %s office 192.0.2.7", c->name);
+	j = weir_ask(cli, c->name, json_pack("{s:s, s:s}", "set", argv[1], "element", argv[2]));
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (!weir_answered_json(cli, j)) {
+		printf("%s is %s $%s\n", weir_str(j, "element"), weir_bool(j, "removed") ? "taken out of" : "in",
+		       weir_str(j, "set"));
+		json_decref(j);
+	}
+	return WEIR_EXIT_OK;
+}
+
+static int run_add(const struct weir_cli *cli, int argc, char **argv)
+{
+	return edit(cli, &weir_cmd_set_add, argc, argv);
+}
+
+const struct weir_cmd weir_cmd_set_add = {
+	.name = "set add",
+	.args = "SET ADDRESS|NETWORK|RANGE",
+	.summary = "put an element into a set of the policy",
+	.help = "Edits are kept over a restart, on top of what the policy file says.",
+	.run = run_add,
+};
+
+static int run_remove(const struct weir_cli *cli, int argc, char **argv)
+{
+	return edit(cli, &weir_cmd_set_remove, argc, argv);
+}
+
+const struct weir_cmd weir_cmd_set_remove = {
+	.name = "set remove",
+	.args = "SET ADDRESS|NETWORK|RANGE",
+	.summary = "take an element out of a set of the policy",
+	.run = run_remove,
+};
+
+static void list_one(const json_t *j)
+{
+	const json_t *one, *set = json_array_get(json_object_get(j, "sets"), 0);
+	const json_t *elements = json_object_get(set, "elements");
+	size_t i;
+
+	json_array_foreach (elements, i, one)
+		puts(json_string_value(one));
+	if ((json_int_t)json_array_size(elements) < weir_int(set, "ranges"))
+		printf("and %lld more\n", weir_int(set, "ranges") - (json_int_t)json_array_size(elements));
+}
+
+static void list_all(const struct weir_cli *cli, const json_t *j)
+{
+	struct weir_table *t = weir_table_new("SET|>RANGES|>EDITS");
+	const json_t *one, *e;
+	size_t i, k;
+
+	json_array_foreach (json_object_get(j, "sets"), i, one) {
+		size_t edits = 0;
+		char n[32];
+
+		json_array_foreach (json_object_get(j, "edits"), k, e)
+			edits += !strcmp(weir_str(e, "set"), weir_str(one, "set"));
+		weir_table_cell(t, WEIR_PLAIN, "$%s", weir_str(one, "set"));
+		weir_table_cell(t, WEIR_PLAIN, "%s",
+				weir_count((unsigned long long)weir_int(one, "ranges"), n, sizeof n));
+		weir_table_cell(t, WEIR_PLAIN, "%zu", edits);
+	}
+	weir_table_print(t, cli->color);
+}
+
+static int run_list(const struct weir_cli *cli, int argc, char **argv)
+{
+	const struct weir_opt opts[] = { { NULL } };
+	int n = weir_opts_parse(&weir_cmd_set_list, opts, argc, argv);
+	json_t *j;
+
+	if (n < 0)
+		return -n;
+	if (n > 1)
+		return weir_cli_usage(&weir_cmd_set_list, "unexpected word '%s'", argv[2]);
+	j = weir_ask(cli, "set list", n ? json_pack("{s:s}", "set", argv[1]) : NULL);
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (weir_answered_json(cli, j))
+		return WEIR_EXIT_OK;
+	if (n)
+		list_one(j);
+	else
+		list_all(cli, j);
+	json_decref(j);
+	return WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_set_list = {
+	.name = "set list",
+	.args = "[SET]",
+	.summary = "the sets in force, or what one holds",
+	.run = run_list,
+};

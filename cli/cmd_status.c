@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status, with the daemon alive or dead. The exit status answers without a word. */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/client.h"
+#include "cli/opts.h"
+#include "cli/table.h"
+#include "lib/kern/kern.h"
+
+static int dead(const struct weir_cli *cli)
+{
+	struct weir_kern_pinned p = { 0 };
+	int r = weir_kern_pinned(cli->runtime_dir, &p), status;
+
+	if (r < 0) {
+		if (geteuid())
+			return weir_cli_error("sudo weir status", "weir is not running in %s; only root may see what it left",
+					      cli->runtime_dir);
+		return weir_cli_error(NULL, "cannot look into %s: %s", cli->runtime_dir, strerror(-r));
+	}
+	status = p.attached && p.mode == WEIR_PREVENT ? WEIR_EXIT_STOPPED : WEIR_EXIT_OFF;
+	if (cli->json) {
+		weir_cli_json(json_pack("{s:b, s:b, s:I, s:I, s:i}", "running", 0, "enforcing", status == WEIR_EXIT_STOPPED,
+					"generation", (json_int_t)p.generation, "interfaces", (json_int_t)p.n_interfaces,
+					"exit_status", status));
+		return status;
+	}
+	if (status == WEIR_EXIT_STOPPED)
+		printf("weir is not running in %s. Generation %u is still %sENFORCING%s on %u interfaces.\n"
+		       "  watch it again: sudo weir run      remove it: sudo weir flush\n",
+		       cli->runtime_dir, p.generation, weir_paint_begin(WEIR_STOPPED, cli->color),
+		       weir_paint_end(WEIR_STOPPED, cli->color), p.n_interfaces);
+	else
+		printf("weir is not running in %s, nothing is enforced%s.\n  start it: sudo weir run\n", cli->runtime_dir,
+		       p.attached ? " (what a dead start left only watches: weir flush removes it)" : "");
+	return status;
+}
+
+/* "eth0 xdp native + tcx", "veth (4) tcx": equal ones of a kind in one word. */
+static void describe(const json_t *i, char *buf, size_t size)
+{
+	const char *tc = weir_str(i, "tc"), *xdp = weir_str(i, "xdp"), *why = weir_str(i, "why");
+
+	if (weir_bool(i, "blocked"))
+		snprintf(buf, size, "BLOCKED by the guard: %s", why);
+	else if (weir_bool(i, "covered"))
+		snprintf(buf, size, "%s%s%s%s%s%s", *xdp ? "xdp " : "", xdp, *xdp && *tc ? " + " : "", tc, *why ? ": " : "",
+			 why);
+	else
+		snprintf(buf, size, weir_bool(i, "wanted") ? "NOT COVERED: %s" : "%s", why);
+}
+
+static void show_interfaces(const struct weir_cli *cli, const json_t *list)
+{
+	const json_t *one, *other;
+	size_t i, k;
+
+	json_array_foreach (list, i, one) {
+		char text[256], next[256];
+		bool shown = false, bad = weir_bool(one, "wanted") && !weir_bool(one, "covered");
+		size_t same = 0;
+
+		describe(one, text, sizeof text);
+		json_array_foreach (list, k, other) {
+			if (strcmp(weir_str(other, "kind"), weir_str(one, "kind")) || !*weir_str(one, "kind"))
+				continue;
+			describe(other, next, sizeof next);
+			if (strcmp(next, text))
+				continue;
+			shown |= k < i;
+			same++;
+		}
+		if (same > 2 && shown)
+			continue;
+		printf("%-12s %s", i ? "" : "interfaces", weir_paint_begin(bad ? WEIR_LOOK : WEIR_PLAIN, cli->color));
+		if (same > 2)
+			printf("%s (%zu)  %s", weir_str(one, "kind"), same, text);
+		else
+			printf("%s  %s", weir_str(one, "name"), text);
+		printf("%s%s%s\n", weir_paint_end(bad ? WEIR_LOOK : WEIR_PLAIN, cli->color),
+		       *weir_str(one, "others") ? "   beside " : "", weir_str(one, "others"));
+	}
+}
+
+static void show_drops(const json_t *drops)
+{
+	const json_t *one;
+	json_int_t seconds = weir_int(drops, "seconds");
+	size_t i;
+
+	printf("      drops %lld in %lld s", weir_int(drops, "packets"), seconds);
+	json_array_foreach (json_object_get(drops, "reasons"), i, one)
+		printf("%s%s %lld", i ? ", " : " (", weir_str(one, "reason"), weir_int(one, "packets"));
+	if (i)
+		putchar(')');
+}
+
+static const char *origin_text(const char *origin)
+{
+	static const struct {
+		const char *name, *text;
+	} known[] = {
+		{ "builtin", "built in: no policy file was found" },
+		{ "file", "of the configuration directory, taken at each start" },
+		{ "saved", "saved by weir apply --save, taken at each start" },
+		{ "other", "until the next start only: weir apply --save keeps it" },
+	};
+
+	for (size_t i = 0; i < 4; i++) {
+		if (!strcmp(known[i].name, origin))
+			return known[i].text;
+	}
+	return origin;
+}
+
+static void show_head(const struct weir_cli *cli, const json_t *j)
+{
+	bool prevent = !strcmp(weir_str(j, "mode"), "prevent");
+	enum weir_paint paint = prevent ? WEIR_STOPPED : WEIR_LOOK;
+	const char *drift = weir_str(j, "drift");
+	char up[32];
+
+	printf("weir %s   generation %lld (%s, sha256 %.8s..)   mode %s   up %s   %s%s%s\n", weir_str(j, "version"),
+	       weir_int(j, "generation"), weir_str(j, "path"), weir_str(j, "sha256"), weir_str(j, "mode"),
+	       weir_span((unsigned long long)weir_int(j, "up"), up, sizeof up), weir_paint_begin(paint, cli->color),
+	       prevent ? "ENFORCING" : "DETECT: nothing is blocked", weir_paint_end(paint, cli->color));
+	printf("%-12s %s%s%s\n", "policy", origin_text(weir_str(j, "origin")), *drift ? "; " : "", drift);
+	if (weir_int(j, "overlay_rules") || weir_int(j, "bans") || weir_int(j, "set_edits"))
+		printf("%-12s %lld rules, %lld bans, %lld set edits\n", "added", weir_int(j, "overlay_rules"),
+		       weir_int(j, "bans"), weir_int(j, "set_edits"));
+}
+
+static void show_rest(const struct weir_cli *cli, const json_t *j)
+{
+	const json_t *one, *flows = json_object_get(j, "flows"), *events = json_object_get(j, "events");
+	char live[32], half[32], lost[32];
+	size_t i;
+
+	if (*weir_str(j, "guard"))
+		printf("%-12s new interfaces wait for their hooks (%s)\n", "guard", weir_str(j, "guard"));
+	json_array_foreach (json_object_get(j, "firewalls"), i, one)
+		printf("%-12s %s%s%s\n", i ? "" : "beside weir", weir_str(one, "name"), *weir_str(one, "detail") ? ": " : "",
+		       weir_str(one, "detail"));
+	printf("%-12s %s live, %s half open", "flows",
+	       weir_count((unsigned long long)weir_int(flows, "live"), live, sizeof live),
+	       weir_count((unsigned long long)weir_int(flows, "half_open"), half, sizeof half));
+	show_drops(json_object_get(j, "drops"));
+	printf("      events lost %s\n", weir_count((unsigned long long)weir_int(events, "lost"), lost, sizeof lost));
+	json_array_foreach (json_object_get(j, "degraded"), i, one)
+		printf("%-12s %s%s%s\n", i ? "" : "degraded", weir_paint_begin(WEIR_LOOK, cli->color),
+		       json_string_value(one), weir_paint_end(WEIR_LOOK, cli->color));
+	if (i)
+		puts("exit status 3");
+}
+
+static int run(const struct weir_cli *cli, int argc, char **argv)
+{
+	const struct weir_opt opts[] = { { NULL } };
+	int n = weir_opts_parse(&weir_cmd_status, opts, argc, argv), status;
+	json_t *j;
+
+	if (n < 0)
+		return -n;
+	if (n)
+		return weir_cli_usage(&weir_cmd_status, "unexpected word '%s'; did you mean 'show' or 'stats'?", argv[1]);
+	if (!weir_daemon_pid(cli) && !(geteuid() && !access(cli->runtime_dir, F_OK)))
+		return dead(cli);
+	j = weir_ask(cli, "status", NULL);
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	status = json_array_size(json_object_get(j, "degraded")) ? WEIR_EXIT_PARTIAL : WEIR_EXIT_OK;
+	if (cli->json) {
+		json_object_set_new(j, "running", json_true());
+		json_object_set_new(j, "exit_status", json_integer(status));
+		weir_cli_json(j);
+		return status;
+	}
+	show_head(cli, j);
+	show_interfaces(cli, json_object_get(j, "interfaces"));
+	show_rest(cli, j);
+	json_decref(j);
+	return status;
+}
+
+#define STATUS_HELP                                                                                                  \
+	"Exit status: 0 all that was asked is in force; 3 something asked for is not, named under 'degraded';\n"     \
+	"4 not running, still enforcing; 5 not running, not enforcing. Works with the daemon dead, too."
+
+const struct weir_cmd weir_cmd_status = {
+	.name = "status",
+	.args = "",
+	.summary = "what is in force, where, and what is not",
+	.help = STATUS_HELP,
+	.run = run,
+};
+
+const struct weir_cmd weir_cmd_status_show = {
+	.name = "status show",
+	.args = "",
+	.summary = "the same as weir status",
+	.help = STATUS_HELP,
+	.run = run,
+};

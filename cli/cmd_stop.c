@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/client.h"
+#include "cli/opts.h"
+
+static int run(const struct weir_cli *cli, int argc, char **argv)
+{
+	const struct weir_opt opts[] = { { NULL } };
+	int n = weir_opts_parse(&weir_cmd_stop, opts, argc, argv);
+	struct weir_conn *c;
+	json_t *j;
+
+	if (n < 0)
+		return -n;
+	if (n)
+		return weir_cli_usage(&weir_cmd_stop, "unexpected word '%s'", argv[1]);
+	c = weir_conn_open(cli);
+	j = c ? weir_conn_ask(c, "stop", NULL) : NULL;
+	if (j)
+		json_decref(weir_conn_next(c)); /* the daemon hangs up when it is done */
+	weir_conn_close(c);
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (weir_answered_json(cli, j))
+		return WEIR_EXIT_OK;
+	if (weir_bool(j, "enforcing"))
+		printf("weir stopped. Generation %lld is still enforced on %lld interfaces.\n"
+		       "  watch it again: sudo weir run      remove it: sudo weir flush\n",
+		       weir_int(j, "generation"), weir_int(j, "interfaces"));
+	else
+		printf("weir stopped. It was in mode detect: nothing stays in the kernel.\n  start it again: sudo weir run\n");
+	json_decref(j);
+	return WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_stop = {
+	.name = "stop",
+	.args = "",
+	.summary = "end the daemon; what is enforced stays enforced",
+	.run = run,
+};

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/image_blob.h"
+#include "daemon/keeper/keeper.h"
+#include "lib/util/cleanup.h"
+
+struct weir_keeper {
+	struct weir_kern *kern;
+	struct weir_keeper_options o;
+	struct weir_kern_pinned before;
+	struct weir_kern_if *ifs;
+	size_t n_ifs;
+	weir_keeper_xdp_fn xdp; /* NULL: auto everywhere */
+	void *xdp_data;
+	struct weir_config cfg; /* of the image in force; generation 0: none yet */
+	struct weir_seed *seeds; /* wait for the first image: then before any hook */
+	size_t n_seeds;
+	uint32_t adopt_s;
+	bool installed, guard_wanted, guard_on;
+	char guard_how[64], guard_why[128];
+};
+
+int weir_keeper_open(const struct weir_keeper_options *o, struct weir_keeper **ret, char *why, size_t why_size)
+{
+	struct weir_kern_options ko = { .runtime_dir = o->runtime_dir, .flows_max = o->flows_max };
+	struct weir_keeper *k = calloc(1, sizeof *k);
+	int r;
+
+	if (!k)
+		return -ENOMEM;
+	k->o = *o;
+	r = weir_kern_pinned(o->runtime_dir, &k->before);
+	if (r) /* nothing readable there: nothing before */
+		memset(&k->before, 0, sizeof k->before);
+	r = weir_kern_open(&ko, &k->kern, why, why_size);
+	if (r) {
+		free(k);
+		return r;
+	}
+	*ret = k;
+	return 0;
+}
+
+void weir_keeper_close(struct weir_keeper *k, bool remove)
+{
+	if (!k)
+		return;
+	weir_kern_close(k->kern, remove);
+	free(k->ifs);
+	free(k->seeds);
+	free(k);
+}
+
+const struct weir_kern_pinned *weir_keeper_before(const struct weir_keeper *k)
+{
+	return &k->before;
+}
+
+bool weir_keeper_wants(const struct weir_keeper *k, const struct weir_kern_if *i)
+{
+	/* lo passes by the failsafe; a policy that names it takes that entry away, and then it is filtered */
+	if (!strcmp(i->name, "lo") && k->installed && (k->cfg.essentials & WEIR_ESS_LO))
+		return false;
+	if (!k->o.interfaces)
+		return true;
+	for (const char *const *g = k->o.interfaces; *g; g++) {
+		if (!fnmatch(*g, i->name, 0))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Covered means: its packets are judged, or nobody asked for that. An interface that was asked for and
+ * could not be attached is not covered, and the guard keeps it shut.
+ */
+static void cover(struct weir_keeper *k, struct weir_kern_if *i)
+{
+	int r;
+
+	if (!weir_keeper_wants(k, i)) {
+		if (i->covered)
+			weir_kern_detach(k->kern, i->ifindex);
+		i->covered = false;
+		i->tc[0] = i->xdp[0] = i->others[0] = 0;
+		snprintf(i->why, sizeof i->why, strcmp(i->name, "lo") ? "not asked for" : "failsafe");
+		weir_kern_cover(k->kern, i->ifindex, true);
+		return;
+	}
+	r = weir_kern_attach(k->kern, i, k->xdp ? k->xdp(i->name, k->xdp_data) : WEIR_XDP_AUTO);
+	if (r && !i->why[0])
+		snprintf(i->why, sizeof i->why, "attach refused (%s)", strerrorname_np(-r));
+	i->covered = !r;
+	weir_kern_cover(k->kern, i->ifindex, !r);
+}
+
+static bool guard_needed(const struct weir_config *c)
+{
+	for (int d = 0; d < 3; d++) {
+		if (c->mode == WEIR_PREVENT && c->defaults[d].mode == WEIR_PREVENT &&
+		    (c->defaults[d].action == WEIR_ACT_DROP || c->defaults[d].action == WEIR_ACT_REJECT))
+			return true;
+	}
+	return false;
+}
+
+static void guard_set(struct weir_keeper *k, bool on)
+{
+	int r;
+
+	k->guard_wanted = on;
+	if (on == k->guard_on && (on || !k->before.attached))
+		return;
+	r = weir_kern_guard(k->kern, on, k->guard_how, sizeof k->guard_how);
+	if (r) {
+		snprintf(k->guard_why, sizeof k->guard_why, "%s", strerror(-r));
+		if (on)
+			return;
+	}
+	k->guard_why[0] = 0;
+	k->guard_on = on;
+	if (!on)
+		k->guard_how[0] = 0;
+}
+
+static int seed_now(struct weir_keeper *k, const struct weir_seed *v, size_t n, uint32_t adopt_s)
+{
+	int first = 0, r;
+
+	r = adopt_s ? weir_kern_adopt(k->kern, adopt_s) : 0;
+	for (size_t i = 0; i < n; i++) {
+		int s = weir_kern_flow_seed(k->kern, &v[i].t, v[i].dir);
+
+		if (s < 0 && s != -EEXIST && !first)
+			first = s;
+	}
+	return r ? r : first;
+}
+
+int weir_keeper_seed(struct weir_keeper *k, const struct weir_seed *v, size_t n, uint32_t adopt_s)
+{
+	struct weir_seed *copy;
+
+	if (k->installed)
+		return seed_now(k, v, n, adopt_s);
+	copy = malloc(n ? n * sizeof *copy : 1);
+	if (!copy)
+		return -ENOMEM;
+	if (n)
+		memcpy(copy, v, n * sizeof *copy);
+	free(k->seeds);
+	k->seeds = copy;
+	k->n_seeds = n;
+	k->adopt_s = adopt_s;
+	return 0;
+}
+
+int weir_keeper_install(struct weir_keeper *k, const void *blob, uint32_t size, char *why, size_t why_size)
+{
+	struct weir_img img;
+	bool guard;
+	int r;
+
+	if (weir_image_open(&img, blob, size)) {
+		snprintf(why, why_size, "the compiled policy is damaged");
+		return -EBADMSG;
+	}
+	guard = guard_needed(img.cfg);
+	if (guard && !k->guard_on) {
+		bool stands = !k->installed && k->before.attached && k->before.mode == WEIR_PREVENT;
+
+		/*
+		 * What is here already was open until now: only what comes later must wait for its hooks. Where an
+		 * earlier life left the guard standing, what came meanwhile waits too.
+		 */
+		for (size_t i = 0; !stands && i < k->n_ifs; i++)
+			weir_kern_cover(k->kern, k->ifs[i].ifindex, true);
+		guard_set(k, true);
+	}
+	r = weir_kern_install(k->kern, blob, size, why, why_size);
+	if (r) {
+		if (!k->installed || !guard_needed(&k->cfg))
+			guard_set(k, k->before.attached && !k->installed && k->before.mode == WEIR_PREVENT);
+		return r;
+	}
+	k->cfg = *img.cfg;
+	k->installed = true;
+	if (k->seeds) /* what could not be seeded is met by the adoption window */
+		seed_now(k, k->seeds, k->n_seeds, k->adopt_s);
+	free(TAKE_PTR(k->seeds));
+	for (size_t i = 0; i < k->n_ifs; i++)
+		cover(k, &k->ifs[i]);
+	if (!guard)
+		guard_set(k, false);
+	return 0;
+}
+
+void weir_keeper_xdp(struct weir_keeper *k, weir_keeper_xdp_fn fn, void *data)
+{
+	k->xdp = fn;
+	k->xdp_data = data;
+}
+
+static struct weir_kern_if *if_of(const struct weir_keeper *k, uint32_t ifindex)
+{
+	for (size_t i = 0; i < k->n_ifs; i++) {
+		if (k->ifs[i].ifindex == ifindex)
+			return &k->ifs[i];
+	}
+	return NULL;
+}
+
+/* The host's view is new, what weir did with the interface stays. */
+static void if_update(struct weir_kern_if *to, const struct weir_kern_if *from)
+{
+	struct weir_kern_if old = *to;
+
+	*to = *from;
+	to->covered = old.covered;
+	memcpy(to->tc, old.tc, sizeof to->tc);
+	memcpy(to->xdp, old.xdp, sizeof to->xdp);
+	memcpy(to->why, old.why, sizeof to->why);
+	memcpy(to->others, old.others, sizeof to->others);
+}
+
+void weir_keeper_link(struct weir_keeper *k, enum weir_link_event ev, const struct weir_kern_if *i)
+{
+	struct weir_kern_if *have = if_of(k, i->ifindex), *v;
+
+	if (ev == WEIR_LINK_GONE) {
+		if (!have)
+			return;
+		weir_kern_cover(k->kern, i->ifindex, false); /* the index may come again as another device */
+		weir_kern_detach(k->kern, i->ifindex);
+		memmove(have, have + 1, (size_t)(k->ifs + k->n_ifs - have - 1) * sizeof *have);
+		k->n_ifs--;
+		return;
+	}
+	if (!have) {
+		v = realloc(k->ifs, (k->n_ifs + 1) * sizeof *v);
+		if (!v)
+			return; /* not covered: the guard holds it */
+		k->ifs = v;
+		have = &v[k->n_ifs++];
+		*have = *i;
+		have->covered = false;
+	} else {
+		if_update(have, i);
+	}
+	if (k->installed)
+		cover(k, have);
+}
+
+const struct weir_kern_if *weir_keeper_ifs(const struct weir_keeper *k, size_t *ret_n)
+{
+	*ret_n = k->n_ifs;
+	return k->ifs;
+}
+
+const char *weir_keeper_if_name(const struct weir_keeper *k, uint32_t ifindex)
+{
+	const struct weir_kern_if *i = ifindex ? if_of(k, ifindex) : NULL;
+
+	return i ? i->name : NULL;
+}
+
+const char *weir_keeper_guard(const struct weir_keeper *k, const char **ret_why)
+{
+	*ret_why = k->guard_wanted && !k->guard_on ? k->guard_why : "";
+	return k->guard_on ? k->guard_how : "";
+}
+
+int weir_keeper_ban(struct weir_keeper *k, const struct weir_ban_key *key, uint64_t until_unix, uint32_t id)
+{
+	struct weir_ban b = { .id = id, .mode = WEIR_PREVENT };
+	uint64_t now = (uint64_t)time(NULL);
+
+	if (until_unix)
+		b.until = weir_kern_now() + (until_unix > now ? until_unix - now : 0) * 1000000000u;
+	return weir_kern_ban_add(k->kern, key, &b);
+}
+
+int weir_keeper_unban(struct weir_keeper *k, const struct weir_ban_key *key)
+{
+	return weir_kern_ban_remove(k->kern, key);
+}
+
+struct key_list {
+	struct weir_ban_key *v;
+	size_t n;
+};
+
+static void collect(const struct weir_ban_key *key, const struct weir_ban *ban, void *data)
+{
+	struct key_list *l = data;
+	struct weir_ban_key *v = realloc(l->v, (l->n + 1) * sizeof *v);
+
+	if (!v)
+		return;
+	l->v = v;
+	v[l->n++] = *key;
+}
+
+void weir_keeper_unban_others(struct weir_keeper *k, bool (*keep)(const struct weir_ban_key *, void *), void *data)
+{
+	struct key_list l = { 0 }; /* a map must not change under the walk */
+
+	weir_kern_ban_each(k->kern, collect, &l);
+	for (size_t i = 0; i < l.n; i++) {
+		if (!keep(&l.v[i], data))
+			weir_kern_ban_remove(k->kern, &l.v[i]);
+	}
+	free(l.v);
+}
+
+struct weir_kern *weir_keeper_kern(struct weir_keeper *k)
+{
+	return k->kern;
+}

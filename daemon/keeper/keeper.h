@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The part that holds the rights: the kernel programs and their maps. It is asked by a small table of
+ * requests, takes images as flat blobs and checks them itself, and never sees a policy, JSON or YAML.
+ * It decides which interfaces are covered, and when the guard must stand.
+ */
+#pragma once
+#include "lib/host/host.h"
+#include "lib/kern/kern.h"
+
+struct weir_keeper;
+
+struct weir_keeper_options {
+	const char *runtime_dir;
+	const char *const *interfaces; /* names or globs that are covered, NULL-terminated; NULL: all */
+	uint32_t flows_max;            /* 0: the kernel side's default */
+};
+
+/* How XDP is used on an interface, by its name: asked at each install and for each new interface. */
+typedef enum weir_xdp_mode (*weir_keeper_xdp_fn)(const char *name, void *data);
+
+int weir_keeper_open(const struct weir_keeper_options *o, struct weir_keeper **ret, char *why, size_t why_size);
+/* With `remove` nothing stays; else what was enforced goes on. */
+void weir_keeper_close(struct weir_keeper *k, bool remove);
+
+/* What was pinned when the keeper opened: the life before this one. */
+const struct weir_kern_pinned *weir_keeper_before(const struct weir_keeper *k);
+
+/* An image in force, all or nothing; then every interface anew, since the image says what XDP may do. */
+int weir_keeper_install(struct weir_keeper *k, const void *blob, uint32_t size, char *why, size_t why_size);
+void weir_keeper_xdp(struct weir_keeper *k, weir_keeper_xdp_fn fn, void *data);
+
+/* An interface came, changed or went. */
+void weir_keeper_link(struct weir_keeper *k, enum weir_link_event ev, const struct weir_kern_if *i);
+/* All interfaces that were told, covered or not. Valid until the next call that changes them. */
+const struct weir_kern_if *weir_keeper_ifs(const struct weir_keeper *k, size_t *ret_n);
+/* Is this one asked to be covered? */
+bool weir_keeper_wants(const struct weir_keeper *k, const struct weir_kern_if *i);
+const char *weir_keeper_if_name(const struct weir_keeper *k, uint32_t ifindex); /* NULL: unknown */
+
+/* How the guard stands: "" when it is off; why it does not stand though it should. */
+const char *weir_keeper_guard(const struct weir_keeper *k, const char **ret_why);
+
+/*
+ * Put known conversations into the flow table and adopt unknown ones for adopt_s seconds. Before the first
+ * install it waits for it: the table is filled before the first hook judges.
+ */
+int weir_keeper_seed(struct weir_keeper *k, const struct weir_seed *v, size_t n, uint32_t adopt_s);
+int weir_keeper_ban(struct weir_keeper *k, const struct weir_ban_key *key, uint64_t until_unix, uint32_t id);
+int weir_keeper_unban(struct weir_keeper *k, const struct weir_ban_key *key);
+/* Remove every ban that `keep` does not want: what an earlier life left in the map. */
+void weir_keeper_unban_others(struct weir_keeper *k, bool (*keep)(const struct weir_ban_key *, void *), void *data);
+
+/* The kernel's maps, for reading: flows, counters, events, programs, features. */
+struct weir_kern *weir_keeper_kern(struct weir_keeper *k);

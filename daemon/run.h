@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `weir run`: keeper and worker in one process, until a signal, `stop` or `flush` ends it. */
+#pragma once
+#include <stdbool.h>
+
+#include "core/types.h"
+
+struct weir_run_options {
+	const char *config_dir, *runtime_dir, *state_dir, *log_dir;
+	const char *policy;                  /* absolute, or NULL: the boot order */
+	bool has_mode;
+	enum weir_mode mode;
+	const char *const *interfaces;       /* names or globs, NULL-terminated; NULL: all */
+	bool live;                           /* show what the host talks to */
+	bool color;
+};
+
+/* Speaks to stdout and stderr: it is the foreground program. Returns an exit status. */
+int weir_run(const struct weir_run_options *o);

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "daemon/rundir.h"
+#include "lib/state/file.h"
+#include "lib/util/cleanup.h"
+
+#define LOCK_NAME "lock"
+
+/* Written by the holder of the lock: for people, the lock itself is what counts. */
+static pid_t pid_read(int fd)
+{
+	char text[32] = "";
+	int pid = 0;
+
+	if (pread(fd, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%d", &pid) != 1)
+		return 0;
+	return pid;
+}
+
+static int lock_path(const char *dir, char ret[PATH_MAX])
+{
+	return snprintf(ret, PATH_MAX, "%s/" LOCK_NAME, dir) < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+int weir_rundir_open(const char *path, char *why, size_t why_size)
+{
+	_cleanup_close_ int fd = -1;
+	char lock[PATH_MAX], pid[32];
+	int r = weir_dir_prepare(path, why, why_size);
+
+	if (r)
+		return r;
+	r = lock_path(path, lock);
+	if (r)
+		return r;
+	fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0) {
+		r = -errno;
+		snprintf(why, why_size, "cannot open %s: %s", lock, strerror(-r));
+		return r;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB)) {
+		snprintf(why, why_size, "weir is already running in %s, pid %d", path, pid_read(fd));
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	}
+	snprintf(pid, sizeof pid, "%d\n", getpid());
+	if (ftruncate(fd, 0) || pwrite(fd, pid, strlen(pid), 0) < 0) {
+		r = -errno;
+		snprintf(why, why_size, "cannot write %s: %s", lock, strerror(-r));
+		return r;
+	}
+	return TAKE_FD(fd);
+}
+
+pid_t weir_rundir_owner(const char *path)
+{
+	_cleanup_close_ int fd = -1;
+	char lock[PATH_MAX];
+	int r = lock_path(path, lock);
+	pid_t pid;
+
+	if (r)
+		return r;
+	fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	if (!flock(fd, LOCK_SH | LOCK_NB))
+		return 0; /* let go again by close */
+	pid = pid_read(fd);
+	return pid > 0 ? pid : -EBUSY;
+}
+
+int weir_rundir_clear(const char *path)
+{
+	static const char *const names[] = { "control.sock", LOCK_NAME };
+	_cleanup_close_ int dfd = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int n = 0;
+
+	if (dfd < 0)
+		return 0;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		n += !unlinkat(dfd, names[i], 0);
+	n += !unlinkat(dfd, "bpf", AT_REMOVEDIR); /* the mount point, when nothing is mounted on it */
+	n += !rmdir(path);
+	return n;
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ban add, list, remove; set add, remove, list: addresses, changed at run time. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/worker/api.h"
+#include "lib/util/cleanup.h"
+
+static int parse_key(const char *text, struct weir_ban_key *ret, struct weir_reply *rp)
+{
+	char why[160];
+	int r = weir_ban_key_parse(text, ret, why, sizeof why);
+
+	return r ? weir_reply_fail(rp, r, "an address or a network: 192.0.2.1, 192.0.2.0/24, 2001:db8::/32", "%s", why) : 0;
+}
+
+/* A ban of one's own address would cut this host from itself and answer nothing. */
+static int refuse_own(const struct weir_ban_key *k, struct weir_reply *rp)
+{
+	_cleanup_free_ uint8_t(*v)[16] = NULL;
+	char text[64];
+	size_t n = 0;
+	int r = weir_addrs_read(&v, &n);
+
+	if (r < 0)
+		return weir_reply_fail(rp, r, NULL, "cannot read this host's addresses: %s", strerror(-r));
+	for (size_t i = 0; i < n; i++) {
+		struct weir_ban_key own = { .prefixlen = 128 };
+
+		if (!weir_ban_key_covers(k, v[i]))
+			continue;
+		memcpy(own.addr, v[i], 16);
+		return weir_reply_fail(rp, -EINVAL, NULL, "%s is an address of this host",
+				       weir_ban_key_format(&own, text, sizeof text));
+	}
+	return 0;
+}
+
+static json_t *ban_json(const struct weir_ban_entry *e)
+{
+	char addr[64];
+	json_t *j = json_pack("{s:I, s:s, s:s}", "id", (json_int_t)e->id, "address",
+			      weir_ban_key_format(&e->key, addr, sizeof addr), "why", e->why);
+
+	if (e->expires)
+		json_object_set_new(j, "expires", json_integer((json_int_t)e->expires));
+	return j;
+}
+
+static bool bans_block(const struct weir_worker *w)
+{
+	return weir_worker_mode(w) == WEIR_PREVENT && w->img.cfg->ban.mode == WEIR_PREVENT;
+}
+
+static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
+{
+	const struct weir_ban_entry *e;
+	const char *addr = NULL, *why = "";
+	json_int_t seconds = 0;
+	struct weir_ban_key k;
+	char text[64];
+	int r = WEIR_ARGS(rq, rp, "{s:s, s?I, s?s}", "address", &addr, "for", &seconds, "why", &why);
+
+	if (!r && seconds < 0)
+		r = weir_reply_fail(rp, -EINVAL, NULL, "a negative time");
+	if (!r)
+		r = parse_key(addr, &k, rp);
+	if (!r)
+		r = refuse_own(&k, rp);
+	if (r)
+		return r;
+	r = weir_bans_add(&w->bans, &k, seconds ? (uint64_t)(time(NULL) + seconds) : 0, why, &e);
+	if (r)
+		return weir_reply_fail(rp, r, "weir ban list", "%s", r == -ENOSPC ? "there are too many bans" : strerror(-r));
+	r = weir_keeper_ban(w->keeper, &k, e->expires, e->id);
+	if (r) {
+		weir_bans_remove(&w->bans, &k);
+		weir_keeper_unban(w->keeper, &k);
+		return weir_reply_fail(rp, r, NULL, "the kernel did not take the ban: %s", strerror(-r));
+	}
+	rp->result = ban_json(e);
+	json_object_set_new(rp->result, "blocking", json_boolean(bans_block(w)));
+	weir_reply_detail(rp, "%s%s%s", weir_ban_key_format(&k, text, sizeof text), *why ? ": " : "", why);
+	r = weir_bans_save(w->o.state_dir, &w->bans);
+	return r ? weir_reply_fail(rp, r, NULL, "in force, but not saved to %s: %s", w->o.state_dir, strerror(-r)) : 0;
+}
+
+static int do_ban_remove(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
+{
+	const char *addr = NULL;
+	struct weir_ban_key k;
+	char text[64];
+	int r = WEIR_ARGS(rq, rp, "{s:s}", "address", &addr);
+
+	if (!r)
+		r = parse_key(addr, &k, rp);
+	if (r)
+		return r;
+	weir_ban_key_format(&k, text, sizeof text);
+	weir_reply_detail(rp, "%s", text);
+	if (weir_bans_remove(&w->bans, &k))
+		return weir_reply_fail(rp, -ENOENT, "weir ban list", "%s is not banned", text);
+	r = weir_keeper_unban(w->keeper, &k);
+	if (r && r != -ENOENT)
+		return weir_reply_fail(rp, r, NULL, "the kernel did not forget the ban: %s", strerror(-r));
+	r = weir_bans_save(w->o.state_dir, &w->bans);
+	if (r)
+		return weir_reply_fail(rp, r, NULL, "removed, but not saved to %s: %s", w->o.state_dir, strerror(-r));
+	rp->result = json_pack("{s:s}", "address", text);
+	return 0;
+}
+
+static int do_ban_list(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < w->bans.n; i++)
+		json_array_append_new(list, ban_json(&w->bans.v[i]));
+	rp->result = json_pack("{s:o, s:b}", "bans", list, "blocking", bans_block(w));
+	return 0;
+}
+
+static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp, bool remove)
+{
+	struct weir_overlay_store edited;
+	const char *set = NULL, *element = NULL;
+	char why[512] = "";
+	int r = WEIR_ARGS(rq, rp, "{s:s, s:s}", "set", &set, "element", &element);
+
+	if (r)
+		return r;
+	if (*set == '$')
+		set++;
+	weir_reply_detail(rp, "%s %s", set, element);
+	r = weir_overlay_store_copy(&w->overlay, &edited);
+	if (r)
+		return r;
+	r = weir_overlay_edit(&edited, set, element, remove);
+	if (r)
+		weir_reply_fail(rp, r, "weir set list", r == -EALREADY ? "that edit was made already" : "cannot keep the edit");
+	if (!r)
+		r = weir_worker_overlay(w, &edited, &rp->diags, why, sizeof why);
+	if (r && why[0])
+		weir_reply_fail(rp, r, NULL, "%s", why);
+	weir_overlay_store_clear(&edited);
+	if (!r)
+		rp->result = json_pack("{s:s, s:s, s:b}", "set", set, "element", element, "removed", (int)remove);
+	return r;
+}
+
+static int do_set_add(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
+{
+	return set_edit(w, rq, rp, false);
+}
+
+static int do_set_remove(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
+{
+	return set_edit(w, rq, rp, true);
+}
+
+static json_t *edits_json(const struct weir_worker *w, const char *set)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < w->overlay.list.n_edits; i++) {
+		const struct weir_set_edit *e = &w->overlay.list.edits[i];
+
+		if (!set || !strcmp(e->set, set))
+			json_array_append_new(list, json_pack("{s:s, s:s, s:b}", "set", e->set, "element", e->element,
+							      "removed", (int)e->remove));
+	}
+	return list;
+}
+
+static int do_set_list(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
+{
+	const struct weir_list_info *l;
+	const char *set = NULL;
+	json_t *sets = json_array();
+	int r = WEIR_ARGS(rq, rp, "{s?s}", "set", &set);
+
+	if (set && *set == '$')
+		set++;
+	for (uint32_t i = 0; !r && (l = weir_img_at(&w->img, &w->img.h->lists, i, sizeof *l)); i++) {
+		const char *name = weir_img_string(&w->img, l->name);
+		json_t *j;
+
+		name += *name == '$';
+		if (!*name || (set && strcmp(set, name)))
+			continue;
+		j = json_pack("{s:s, s:I}", "set", name, "ranges", (json_int_t)l->ranges);
+		if (set)
+			json_object_set_new(j, "elements", weir_list_json(&w->img, i, 10000));
+		json_array_append_new(sets, j);
+	}
+	if (!r && set && !json_array_size(sets))
+		r = weir_reply_fail(rp, -ENOENT, "weir set list", "no rule or blocklist uses a set '%s'", set);
+	if (r) {
+		json_decref(sets);
+		return r;
+	}
+	rp->result = json_pack("{s:o, s:o}", "sets", sets, "edits", edits_json(w, set));
+	return 0;
+}
+
+const struct weir_handler weir_handlers_lists[] = {
+	{ "ban add", WEIR_RIGHT_CHANGE, do_ban_add },
+	{ "ban remove", WEIR_RIGHT_CHANGE, do_ban_remove },
+	{ "ban list", WEIR_RIGHT_READ, do_ban_list },
+	{ "set add", WEIR_RIGHT_CHANGE, do_set_add },
+	{ "set remove", WEIR_RIGHT_CHANGE, do_set_remove },
+	{ "set list", WEIR_RIGHT_READ, do_set_list },
+	{ NULL },
+};

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* status, stats, features: what is in force here, what is not, and what it did. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/worker/api.h"
+#include "lib/event/event.h"
+#include "lib/util/cleanup.h"
+#include "lib/util/escape.h"
+
+static const char *mode_name(uint32_t m)
+{
+	return m == WEIR_PREVENT ? "prevent" : "detect";
+}
+
+/* Names of devices and programs are raw bytes. */
+static json_t *text_json(const char *s)
+{
+	char text[PATH_MAX];
+
+	return json_string(weir_escape(s, strlen(s), text, sizeof text));
+}
+
+static void degrade(json_t *list, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void degrade(json_t *list, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	json_array_append_new(list, text_json(text));
+}
+
+static json_t *interfaces_json(const struct weir_worker *w, json_t *degraded)
+{
+	size_t n;
+	const struct weir_kern_if *ifs = weir_keeper_ifs(w->keeper, &n);
+	const char *why, *guard = weir_keeper_guard(w->keeper, &why);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++) {
+		const struct weir_kern_if *x = &ifs[i];
+		bool wanted = weir_keeper_wants(w->keeper, x);
+
+		json_array_append_new(list, json_pack("{s:o, s:I, s:s, s:b, s:b, s:b, s:s, s:s, s:o, s:o}", "name",
+						      text_json(x->name), "ifindex", (json_int_t)x->ifindex, "kind", x->kind,
+						      "covered", x->covered, "wanted", wanted, "blocked",
+						      wanted && !x->covered && *guard, "tc", x->tc, "xdp", x->xdp, "why",
+						      text_json(x->why), "others", text_json(x->others)));
+		if (wanted && !x->covered)
+			degrade(degraded, "%s is not covered: %s%s", x->name, x->why,
+				*guard ? "; blocked by the guard" : "; its traffic passes");
+	}
+	if (*why)
+		degrade(degraded, "the guard for new interfaces does not stand: %s", why);
+	return list;
+}
+
+struct flow_counts {
+	json_int_t live, half;
+};
+
+static void count_flow(const struct weir_flow_key *k, const struct weir_flow *f, bool half, bool expired, void *data)
+{
+	struct flow_counts *c = data;
+
+	if (!expired)
+		++*(half ? &c->half : &c->live);
+}
+
+static json_t *drops_json(const struct weir_worker *w, const struct weir_counter *stats)
+{
+	json_t *reasons = json_array();
+	json_int_t total = 0;
+	uint32_t seconds = 0;
+
+	for (uint32_t i = 0; i < WEIR_REASON_COUNT; i++) {
+		uint64_t n = weir_rates_since(&w->rates, stats, i, &seconds);
+
+		if (!n)
+			continue;
+		total += (json_int_t)n;
+		json_array_append_new(reasons, json_pack("{s:s, s:I}", "reason", weir_reason_name(i), "packets",
+							 (json_int_t)n));
+	}
+	return json_pack("{s:I, s:I, s:o}", "packets", total, "seconds", (json_int_t)seconds, "reasons", reasons);
+}
+
+static json_t *firewalls_json(void)
+{
+	struct weir_firewall fw[WEIR_FIREWALLS_MAX];
+	json_t *list = json_array();
+	size_t n = 0;
+
+	if (weir_firewalls_read(fw, &n) < 0)
+		n = 0;
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_pack("{s:s, s:o}", "name", fw[i].name, "detail", text_json(fw[i].detail)));
+	return list;
+}
+
+static uint64_t stat_of(const struct weir_counter *stats, enum weir_stat s)
+{
+	return stats[WEIR_REASON_COUNT * 3 + s].packets;
+}
+
+static json_t *events_json(const struct weir_counter *stats)
+{
+	return json_pack("{s:I, s:I, s:I}", "verdicts", (json_int_t)stat_of(stats, WEIR_STAT_EV_VERDICT), "telemetry",
+			 (json_int_t)stat_of(stats, WEIR_STAT_EV_TELEMETRY), "lost",
+			 (json_int_t)(stat_of(stats, WEIR_STAT_LOST_VERDICT) + stat_of(stats, WEIR_STAT_LOST_TELEMETRY)));
+}
+
+static void degraded_rest(const struct weir_worker *w, const struct weir_counter *stats, json_t *degraded)
+{
+	if (weir_worker_requested(w) != weir_worker_mode(w))
+		degrade(degraded, "mode %s was asked for, %s is in force: %s says mode: %s",
+			mode_name(weir_worker_requested(w)), mode_name(weir_worker_mode(w)), w->path,
+			mode_name(weir_policy_mode(w->policy)));
+	for (size_t i = 0; i < 3; i++) {
+		if (w->notes[i][0])
+			degrade(degraded, "%s", w->notes[i]);
+	}
+	if (w->audit_why[0])
+		degrade(degraded, "audit: %s", w->audit_why);
+	if (stat_of(stats, WEIR_STAT_ERROR))
+		degrade(degraded, "%llu map operations failed in the kernel (on_error)",
+			(unsigned long long)stat_of(stats, WEIR_STAT_ERROR));
+}
+
+static int do_status(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
+{
+	struct weir_counter stats[WEIR_STATS_MAX] = { 0 };
+	struct flow_counts flows = { 0 };
+	json_t *degraded = json_array(), *j = json_object();
+	const struct weir_server_counts *sc = w->server ? weir_server_counts(w->server) : NULL;
+	const char *guard_why;
+	char drift[PATH_MAX + 64], digest[65];
+
+	weir_kern_stats(weir_keeper_kern(w->keeper), stats, WEIR_STATS_MAX);
+	weir_kern_flow_each(weir_keeper_kern(w->keeper), count_flow, &flows);
+	weir_hex(weir_policy_digest(w->policy), 32, digest);
+	json_object_set_new(j, "version", json_string(WEIR_VERSION));
+	json_object_set_new(j, "pid", json_integer(getpid()));
+	json_object_set_new(j, "up", json_integer((json_int_t)((uint64_t)time(NULL) - w->started)));
+	json_object_set_new(j, "generation", json_integer(w->generation));
+	json_object_set_new(j, "edit", json_integer(w->epoch));
+	json_object_set_new(j, "mode", json_string(mode_name(weir_worker_mode(w))));
+	json_object_set_new(j, "requested", json_string(mode_name(weir_worker_requested(w))));
+	json_object_set_new(j, "origin", json_string(weir_source_name(w->source)));
+	json_object_set_new(j, "path", text_json(w->path));
+	json_object_set_new(j, "sha256", json_string(digest));
+	json_object_set_new(j, "drift", text_json(weir_worker_drift(w, drift, sizeof drift)));
+	json_object_set_new(j, "rules", json_integer(w->img.cfg->n_rules));
+	json_object_set_new(j, "overlay_rules", json_integer((json_int_t)w->overlay.list.n_rules));
+	json_object_set_new(j, "set_edits", json_integer((json_int_t)w->overlay.list.n_edits));
+	json_object_set_new(j, "bans", json_integer((json_int_t)w->bans.n));
+	json_object_set_new(j, "interfaces", interfaces_json(w, degraded));
+	json_object_set_new(j, "guard", text_json(weir_keeper_guard(w->keeper, &guard_why)));
+	json_object_set_new(j, "firewalls", firewalls_json());
+	json_object_set_new(j, "flows", json_pack("{s:I, s:I}", "live", flows.live, "half_open", flows.half));
+	json_object_set_new(j, "drops", drops_json(w, stats));
+	json_object_set_new(j, "events", events_json(stats));
+	if (sc)
+		json_object_set_new(j, "clients", json_pack("{s:I, s:I, s:I, s:I}", "requests", (json_int_t)sc->requests,
+							    "refused", (json_int_t)sc->refused, "bad", (json_int_t)sc->bad,
+							    "cut", (json_int_t)sc->cut));
+	degraded_rest(w, stats, degraded);
+	json_object_set_new(j, "degraded", degraded);
+	rp->result = j;
+	return 0;
+}
+
+static const char *const stat_names[] = {
+	[WEIR_STAT_EV_VERDICT] = "events_verdict",
+	[WEIR_STAT_EV_TELEMETRY] = "events_telemetry",
+	[WEIR_STAT_LOST_VERDICT] = "lost_verdict",
+	[WEIR_STAT_LOST_TELEMETRY] = "lost_telemetry",
+	[WEIR_STAT_SUPPRESSED] = "events_suppressed",
+	[WEIR_STAT_FLOW_NEW] = "flows_new",
+	[WEIR_STAT_FLOW_PROMOTED] = "flows_promoted",
+	[WEIR_STAT_FLOW_ADOPTED] = "flows_adopted",
+	[WEIR_STAT_FLOW_FAST] = "packets_settled",
+	[WEIR_STAT_ERROR] = "map_errors",
+	[WEIR_STAT_REJECT_SENT] = "rejects_sent",
+	[WEIR_STAT_REJECT_LIMITED] = "rejects_limited",
+	[WEIR_STAT_GUARD] = "guard_drops",
+};
+
+static int do_stats(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
+{
+	struct weir_counter stats[WEIR_STATS_MAX] = { 0 };
+	json_t *reasons = json_array(), *others = json_object();
+	int r = weir_kern_stats(weir_keeper_kern(w->keeper), stats, WEIR_STATS_MAX);
+
+	if (r < 0)
+		return weir_reply_fail(rp, r, NULL, "cannot read the counters: %s", strerror(-r));
+	for (uint32_t i = 0; i < WEIR_REASON_COUNT; i++) {
+		const struct weir_counter *c = &stats[i * 3];
+
+		if (!c[0].packets && !c[1].packets && !c[2].packets)
+			continue;
+		json_array_append_new(reasons, json_pack("{s:s, s:I, s:I, s:I, s:I}", "reason", weir_reason_name(i), "pass",
+							 (json_int_t)c[WEIR_PASS].packets, "drop",
+							 (json_int_t)c[WEIR_DROP].packets, "reject",
+							 (json_int_t)c[WEIR_REJECT].packets, "bytes",
+							 (json_int_t)(c[0].bytes + c[1].bytes + c[2].bytes)));
+	}
+	for (size_t i = 0; i < sizeof stat_names / sizeof *stat_names; i++)
+		json_object_set_new(others, stat_names[i], json_integer((json_int_t)stat_of(stats, (enum weir_stat)i)));
+	rp->result = json_pack("{s:o, s:o, s:I}", "reasons", reasons, "counters", others, "time_ns",
+			       (json_int_t)weir_kern_now());
+	return 0;
+}
+
+/* A bit that no rule of the policy uses: its code was taken out of the programs before they were loaded. */
+static json_t *folded_json(const struct weir_config *c)
+{
+	static const char *const conds[] = { "from", "to", "peer", "protocol", "ports", "source_ports", "icmp", "vlan",
+					     "mac", "mark", "in_interface", "out_interface", "interface", "family", "ttl",
+					     "direction" };
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < sizeof conds / sizeof *conds; i++) {
+		if (!(c->conds_used >> i & 1))
+			json_array_append_new(list, json_string(conds[i]));
+	}
+	if (!(c->proto_features & WEIR_FEAT_REJECT))
+		json_array_append_new(list, json_string("reject"));
+	if (!(c->proto_features & WEIR_FEAT_BLOCKLIST))
+		json_array_append_new(list, json_string("blocklists"));
+	if (!(c->proto_features & WEIR_FEAT_XDP_DROP))
+		json_array_append_new(list, json_string("early drop at XDP"));
+	return list;
+}
+
+static int do_features(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
+{
+	struct weir_kern *k = weir_keeper_kern(w->keeper);
+	const struct weir_kern_feature *f = NULL;
+	struct weir_kern_prog progs[64] = { 0 };
+	json_t *features = json_array(), *list = json_array();
+	int n = weir_kern_features(k, &f);
+
+	for (int i = 0; i < n; i++)
+		json_array_append_new(features, json_pack("{s:s, s:b, s:o}", "name", f[i].name, "have", (int)f[i].have, "why",
+							  text_json(f[i].why)));
+	n = weir_kern_progs(k, progs, 64);
+	for (int i = 0; i < n && i < 64; i++)
+		json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "name", progs[i].name, "id",
+						      (json_int_t)progs[i].id, "verified",
+						      (json_int_t)progs[i].insns_verified, "instructions",
+						      (json_int_t)progs[i].insns_xlated, "jited_bytes",
+						      (json_int_t)progs[i].insns_jited_bytes, "attached",
+						      (json_int_t)progs[i].attached));
+	rp->result = json_pack("{s:o, s:o, s:o}", "kernel", features, "programs", list, "folded_away",
+			       folded_json(w->img.cfg));
+	return 0;
+}
+
+const struct weir_handler weir_handlers_status[] = {
+	{ "status", WEIR_RIGHT_READ, do_status },
+	{ "status stats", WEIR_RIGHT_READ, do_stats },
+	{ "features", WEIR_RIGHT_READ, do_features },
+	{ NULL },
+};

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/worker/api.h"
+#include "daemon/worker/worker.h"
+#include "lib/event/event.h"
+#include "lib/state/file.h"
+#include "lib/util/cleanup.h"
+
+#define OWNERS_EVERY_MS 2000
+
+static void policy_place(struct weir_worker *w, enum weir_policy_source source, const char *path)
+{
+	w->source = source;
+	snprintf(w->path, sizeof w->path, "%s", path);
+}
+
+/* A file that is there but cannot be entered is an error too: only "there is none" goes on. */
+static bool exists(const char *path)
+{
+	return !access(path, F_OK) || errno != ENOENT;
+}
+
+/* The command line's; else what was confirmed last; else the file; else the built-in one, which only looks. */
+static int policy_choose(struct weir_worker *w, struct weir_diags *diags)
+{
+	char file[PATH_MAX], saved[PATH_MAX];
+
+	snprintf(file, sizeof file, "%s/policy.yaml", w->o.config_dir);
+	snprintf(saved, sizeof saved, "%s/policy.yaml", w->o.state_dir);
+	if (w->o.policy)
+		policy_place(w, strcmp(w->o.policy, file) ? WEIR_SOURCE_OTHER : WEIR_SOURCE_FILE, w->o.policy);
+	else if (w->origin.boot == WEIR_SOURCE_SAVED)
+		policy_place(w, WEIR_SOURCE_SAVED, saved);
+	else if (w->origin.boot == WEIR_SOURCE_FILE || exists(file))
+		policy_place(w, WEIR_SOURCE_FILE, file);
+	else
+		policy_place(w, WEIR_SOURCE_BUILTIN, "built-in");
+	if (w->source == WEIR_SOURCE_BUILTIN)
+		return weir_policy_read_text("built-in", NULL, weir_policy_builtin, strlen(weir_policy_builtin), &w->policy,
+					     diags);
+	return weir_policy_read(w->path, &w->policy, diags);
+}
+
+static int state_open(struct weir_worker *w, char *why, size_t why_size)
+{
+	const char *dir = w->o.state_dir;
+	int r = weir_dir_prepare(dir, why, why_size);
+
+	if (r)
+		return r;
+	r = weir_origin_load(dir, &w->origin, w->notes[0], sizeof w->notes[0]);
+	if (!r)
+		r = weir_overlay_load(dir, &w->overlay, w->notes[1], sizeof w->notes[1]);
+	if (!r)
+		r = weir_bans_load(dir, &w->bans, w->notes[2], sizeof w->notes[2]);
+	if (r) {
+		snprintf(why, why_size, "cannot read the state in %s: %s", dir, strerror(-r));
+		return r;
+	}
+	weir_overlay_expire(&w->overlay, (uint64_t)time(NULL));
+	weir_bans_expire(&w->bans, (uint64_t)time(NULL), NULL, NULL);
+	return 0;
+}
+
+static int audit_open(struct weir_worker *w, char *why, size_t why_size)
+{
+	int r = weir_dir_prepare(w->o.log_dir, why, why_size);
+
+	if (r)
+		return r;
+	r = weir_audit_open(w->o.log_dir, &w->audit);
+	if (r)
+		snprintf(why, why_size, "cannot open %s/audit.log: %s", w->o.log_dir, strerror(-r));
+	return r;
+}
+
+/* The number of an earlier life goes on; it is the same generation only when policy and mode are the same. */
+static void numbers_continue(struct weir_worker *w)
+{
+	const struct weir_kern_pinned *before = weir_keeper_before(w->keeper);
+
+	w->generation = w->origin.generation;
+	if (before->attached && before->generation > w->generation)
+		w->generation = before->generation;
+	if (before->attached)
+		w->epoch = before->epoch;
+}
+
+static enum weir_xdp_mode xdp_of(const char *name, void *data)
+{
+	const struct weir_worker *w = data;
+
+	return (enum weir_xdp_mode)weir_policy_xdp(w->coming ? w->coming : w->policy, name);
+}
+
+int weir_worker_open(const struct weir_worker_options *o, struct weir_keeper *k, struct weir_worker **ret,
+		     struct weir_diags *diags, char *why, size_t why_size)
+{
+	struct weir_worker *w = calloc(1, sizeof *w);
+	int r;
+
+	why[0] = 0;
+	if (!w)
+		return -ENOMEM;
+	w->o = *o;
+	w->keeper = k;
+	w->boot_ns = weir_host_boot_ns();
+	w->started = (uint64_t)time(NULL);
+	w->hits = json_object();
+	r = w->hits ? weir_recent_init(&w->recent) : -ENOMEM;
+	if (!r)
+		r = weir_names_new(WEIR_NAMES_MAX, &w->names);
+	if (!r)
+		r = weir_owners_new(OWNERS_EVERY_MS, &w->owners);
+	if (!r)
+		r = state_open(w, why, why_size);
+	if (!r)
+		r = audit_open(w, why, why_size);
+	if (!r)
+		r = policy_choose(w, diags);
+	if (r) {
+		weir_worker_free(w);
+		return r;
+	}
+	if (o->has_mode || w->origin.has_mode) {
+		w->has_ceiling = true;
+		w->ceiling = o->has_mode ? o->mode : w->origin.mode;
+	}
+	numbers_continue(w);
+	weir_keeper_xdp(k, xdp_of, w);
+	*ret = w;
+	return 0;
+}
+
+static bool ban_known(const struct weir_ban_key *key, void *data)
+{
+	const struct weir_worker *w = data;
+
+	for (size_t i = 0; i < w->bans.n; i++) {
+		if (!memcmp(&w->bans.v[i].key, key, sizeof *key))
+			return true;
+	}
+	return false;
+}
+
+int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
+{
+	const struct weir_kern_pinned *before = weir_keeper_before(w->keeper);
+	struct weir_change c = { 0 };
+	bool same = !memcmp(w->origin.digest, weir_policy_digest(w->policy), 32);
+	int r;
+
+	if (before->attached && before->mode != (uint32_t)weir_worker_requested(w))
+		same = false;
+	c.new_generation = !same;
+	for (size_t i = 0; i < w->bans.n; i++) {
+		r = weir_keeper_ban(w->keeper, &w->bans.v[i].key, w->bans.v[i].expires, w->bans.v[i].id);
+		if (r) {
+			snprintf(why, why_size, "cannot put the bans in force: %s", strerror(-r));
+			return r;
+		}
+	}
+	weir_keeper_unban_others(w->keeper, ban_known, w);
+	r = weir_worker_put(w, &c, diags, why, why_size);
+	if (r)
+		return r;
+	w->origin.generation = w->generation;
+	memcpy(w->origin.digest, weir_policy_digest(w->policy), 32);
+	r = weir_origin_save(w->o.state_dir, &w->origin);
+	if (r)
+		snprintf(why, why_size, "cannot write to %s: %s", w->o.state_dir, strerror(-r));
+	return r;
+}
+
+static void on_request(struct weir_client *client, const json_t *request, void *data)
+{
+	weir_api_request(data, client, request);
+}
+
+static void on_refused(uid_t uid, pid_t pid, void *data)
+{
+	weir_api_audit(data, uid, pid, "connect", "control socket", "refused: only root may talk to weir");
+}
+
+int weir_worker_listen(struct weir_worker *w, struct weir_loop *l, const char *path)
+{
+	struct weir_server_calls calls = { .request = on_request, .refused = on_refused, .data = w };
+
+	return weir_server_open(l, path, &calls, &w->server);
+}
+
+void weir_worker_free(struct weir_worker *w)
+{
+	if (!w)
+		return;
+	weir_keeper_xdp(w->keeper, NULL, NULL);
+	weir_server_free(w->server);
+	weir_audit_free(w->audit);
+	weir_names_free(w->names);
+	weir_owners_free(w->owners);
+	weir_policy_free(w->policy);
+	weir_overlay_store_clear(&w->overlay);
+	weir_bans_clear(&w->bans);
+	weir_recent_clear(&w->recent);
+	json_decref(w->hits);
+	free(w->blob);
+	free(w);
+}
+
+json_t *weir_worker_event_json(struct weir_worker *w, const struct weir_ev_verdict *ev)
+{
+	const uint8_t *remote = ev->dir == WEIR_DIR_IN ? ev->t.src : ev->t.dst;
+	uint32_t in = ev->in_ifindex ? ev->in_ifindex : ev->ifindex;
+	struct weir_event_words words = {
+		.img = w->img.cfg ? &w->img : NULL,
+		.in_if = weir_keeper_if_name(w->keeper, in),
+		.out_if = weir_keeper_if_name(w->keeper, ev->out_ifindex),
+		.boot_ns = w->boot_ns,
+	};
+	struct weir_owner owner;
+	struct weir_name name;
+
+	if (!weir_names_find(w->names, remote, (uint64_t)time(NULL), &name))
+		words.name = name.name;
+	weir_owners_refresh(w->owners);
+	if (!weir_owners_find(w->owners, &ev->t, ev->dir, &owner))
+		words.owner = &owner;
+	return weir_event_json(ev, &words);
+}
+
+static void on_verdict(struct weir_worker *w, const struct weir_ev_verdict *ev)
+{
+	struct weir_recent_entry *e = weir_recent_put(&w->recent, ev);
+
+	if (ev->h.type == WEIR_EV_VERDICT && weir_server_followed(w->server)) {
+		e->json = weir_worker_event_json(w, ev);
+		if (e->json)
+			weir_server_stream(w->server, e->json);
+	}
+}
+
+void weir_worker_event(const struct weir_event *ev, void *data)
+{
+	struct weir_worker *w = data;
+
+	if ((ev->type == WEIR_EV_VERDICT || ev->type == WEIR_EV_FLOW) && ev->size >= sizeof(struct weir_ev_verdict)) {
+		on_verdict(w, (const struct weir_ev_verdict *)ev);
+	} else if (ev->type == WEIR_EV_DNS && ev->size >= offsetof(struct weir_ev_dns, data)) {
+		const struct weir_ev_dns *dns = (const struct weir_ev_dns *)ev;
+		size_t len = ev->size - offsetof(struct weir_ev_dns, data);
+
+		if (len > dns->len)
+			len = dns->len;
+		if (len > WEIR_DNS_MAX)
+			len = WEIR_DNS_MAX;
+		w->plain_dns++;
+		weir_names_learn(w->names, dns->data, len, (uint64_t)time(NULL));
+	}
+}
+
+static void ban_gone(const struct weir_ban_key *key, void *data)
+{
+	struct weir_worker *w = data;
+	char addr[64], detail[96];
+
+	weir_keeper_unban(w->keeper, key);
+	snprintf(detail, sizeof detail, "%s", weir_ban_key_format(key, addr, sizeof addr));
+	weir_api_audit(w, 0, getpid(), "ban expired", detail, "ok");
+}
+
+/* Rules and bans whose time has come. The kernel forgets bans by itself; this keeps the lists true. */
+static void expire(struct weir_worker *w, uint64_t now)
+{
+	uint64_t next = weir_overlay_next_expiry(&w->overlay);
+	struct weir_overlay_store edited;
+	struct weir_diags diags = { 0 };
+	char why[256], detail[64];
+
+	if (weir_bans_expire(&w->bans, now, ban_gone, w))
+		weir_bans_save(w->o.state_dir, &w->bans);
+	if (!next || next > now || weir_overlay_store_copy(&w->overlay, &edited))
+		return;
+	snprintf(detail, sizeof detail, "%zu", weir_overlay_expire(&edited, now));
+	if (weir_worker_overlay(w, &edited, &diags, why, sizeof why))
+		weir_overlay_store_clear(&edited); /* tried again in a second */
+	else
+		weir_api_audit(w, 0, getpid(), "rules expired", detail, "ok");
+	weir_diags_free(&diags);
+}
+
+void weir_worker_tick(struct weir_worker *w)
+{
+	struct weir_counter stats[WEIR_STATS_MAX];
+
+	expire(w, (uint64_t)time(NULL));
+	if (w->ticks++ % WEIR_RATES_EVERY_S == 0 && weir_kern_stats(weir_keeper_kern(w->keeper), stats, WEIR_STATS_MAX) >= 0)
+		weir_rates_sample(&w->rates, stats);
+}

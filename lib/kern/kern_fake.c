@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/image_blob.h"
+#include "lib/kern/kern_fake.h"
+#include "lib/util/cleanup.h"
+
+#define FAKE_MAX 4096
+
+struct fake_ban {
+	struct weir_ban_key key;
+	struct weir_ban ban;
+};
+
+struct fake_flow {
+	struct weir_flow_key key;
+	struct weir_flow flow;
+};
+
+struct fake_if {
+	uint32_t ifindex;
+	bool attached, covered;
+};
+
+struct weir_kern {
+	struct weir_kern_fake f;
+	char pins[PATH_MAX];
+	int event_fd;
+	struct weir_kern_pinned pinned;
+	struct weir_counter *hits;
+	size_t n_hits;
+	struct fake_ban bans[FAKE_MAX];
+	size_t n_bans;
+	struct fake_flow flows[FAKE_MAX];
+	size_t n_flows;
+	struct fake_if ifs[FAKE_MAX];
+	size_t n_ifs;
+	void *events[FAKE_MAX];
+	size_t n_events;
+};
+
+static int pins_path(const char *runtime_dir, char *ret, size_t size)
+{
+	return (size_t)snprintf(ret, size, "%s/" WEIR_FAKE_PINS, runtime_dir) < size ? 0 : -ENAMETOOLONG;
+}
+
+static void pins_write(struct weir_kern *k)
+{
+	_cleanup_fclose_ FILE *f = fopen(k->pins, "we");
+
+	if (f)
+		fprintf(f, "%u %u %u %u\n", k->pinned.generation, k->pinned.epoch, k->pinned.mode,
+			k->pinned.n_interfaces);
+}
+
+int weir_kern_pinned(const char *runtime_dir, struct weir_kern_pinned *ret)
+{
+	struct weir_kern_pinned p = { 0 };
+	_cleanup_fclose_ FILE *f = NULL;
+	char path[PATH_MAX];
+	int r = pins_path(runtime_dir, path, sizeof path);
+
+	if (r)
+		return r;
+	f = fopen(path, "re");
+	if (f && fscanf(f, "%u %u %u %u", &p.generation, &p.epoch, &p.mode, &p.n_interfaces) == 4)
+		p.attached = p.n_interfaces;
+	*ret = p;
+	return 0;
+}
+
+int weir_kern_open(const struct weir_kern_options *o, struct weir_kern **ret, char *why, size_t why_size)
+{
+	struct weir_kern *k = calloc(1, sizeof *k);
+	int r = k ? pins_path(o->runtime_dir, k->pins, sizeof k->pins) : -ENOMEM;
+
+	if (!r)
+		r = weir_kern_pinned(o->runtime_dir, &k->pinned);
+	if (!r && (k->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+		r = -errno;
+	if (r) {
+		free(k);
+		snprintf(why, why_size, "%s", strerror(-r));
+		return r;
+	}
+	k->pinned.n_interfaces = 0; /* counted again as they are attached */
+	*ret = k;
+	return 0;
+}
+
+void weir_kern_close(struct weir_kern *k, bool remove)
+{
+	if (!k)
+		return;
+	if (remove)
+		unlink(k->pins);
+	close(k->event_fd);
+	for (size_t i = 0; i < k->n_events; i++)
+		free(k->events[i]);
+	free(k->hits);
+	free(k);
+}
+
+int weir_kern_flush(const char *runtime_dir, char *report, size_t report_size)
+{
+	char path[PATH_MAX];
+	int r = pins_path(runtime_dir, path, sizeof path);
+
+	if (r)
+		return r;
+	snprintf(report, report_size, unlink(path) ? "" : "fake pins");
+	return 0;
+}
+
+int weir_kern_install(struct weir_kern *k, const void *blob, uint32_t size, char *why, size_t why_size)
+{
+	struct weir_counter *hits;
+	struct weir_img img;
+	int r = k->f.fail_install;
+
+	if (r) {
+		snprintf(why, why_size, "the fake was told to fail: %s", strerror(-r));
+		return r;
+	}
+	if (weir_image_open(&img, blob, size)) {
+		snprintf(why, why_size, "not an image");
+		return -EINVAL;
+	}
+	hits = calloc(img.cfg->n_rules + 3, sizeof *hits);
+	if (!hits)
+		return -ENOMEM;
+	free(k->hits);
+	k->hits = hits;
+	k->n_hits = img.cfg->n_rules + 3;
+	k->pinned.generation = img.cfg->generation;
+	k->pinned.epoch = img.cfg->epoch;
+	k->pinned.mode = img.cfg->mode;
+	k->f.installs++;
+	if (k->pinned.n_interfaces)
+		pins_write(k);
+	return 0;
+}
+
+static struct fake_if *if_of(struct weir_kern *k, uint32_t ifindex)
+{
+	size_t i = 0;
+
+	while (i < k->n_ifs && k->ifs[i].ifindex != ifindex)
+		i++;
+	if (i == k->n_ifs) {
+		if (i == FAKE_MAX)
+			return NULL;
+		k->ifs[k->n_ifs++] = (struct fake_if){ .ifindex = ifindex };
+	}
+	return &k->ifs[i];
+}
+
+int weir_kern_attach(struct weir_kern *k, struct weir_kern_if *i, enum weir_xdp_mode xdp)
+{
+	struct fake_if *x = if_of(k, i->ifindex);
+	int r = x ? k->f.fail_attach : -ENOSPC;
+
+	i->covered = !r;
+	snprintf(i->tc, sizeof i->tc, "%s", r ? "" : "tcx");
+	snprintf(i->xdp, sizeof i->xdp, "%s", r || xdp != WEIR_XDP_NATIVE ? "" : "native");
+	snprintf(i->why, sizeof i->why, r ? "attach refused (%s)" : "%s", r ? strerror(-r) : "");
+	i->others[0] = 0;
+	if (r)
+		return r;
+	if (!x->attached) {
+		k->f.attached++;
+		k->pinned.n_interfaces++;
+	}
+	x->attached = true;
+	pins_write(k);
+	return 0;
+}
+
+int weir_kern_detach(struct weir_kern *k, uint32_t ifindex)
+{
+	struct fake_if *x = if_of(k, ifindex);
+
+	if (!x || !x->attached)
+		return -ENOENT;
+	x->attached = false;
+	k->f.attached--;
+	k->pinned.n_interfaces--;
+	pins_write(k);
+	return 0;
+}
+
+int weir_kern_guard(struct weir_kern *k, bool on, char *how, size_t how_size)
+{
+	k->f.guard = on;
+	k->f.guards++;
+	snprintf(how, how_size, "fake");
+	return 0;
+}
+
+int weir_kern_cover(struct weir_kern *k, uint32_t ifindex, bool covered)
+{
+	struct fake_if *x = if_of(k, ifindex);
+
+	if (!x)
+		return -ENOSPC;
+	x->covered = covered;
+	k->f.covers++;
+	return 0;
+}
+
+bool weir_kern_fake_covered(struct weir_kern *k, uint32_t ifindex)
+{
+	struct fake_if *x = if_of(k, ifindex);
+
+	return x && x->covered;
+}
+
+int weir_kern_adopt(struct weir_kern *k, uint32_t seconds)
+{
+	k->f.adopt_s = seconds;
+	return 0;
+}
+
+int weir_kern_flow_seed(struct weir_kern *k, const struct weir_tuple *t, uint32_t dir)
+{
+	k->f.seeds++;
+	return 0;
+}
+
+static struct fake_ban *ban_of(struct weir_kern *k, const struct weir_ban_key *key)
+{
+	for (size_t i = 0; i < k->n_bans; i++) {
+		if (!memcmp(&k->bans[i].key, key, sizeof *key))
+			return &k->bans[i];
+	}
+	return NULL;
+}
+
+int weir_kern_ban_add(struct weir_kern *k, const struct weir_ban_key *key, const struct weir_ban *ban)
+{
+	struct fake_ban *b = ban_of(k, key);
+
+	if (k->f.fail_ban)
+		return k->f.fail_ban;
+	if (!b) {
+		if (k->n_bans == FAKE_MAX)
+			return -ENOSPC;
+		b = &k->bans[k->n_bans++];
+	}
+	*b = (struct fake_ban){ *key, *ban };
+	k->f.bans = (uint32_t)k->n_bans;
+	return 0;
+}
+
+int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key)
+{
+	struct fake_ban *b = ban_of(k, key);
+
+	if (!b)
+		return -ENOENT;
+	*b = k->bans[--k->n_bans];
+	k->f.bans = (uint32_t)k->n_bans;
+	return 0;
+}
+
+int weir_kern_ban_each(struct weir_kern *k, void (*cb)(const struct weir_ban_key *, const struct weir_ban *, void *),
+		       void *data)
+{
+	for (size_t i = 0; i < k->n_bans; i++)
+		cb(&k->bans[i].key, &k->bans[i].ban, data);
+	return (int)k->n_bans;
+}
+
+int weir_kern_flow_each(struct weir_kern *k, weir_flow_cb cb, void *data)
+{
+	for (size_t i = 0; i < k->n_flows; i++)
+		cb(&k->flows[i].key, &k->flows[i].flow, false, false, data);
+	return (int)k->n_flows;
+}
+
+int weir_kern_stats(struct weir_kern *k, struct weir_counter *ret, size_t n)
+{
+	memset(ret, 0, n * sizeof *ret);
+	return (int)n;
+}
+
+int weir_kern_rule_hits(struct weir_kern *k, struct weir_counter *ret, size_t n)
+{
+	if (n > k->n_hits)
+		n = k->n_hits;
+	if (n)
+		memcpy(ret, k->hits, n * sizeof *ret);
+	return (int)n;
+}
+
+int weir_kern_event_fd(struct weir_kern *k)
+{
+	return k->event_fd;
+}
+
+int weir_kern_event_dispatch(struct weir_kern *k, void (*cb)(const struct weir_event *, void *), void *data)
+{
+	size_t n = k->n_events;
+	eventfd_t seen;
+
+	eventfd_read(k->event_fd, &seen);
+	k->n_events = 0;
+	for (size_t i = 0; i < n; i++) {
+		cb(k->events[i], data);
+		free(k->events[i]);
+	}
+	return (int)n;
+}
+
+int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n)
+{
+	if (n)
+		ret[0] = (struct weir_kern_prog){ .name = "fake", .id = 1, .attached = k->f.attached };
+	return 1;
+}
+
+int weir_kern_features(struct weir_kern *k, const struct weir_kern_feature **ret)
+{
+	static const struct weir_kern_feature fake[] = { { "kernel", false, "this is a fake in memory" } };
+
+	*ret = fake;
+	return 1;
+}
+
+uint64_t weir_kern_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+struct weir_kern_fake *weir_kern_fake_of(struct weir_kern *k)
+{
+	return &k->f;
+}
+
+int weir_kern_fake_event(struct weir_kern *k, const void *record, uint32_t size)
+{
+	void *copy = k->n_events < FAKE_MAX ? malloc(size) : NULL;
+
+	if (!copy)
+		return -ENOSPC;
+	memcpy(copy, record, size);
+	k->events[k->n_events++] = copy;
+	return eventfd_write(k->event_fd, 1) ? -errno : 0;
+}
+
+int weir_kern_fake_flow(struct weir_kern *k, const struct weir_flow_key *key, const struct weir_flow *flow)
+{
+	if (k->n_flows == FAKE_MAX)
+		return -ENOSPC;
+	k->flows[k->n_flows++] = (struct fake_flow){ *key, *flow };
+	return 0;
+}
+
+void weir_kern_fake_hit(struct weir_kern *k, uint32_t rule, uint64_t packets)
+{
+	if (rule < k->n_hits)
+		k->hits[rule].packets += packets;
+}

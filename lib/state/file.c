@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "lib/state/file.h"
+#include "lib/util/cleanup.h"
+
+/* mkdir -p for the parents; the last part is the caller's. */
+static int parents_make(const char *path)
+{
+	char part[PATH_MAX];
+
+	if (strlen(path) >= sizeof part)
+		return -ENAMETOOLONG;
+	for (const char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
+		snprintf(part, sizeof part, "%.*s", (int)(p - path), path);
+		if (mkdir(part, 0755) && errno != EEXIST)
+			return -errno;
+	}
+	return 0;
+}
+
+int weir_dir_prepare(const char *path, char *why, size_t why_size)
+{
+	struct stat st;
+	int r;
+
+	if (lstat(path, &st)) {
+		r = errno == ENOENT ? parents_make(path) : -errno;
+		if (!r && mkdir(path, 0700) && errno != EEXIST)
+			r = -errno;
+		if (!r && lstat(path, &st))
+			r = -errno;
+		if (r) {
+			snprintf(why, why_size, "cannot make %s: %s", path, strerror(-r));
+			return r;
+		}
+	}
+	if (S_ISLNK(st.st_mode)) {
+		snprintf(why, why_size, "%s is a symbolic link: refused", path);
+		return -ELOOP;
+	}
+	if (!S_ISDIR(st.st_mode)) {
+		snprintf(why, why_size, "%s is no directory", path);
+		return -ENOTDIR;
+	}
+	if (st.st_uid != geteuid() && st.st_uid != 0) {
+		snprintf(why, why_size, "%s belongs to user %u, not to root: refused", path, st.st_uid);
+		return -EPERM;
+	}
+	if (st.st_mode & (S_IWGRP | S_IWOTH)) {
+		snprintf(why, why_size, "%s may be written by others (mode %04o): chmod go-w it", path,
+			 st.st_mode & 07777);
+		return -EACCES;
+	}
+	return 0;
+}
+
+static int write_all(int fd, const char *p, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
+	return fsync(fd) ? -errno : 0;
+}
+
+int weir_state_replace(const char *dir, const char *name, const void *data, size_t len)
+{
+	char tmp[NAME_MAX + 1];
+	_cleanup_close_ int dfd = open(dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (dfd < 0)
+		return -errno;
+	if ((size_t)snprintf(tmp, sizeof tmp, ".%s.new", name) >= sizeof tmp)
+		return -ENAMETOOLONG;
+	unlinkat(dfd, tmp, 0); /* left by a crash */
+	fd = openat(dfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	r = write_all(fd, data, len);
+	if (!r && renameat(dfd, tmp, dfd, name))
+		r = -errno;
+	if (r) {
+		unlinkat(dfd, tmp, 0);
+		return r;
+	}
+	return fsync(dfd) ? -errno : 0;
+}
+
+int weir_state_read(const char *dir, const char *name, size_t max, char **ret, size_t *ret_len)
+{
+	_cleanup_close_ int dfd = open(dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_close_ int fd = -1;
+	_cleanup_free_ char *text = NULL;
+	struct stat st;
+	size_t at = 0, size;
+
+	if (dfd < 0)
+		return -errno;
+	fd = openat(dfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	if ((uint64_t)st.st_size > max)
+		return -EFBIG;
+	size = (size_t)st.st_size;
+	text = malloc(size + 1);
+	if (!text)
+		return -ENOMEM;
+	while (at < size) {
+		ssize_t n = read(fd, text + at, size - at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (!n)
+			break;
+		at += (size_t)n;
+	}
+	text[at] = 0;
+	*ret = TAKE_PTR(text);
+	*ret_len = at;
+	return 0;
+}
+
+void weir_file_set_aside(const char *dir, const char *name, const char *what, char *note, size_t note_size)
+{
+	char from[PATH_MAX], to[PATH_MAX + 64];
+
+	snprintf(from, sizeof from, "%s/%s", dir, name);
+	snprintf(to, sizeof to, "%s.damaged-%lld", from, (long long)time(NULL));
+	if (rename(from, to))
+		snprintf(note, note_size, "%s is damaged (%s) and cannot be set aside: %s", from, what, strerror(errno));
+	else
+		snprintf(note, note_size, "%s was damaged (%s); set aside as %s, begun empty", from, what, to);
+}
+
+int weir_json_load(const char *dir, const char *name, json_t **ret, char *note, size_t note_size)
+{
+	_cleanup_free_ char *text = NULL;
+	json_error_t e;
+	json_t *j;
+	size_t len;
+	int r = weir_state_read(dir, name, WEIR_STATE_FILE_MAX, &text, &len);
+
+	if (r == -EINVAL || r == -EFBIG || r == -ELOOP) {
+		weir_file_set_aside(dir, name, strerror(-r), note, note_size);
+		return -EBADMSG;
+	}
+	if (r)
+		return r;
+	j = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
+	if (!json_is_object(j)) {
+		json_decref(j);
+		weir_file_set_aside(dir, name, j ? "no object" : e.text, note, note_size);
+		return -EBADMSG;
+	}
+	*ret = j;
+	return 0;
+}
+
+int weir_json_save(const char *dir, const char *name, const json_t *j)
+{
+	_cleanup_free_ char *text = json_dumps(j, JSON_INDENT(1));
+
+	return text ? weir_state_replace(dir, name, text, strlen(text)) : -ENOMEM;
+}

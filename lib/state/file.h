@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Small files that must be whole after a crash: written beside their place, synced, renamed. Directories
+ * that only their owner may enter. Refuses symbolic links and strangers' directories, so that nobody can
+ * point a root process elsewhere.
+ */
+#pragma once
+#include <jansson.h>
+#include <stddef.h>
+
+#define WEIR_STATE_FILE_MAX (16u << 20)
+
+/*
+ * Make `path` a directory of ours: created with 0700, its parents with 0755. -ELOOP: a symbolic link,
+ * -EPERM: of another user, -ENOTDIR, -EACCES: others may write into it. `why` says it in words.
+ */
+int weir_dir_prepare(const char *path, char *why, size_t why_size);
+
+/* Replace <dir>/<name> as a whole, mode 0600. */
+int weir_state_replace(const char *dir, const char *name, const void *data, size_t len);
+
+/* Read a regular file of at most `max` bytes; *ret is malloced and NUL-terminated. */
+int weir_state_read(const char *dir, const char *name, size_t max, char **ret, size_t *ret_len);
+
+/*
+ * Read a JSON object. -ENOENT: there is none. A damaged file is renamed to <name>.damaged-<unix time>,
+ * told in `note`, and -EBADMSG returned: the caller begins empty and nothing is lost silently.
+ */
+int weir_json_load(const char *dir, const char *name, json_t **ret, char *note, size_t note_size);
+int weir_json_save(const char *dir, const char *name, const json_t *j);
+/* Set a file aside whose JSON is well formed and still not ours. */
+void weir_file_set_aside(const char *dir, const char *name, const char *what, char *note, size_t note_size);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/state/file.h"
+#include "lib/state/origin.h"
+
+#define ORIGIN_FILE "origin.json"
+
+static const char *const names[] = { "builtin", "file", "saved", "other" };
+
+const char *weir_source_name(enum weir_policy_source s)
+{
+	return names[s];
+}
+
+void weir_hex(const uint8_t *bytes, size_t n, char *ret)
+{
+	for (size_t i = 0; i < n; i++)
+		sprintf(ret + 2 * i, "%02x", bytes[i]);
+	ret[2 * n] = 0;
+}
+
+static int unhex(const char *text, uint8_t *ret, size_t n)
+{
+	if (strlen(text) != 2 * n || strspn(text, "0123456789abcdef") != 2 * n)
+		return -EBADMSG;
+	for (size_t i = 0; i < n; i++)
+		sscanf(text + 2 * i, "%2hhx", &ret[i]);
+	return 0;
+}
+
+static int from_json(const json_t *j, struct weir_origin *o)
+{
+	const char *source = NULL, *path = "", *digest = NULL, *mode = NULL;
+	json_int_t generation = 0;
+
+	if (json_unpack((json_t *)j, "{s:s, s?s, s:I, s:s, s?s}", "boot", &source, "path", &path, "generation",
+			&generation, "digest", &digest, "mode", &mode))
+		return -EBADMSG;
+	if (generation < 0 || generation > UINT32_MAX || strlen(path) >= sizeof o->path ||
+	    unhex(digest, o->digest, sizeof o->digest))
+		return -EBADMSG;
+	while (strcmp(names[o->boot], source)) {
+		if (o->boot == WEIR_SOURCE_SAVED)
+			return -EBADMSG;
+		o->boot++;
+	}
+	if (mode && strcmp(mode, "detect") && strcmp(mode, "prevent"))
+		return -EBADMSG;
+	o->has_mode = mode;
+	o->mode = mode && !strcmp(mode, "prevent") ? WEIR_PREVENT : WEIR_DETECT;
+	o->generation = (uint32_t)generation;
+	strcpy(o->path, path);
+	return 0;
+}
+
+int weir_origin_load(const char *state_dir, struct weir_origin *ret, char *note, size_t note_size)
+{
+	struct weir_origin o = { 0 };
+	json_t *j = NULL;
+	int r = weir_json_load(state_dir, ORIGIN_FILE, &j, note, note_size);
+
+	if (r != -EBADMSG)
+		note[0] = 0;
+	if (!r) {
+		r = from_json(j, &o);
+		if (r) {
+			memset(&o, 0, sizeof o);
+			weir_file_set_aside(state_dir, ORIGIN_FILE, "not what weir writes", note, note_size);
+		}
+		json_decref(j);
+	}
+	if (r && r != -ENOENT && r != -EBADMSG)
+		return r;
+	*ret = o;
+	return 0;
+}
+
+int weir_origin_save(const char *state_dir, const struct weir_origin *o)
+{
+	char digest[65];
+	json_t *j;
+	int r;
+
+	weir_hex(o->digest, 32, digest);
+	j = json_pack("{s:s, s:s, s:I, s:s}", "boot", names[o->boot], "path", o->path, "generation",
+		      (json_int_t)o->generation, "digest", digest);
+	if (j && o->has_mode)
+		json_object_set_new(j, "mode", json_string(o->mode == WEIR_PREVENT ? "prevent" : "detect"));
+	r = j ? weir_json_save(state_dir, ORIGIN_FILE, j) : -ENOMEM;
+	json_decref(j);
+	return r;
+}

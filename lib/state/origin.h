@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What was in force last, for the next boot and for the next number: <state-dir>/origin.json.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/types.h"
+
+/* Where the policy in force came from. */
+enum weir_policy_source {
+	WEIR_SOURCE_BUILTIN, /* none was found: detect */
+	WEIR_SOURCE_FILE,    /* <config-dir>/policy.yaml */
+	WEIR_SOURCE_SAVED,   /* applied with --save: the copy in the state directory */
+	WEIR_SOURCE_OTHER,   /* applied or started with, not kept for the next boot */
+};
+
+struct weir_origin {
+	enum weir_policy_source boot; /* what the next start takes: BUILTIN (nothing was confirmed), FILE or SAVED */
+	char path[4096];       /* the file that the saved copy came from, as it was given; "" otherwise */
+	uint32_t generation;   /* the last that was in force */
+	uint8_t digest[32];    /* SHA-256 of the policy text of that generation */
+	bool has_mode;
+	enum weir_mode mode;   /* the ceiling that `weir mode` set */
+};
+
+const char *weir_source_name(enum weir_policy_source s);
+
+/* Missing or damaged (set aside, told in note): all zero. */
+int weir_origin_load(const char *state_dir, struct weir_origin *ret, char *note, size_t note_size);
+int weir_origin_save(const char *state_dir, const struct weir_origin *o);
+
+void weir_hex(const uint8_t *bytes, size_t n, char *ret); /* 2n + 1 bytes */
