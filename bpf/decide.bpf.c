@@ -106,11 +106,16 @@ WEIR_INLINE uint32_t weir_route_dir(struct __sk_buff *skb, struct weir_scratch *
 }
 
 /* Facts of the packet as its sender's conversation, ready for the stages. */
-WEIR_INLINE void weir_gather(struct weir_scratch *s, uint32_t dir)
+__noinline int weir_gather(uint32_t dir)
 {
-	struct weir_facts *f = &s->facts;
-	bool out = s->hook == WEIR_HOOK_TC_OUT;
+	struct weir_scratch *s = weir_scratch_get();
+	struct weir_facts *f;
+	bool out;
 
+	if (!s)
+		return 0;
+	f = &s->facts;
+	out = s->hook == WEIR_HOOK_TC_OUT;
 	weir_facts_init(f, &s->pkt, dir);
 	if (out) {
 		f->mac = 0; /* the source is this host; forward: the note knows the sender */
@@ -129,7 +134,7 @@ WEIR_INLINE void weir_gather(struct weir_scratch *s, uint32_t dir)
 	f->mark = s->mark;
 	f->known |= WEIR_K_MARK;
 	weir_iface_facts(f, s->in_ifindex, out ? s->ifindex : 0);
-	weir_prepare();
+	return weir_prepare();
 }
 
 /* Later fragments follow their first. Returns WEIR_DONE with the result set. */
@@ -306,7 +311,7 @@ __noinline int weir_rejudge(uint32_t half)
 	f = half ? bpf_map_lookup_elem(&weir_half, &s->key) : bpf_map_lookup_elem(&weir_flows, &s->key);
 	if (!f)
 		return 0;
-	weir_gather(s, f->dir);
+	weir_gather(f->dir);
 	if (weir_failsafe_stage(0))
 		goto pass;
 	if (weir_stage_lists(s))
@@ -366,13 +371,41 @@ pass:
 	return 1;
 }
 
+/*
+ * A new conversation passes: remember it under the key that this hook sees and, when it was translated, under
+ * the one that the other side's packets show. The id stands in s->flow_id.
+ */
+__noinline int weir_remember(uint32_t flags)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	uint32_t side;
+	uint64_t id;
+	bool half;
+
+	if (!s)
+		return 0;
+	side = weir_flow_key_of(&s->facts.t, &s->key);
+	if (!s->facts.has_orig) {
+		s->flow_id = weir_flow_begin(s, &s->key, side, flags, 0);
+		return 0;
+	}
+	weir_flow_key_of(&s->note.t, &s->okey);
+	id = weir_flow_begin(s, &s->key, side, flags, &s->okey);
+	side = weir_flow_key_of(&s->facts.orig, &s->okey);
+	if (s->facts.dir == WEIR_DIR_FWD && !weir_flow_find(s, &s->okey, &half)) {
+		s->side = weir_flow_key_of(&s->note.t, &s->okey);
+		weir_flow_begin(s, &s->okey, side, flags, &s->key);
+	}
+	s->flow_id = id;
+	return 0;
+}
+
 /* No flow knows the packet: the whole order of evaluation. */
 __noinline int weir_judge_new(struct __sk_buff *skb)
 {
 	struct weir_scratch *s = weir_scratch_get();
 	struct weir_control *ctl = weir_control_get();
-	uint32_t dir, mid, side, flags = 0, adopted;
-	uint64_t id = 0;
+	uint32_t dir, mid, flags = 0;
 	bool open, stateless;
 
 	if (!s || !ctl)
@@ -384,12 +417,12 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	if (s->pkt.frag == WEIR_FRAG_LATER) {
 		if (s->hook == WEIR_HOOK_TC_IN && dir == WEIR_DIR_FWD)
 			weir_note_leave(skb, s);
-		weir_gather(s, dir);
+		weir_gather(dir);
 		if (!weir_stage_lists(s))
 			weir_stage_later(skb, s, dir);
 		return weir_report(0);
 	}
-	weir_gather(s, dir);
+	weir_gather(dir);
 	stateless = (s->pkt.has & WEIR_HAS_ICMP) && !(s->pkt.has & WEIR_HAS_ECHO);
 	mid = 0;
 	open = s->pkt.proto == WEIR_IPPROTO_TCP &&
@@ -409,8 +442,7 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	open = ctl->adopt_until > bpf_ktime_get_boot_ns();
 	mid = weir_midstream(s, open);
 	if (mid) {
-		adopted = weir_adopt(open, mid == 2);
-		if (adopted)
+		if (weir_adopt(open, mid == 2))
 			flags |= WEIR_FF_ADOPTED;
 	} else {
 		weir_rules_stage(weir_result_staged(&s->res));
@@ -424,26 +456,11 @@ settled:
 		weir_note_leave(skb, s);
 		return weir_report(0);
 	}
-	side = weir_flow_key_of(&s->facts.t, &s->key);
-	if (s->facts.has_orig) {
-		weir_flow_key_of(&s->note.t, &s->okey);
-		id = weir_flow_begin(s, &s->key, side, flags, &s->okey);
-		if (s->facts.dir == WEIR_DIR_FWD) {
-			bool half;
-
-			/* the face that the other side's packets will show after translation */
-			side = weir_flow_key_of(&s->facts.orig, &s->okey);
-			if (!weir_flow_find(s, &s->okey, &half)) {
-				s->side = weir_flow_key_of(&s->note.t, &s->okey);
-				weir_flow_begin(s, &s->okey, side, flags, &s->key);
-			}
-		}
-	} else {
-		id = weir_flow_begin(s, &s->key, side, flags, 0);
-	}
+	s->flow_id = 0;
+	weir_remember(flags);
 	if (s->hook == WEIR_HOOK_TC_IN)
 		weir_note_leave(skb, s);
-	return weir_report(id);
+	return weir_report(s->flow_id);
 }
 
 /* What a known and settled flow does with one more packet. */
@@ -485,7 +502,7 @@ __noinline int weir_decide(struct __sk_buff *skb)
 	again = f->epoch != cfg->epoch || f->edit != s->edit;
 	if (s->hook == WEIR_HOOK_TC_IN && (f->dir == WEIR_DIR_FWD || (s->ifflags & WEIR_IF_BRIDGE_PORT))) {
 		if (again) {
-			weir_gather(s, f->dir);
+			weir_gather(f->dir);
 			if (!weir_failsafe_stage(0) && weir_stage_lists(s))
 				return weir_report(0);
 		}

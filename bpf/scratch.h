@@ -67,6 +67,7 @@ struct weir_scratch {
 	struct weir_ban_key ban_key;
 	struct weir_asker asker;
 	struct weir_note note; /* what ingress knew, copied; kind NONE when nothing */
+	uint64_t flow_id;      /* of a flow that has just begun */
 	uint32_t now;          /* jiffies */
 	uint32_t hook;         /* WEIR_HOOK_* */
 	uint32_t ifindex, in_ifindex, mark, len, segs, ifflags;

@@ -163,7 +163,7 @@ def boot(work, suite, vmlinuz, initrd):
     out, console = f"{work}/{suite}.out", f"{work}/{suite}.console"
     for f in (out, console):
         open(f, "w", encoding="utf-8").close()
-    cmd = ["qemu-system-x86_64", "-accel", os.environ.get("WEIR_VM_ACCEL", "tcg"), "-cpu", "max", "-m", "512", "-smp", "1",
+    cmd = ["qemu-system-x86_64", "-accel", os.environ.get("WEIR_VM_ACCEL", "tcg"), "-cpu", "qemu64", "-m", "512", "-smp", "1",
            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{console}", "-serial",
            f"file:{out}", "-kernel", vmlinuz, "-initrd", initrd, "-append",
            "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic random.trust_cpu=on tsc=reliable mitigations=off"]
