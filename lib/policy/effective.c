@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `weir show effective`: the image back as a policy that can be read, and checked again. Groups are gone,
+ * sets are in their place, overlay and built-in failsafe are in it.
+ */
+#include <string.h>
+
+#include "core/image_blob.h"
+#include "core/policy.h"
+#include "lib/policy/flat.h"
+
+#define SHOWN_MAX 100 /* ranges of one list */
+
+struct show {
+	FILE *out;
+	const struct weir_img *img;
+	const char *sep; /* in front of the next key of a map */
+};
+
+static void put_key(struct show *s, const char *key)
+{
+	fprintf(s->out, "%s%s: ", s->sep, key);
+	s->sep = ", ";
+}
+
+static void put_quoted(FILE *out, const char *s)
+{
+	putc('"', out);
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			putc('\\', out);
+		putc(*s, out);
+	}
+	putc('"', out);
+}
+
+/* --- lists, read back from the pieces --- */
+
+struct ranges_out {
+	FILE *out;
+	size_t n;
+	struct weir_range last;
+	bool open;
+};
+
+static void put_range(struct ranges_out *r)
+{
+	char text[100];
+
+	if (!r->open)
+		return;
+	r->open = false;
+	if (r->n++ < SHOWN_MAX)
+		fprintf(r->out, "%s\"%s\"", r->n > 1 ? ", " : "", weir_range_format(&r->last, text, sizeof text));
+}
+
+static void take_piece(struct ranges_out *r, weir_u128 lo, weir_u128 hi, bool in)
+{
+	if (!in) {
+		put_range(r);
+	} else if (r->open && r->last.hi + 1 == lo) {
+		r->last.hi = hi;
+	} else {
+		put_range(r);
+		r->last = (struct weir_range){ lo, hi };
+		r->open = true;
+	}
+}
+
+/* Returns the number of ranges; only the first SHOWN_MAX are written. */
+static size_t put_addresses(struct show *s, uint32_t list)
+{
+	const struct weir_img *img = s->img;
+	struct ranges_out r = { .out = s->out };
+
+	for (uint32_t i = 0; i < img->cfg->n_bounds4; i++) {
+		const struct weir_bound4 *b = weir_img_bound4(img, i), *next = weir_img_bound4(img, i + 1);
+
+		take_piece(&r, WEIR_V4_LOW | b->low, WEIR_V4_LOW | (next ? next->low - 1 : UINT32_MAX),
+			   weir_in_list(img, b->class_id, list));
+	}
+	put_range(&r);
+	for (uint32_t i = 0; i < img->cfg->n_bounds6; i++) {
+		const struct weir_bound6 *b = weir_img_bound6(img, i), *next = weir_img_bound6(img, i + 1);
+		weir_u128 lo = (weir_u128)b->hi << 64 | b->lo;
+
+		take_piece(&r, lo, next ? ((weir_u128)next->hi << 64 | next->lo) - 1 : ~(weir_u128)0,
+			   weir_in_list(img, b->class_id, list));
+	}
+	put_range(&r);
+	return r.n;
+}
+
+static void put_ports(struct show *s, const char *key, uint32_t list)
+{
+	const struct weir_img *img = s->img;
+	const char *sep = "";
+	uint32_t lo = 0;
+	bool open = false;
+
+	put_key(s, key);
+	putc('[', s->out);
+	for (uint32_t i = 0; i <= img->cfg->n_bounds_port; i++) {
+		const struct weir_bound4 *b = weir_img_bound_port(img, i);
+		bool in = b && weir_in_ports(img, b->class_id, list);
+
+		if (open && !in) {
+			uint32_t hi = b ? b->low - 1 : 65535;
+
+			fprintf(s->out, lo == hi ? "%s%u" : "%s%u-%u", sep, lo, hi);
+			sep = ", ";
+		}
+		if (in && !open)
+			lo = b->low;
+		open = in;
+	}
+	putc(']', s->out);
+}
+
+/* --- conditions --- */
+
+static void put_list_ref(struct show *s, const char *key, uint32_t list)
+{
+	const struct weir_list_info *l = weir_img_at(s->img, &s->img->h->lists, list, sizeof *l);
+	const char *name = l ? weir_img_string(s->img, l->name) : "";
+
+	put_key(s, key);
+	if (*name) {
+		fputs(name, s->out);
+		return;
+	}
+	putc('[', s->out);
+	put_addresses(s, list);
+	putc(']', s->out);
+}
+
+static void put_ifs(struct show *s, const char *key, uint64_t bits)
+{
+	const char *sep = "";
+
+	put_key(s, key);
+	putc('[', s->out);
+	for (uint32_t i = 0; i < s->img->h->ifpats.count; i++) {
+		const struct weir_ifpat *p = weir_img_at(s->img, &s->img->h->ifpats, i, sizeof *p);
+
+		if (!(bits >> i & 1))
+			continue;
+		fputs(sep, s->out);
+		put_quoted(s->out, p->glob);
+		sep = ", ";
+	}
+	putc(']', s->out);
+}
+
+static void put_protos(struct show *s, const struct weir_cond *c)
+{
+	const char *sep = "";
+	char buf[8];
+
+	put_key(s, "protocol");
+	putc('[', s->out);
+	for (unsigned p = 0; p < 256; p++) {
+		if (!(c->protos[p >> 6] >> (p & 63) & 1))
+			continue;
+		fprintf(s->out, "%s%s", sep, weir_proto_name((uint8_t)p, buf, sizeof buf));
+		sep = ", ";
+	}
+	putc(']', s->out);
+}
+
+static void put_icmp(struct show *s, const struct weir_cond *c, uint8_t family)
+{
+	const char *sep = "";
+
+	for (uint32_t i = 0; i < c->n_icmp; i++) {
+		const struct weir_icmp_match *m = &c->icmp[i];
+
+		if (m->family != family)
+			continue;
+		if (!*sep) {
+			put_key(s, family == 4 ? "icmp" : "icmpv6");
+			putc('[', s->out);
+		}
+		fprintf(s->out, m->code_min == m->code_max ? "%s\"%u/%u\"" : "%s%u", sep, m->type, m->code_min);
+		sep = ", ";
+	}
+	if (*sep)
+		putc(']', s->out);
+}
+
+static void put_dirs(struct show *s, uint8_t dirs)
+{
+	static const struct {
+		uint8_t bit;
+		const char *name;
+	} words[] = { { WEIR_DIR_IN, "inbound" }, { WEIR_DIR_OUT, "outbound" }, { WEIR_DIR_FWD, "forward" } };
+	const char *sep = "";
+
+	put_key(s, "direction");
+	putc('[', s->out);
+	for (int i = 0; i < 3; i++) {
+		if (!(dirs & words[i].bit))
+			continue;
+		fprintf(s->out, "%s%s", sep, words[i].name);
+		sep = ", ";
+	}
+	putc(']', s->out);
+}
+
+static void put_cond(struct show *s, const struct weir_cond *c)
+{
+	if (c->set & WEIR_C_DIR)
+		put_dirs(s, c->dirs);
+	if (c->set & WEIR_C_FROM)
+		put_list_ref(s, "from", c->from);
+	if (c->set & WEIR_C_TO)
+		put_list_ref(s, "to", c->to);
+	if (c->set & WEIR_C_PEER)
+		put_list_ref(s, "peer", c->peer);
+	if (c->set & WEIR_C_PROTO)
+		put_protos(s, c);
+	if (c->set & WEIR_C_PORTS)
+		put_ports(s, "ports", c->ports);
+	if (c->set & WEIR_C_SPORTS)
+		put_ports(s, "source_ports", c->sports);
+	if (c->set & WEIR_C_ICMP) {
+		put_icmp(s, c, 4);
+		put_icmp(s, c, 6);
+	}
+	if (c->set & WEIR_C_ANY_IF)
+		put_ifs(s, "interface", c->any_if);
+	if (c->set & WEIR_C_IN_IF)
+		put_ifs(s, "in_interface", c->in_if);
+	if (c->set & WEIR_C_OUT_IF)
+		put_ifs(s, "out_interface", c->out_if);
+	if (c->set & WEIR_C_VLAN)
+		put_key(s, "vlan");
+	for (uint32_t i = 0; i < c->n_vlan; i++)
+		fprintf(s->out, "%s%u%s", i ? ", " : "[", c->vlan[i], i + 1 == c->n_vlan ? "]" : "");
+	if (c->set & WEIR_C_MAC)
+		put_key(s, "mac");
+	for (uint32_t i = 0; i < c->n_mac; i++)
+		fprintf(s->out, "%s\"%02x:%02x:%02x:%02x:%02x:%02x\"%s", i ? ", " : "[", (uint8_t)(c->mac[i] >> 40),
+			(uint8_t)(c->mac[i] >> 32), (uint8_t)(c->mac[i] >> 24), (uint8_t)(c->mac[i] >> 16),
+			(uint8_t)(c->mac[i] >> 8), (uint8_t)c->mac[i], i + 1 == c->n_mac ? "]" : "");
+	if (c->set & WEIR_C_MARK) {
+		put_key(s, "mark");
+		fprintf(s->out, "\"0x%x/0x%x\"", c->mark, c->mark_mask);
+	}
+	/* only built-in entries have these, and they are shown as comments */
+	if (c->set & WEIR_C_FAMILY) {
+		put_key(s, "family");
+		fprintf(s->out, "IPv%u", c->family);
+	}
+	if (c->set & WEIR_C_TTL) {
+		put_key(s, "hop_limit");
+		fprintf(s->out, "%u", c->ttl);
+	}
+}
+
+/* The conditions of a rule, its `not`, and the end of its map. */
+static void put_conds(struct show *s, const struct weir_rule *r)
+{
+	s->sep = ", ";
+	put_cond(s, &r->pos);
+	if (r->flags & WEIR_RF_NOT) {
+		fputs(", not: { ", s->out);
+		s->sep = "";
+		put_cond(s, &r->neg);
+		fputs(" }", s->out);
+	}
+	fputs(" }", s->out);
+}
+
+/* --- the parts of the file --- */
+
+static const char *action_word(uint32_t a)
+{
+	static const char *const words[] = { "allow", "drop", "reject", "log" };
+
+	return words[a & 3];
+}
+
+static void put_fixed(struct show *s, const char *key, const struct weir_fixed *x, const char *pass)
+{
+	const char *word = x->action == WEIR_ACT_ALLOW ? pass : action_word(x->action);
+
+	fprintf(s->out, "%s: { action: %s", key, word);
+	if (x->mode == WEIR_DETECT && s->img->cfg->mode == WEIR_PREVENT)
+		fputs(", mode: detect", s->out);
+	fprintf(s->out, "%s }", x->log ? ", log: true" : "");
+}
+
+static void put_failsafe(struct show *s)
+{
+	uint32_t ess = s->img->cfg->essentials;
+	bool any = false;
+
+	fprintf(s->out, "\n# built-in failsafe in force:%s%s%s%s\n", ess & WEIR_ESS_LO ? " lo" : "", ess & WEIR_ESS_ARP ? " arp" : "",
+		ess & WEIR_ESS_ICMP_ERRORS ? " icmp-errors" : "", ess & WEIR_ESS_MCAST_REPLIES ? " multicast-replies" : "");
+	for (uint32_t i = 0; i < s->img->cfg->n_failsafe; i++) {
+		const struct weir_rule *r = weir_img_rule(s->img, 1, i);
+		bool builtin = !strcmp(weir_img_string(s->img, r->place), "built in");
+
+		if (!builtin && !any)
+			fputs("failsafe:\n", s->out);
+		any |= !builtin;
+		fputs(builtin ? "#  { name: " : "  - { name: ", s->out);
+		put_quoted(s->out, weir_img_string(s->img, r->name));
+		put_conds(s, r);
+		putc('\n', s->out);
+	}
+}
+
+static void put_sets(struct show *s)
+{
+	uint32_t block = s->img->cfg->blocklist_list;
+	bool any = false;
+
+	for (uint32_t i = 0; i < s->img->h->lists.count; i++) {
+		const struct weir_list_info *l = weir_img_at(s->img, &s->img->h->lists, i, sizeof *l);
+		const char *name = weir_img_string(s->img, l->name);
+		size_t n;
+
+		if (!*name && i != block)
+			continue;
+		fputs(any ? "" : "\nsets:\n", s->out);
+		any = true;
+		fprintf(s->out, "  %s: { addresses: [", *name ? name + 1 : "all-blocklists");
+		n = put_addresses(s, i);
+		fputs("] }", s->out);
+		if (n > SHOWN_MAX)
+			fprintf(s->out, " # and %zu more ranges", n - SHOWN_MAX);
+		putc('\n', s->out);
+		if (i == block)
+			fprintf(s->out, "  # the blocklists: $%s\n", *name ? name + 1 : "all-blocklists");
+	}
+	if (block != WEIR_NO_LIST) {
+		const struct weir_list_info *l = weir_img_at(s->img, &s->img->h->lists, block, sizeof *l);
+		const char *name = l ? weir_img_string(s->img, l->name) : "";
+
+		fprintf(s->out, "blocklists: [%s]\n", *name ? name : "$all-blocklists");
+	}
+}
+
+static void put_rule(struct show *s, const struct weir_rule *r, bool rest)
+{
+	const char *name = weir_img_string(s->img, r->name), *place = weir_img_string(s->img, r->place);
+
+	fprintf(s->out, "  - { ");
+	if (!rest && !weir_rule_unnamed(name)) {
+		fputs("name: ", s->out);
+		put_quoted(s->out, name);
+		fputs(", ", s->out);
+	}
+	fprintf(s->out, "action: %s", action_word(r->action));
+	if (r->mode == WEIR_DETECT && s->img->cfg->mode == WEIR_PREVENT)
+		fputs(", mode: detect", s->out);
+	if (r->flags & WEIR_RF_LOG)
+		fputs(", log: true", s->out);
+	put_conds(s, r);
+	fprintf(s->out, " # %s%s\n", place, rest ? ", continued" : "");
+}
+
+void weir_policy_show_effective(FILE *out, const struct weir_img *img)
+{
+	static const char *const dirs[] = { "  inbound", "  outbound", "  forward" };
+	const struct weir_config *c = img->cfg;
+	struct show s = { out, img, "" };
+	uint32_t name = 0;
+
+	fprintf(out, "# weir: the policy in force, generation %u\n# source sha256 ", c->generation);
+	for (int i = 0; i < 32; i++)
+		fprintf(out, "%02x", img->h->source_digest[i]);
+	fprintf(out, "\nversion: 1\nmode: %s\ndefault:\n", c->mode == WEIR_PREVENT ? "prevent" : "detect");
+	for (int i = 0; i < 3; i++) {
+		put_fixed(&s, dirs[i], &c->defaults[i], "allow");
+		putc('\n', out);
+	}
+	put_fixed(&s, "on_error", &c->on_error, "pass");
+	fputs("\npackets:\n", out);
+	put_fixed(&s, "  malformed", &c->malformed, "pass");
+	put_fixed(&s, "\n  fragments", &c->fragments, "pass");
+	put_fixed(&s, "\n  unknown_l2", &c->unknown_l2, "pass");
+	fprintf(out, "\nflows: { idle: %us, established: %s, adopt_window: %us }\n", c->idle_s,
+		c->established == WEIR_EST_KEEP ? "keep" : "recheck", c->adopt_s);
+	put_failsafe(&s);
+	put_sets(&s);
+	fputs("\nrules:\n", out);
+	for (uint32_t i = 0; i < c->n_rules; i++) {
+		const struct weir_rule *r = weir_img_rule(img, 0, i);
+
+		put_rule(&s, r, i && r->name == name);
+		name = r->name;
+	}
+	if (!c->n_rules)
+		fputs("  []\n", out);
+}
