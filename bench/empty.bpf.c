@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The floor: what one run of a program that does nothing costs in the same harness. */
+#include "bpf/vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+SEC("tc")
+int empty_tc(struct __sk_buff *skb)
+{
+	return -1;
+}
+
+SEC("xdp")
+int empty_xdp(struct xdp_md *ctx)
+{
+	return 1; /* XDP_DROP */
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
