@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The floor: what one run of a program that does nothing costs in the same harness. */
 #include "bpf/vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -15,4 +15,4 @@ int empty_xdp(struct xdp_md *ctx)
 	return 1; /* XDP_DROP */
 }
 
-char _license[] SEC("license") = "Dual BSD/GPL";
+char _license[] SEC("license") = "Apache-2.0";
