@@ -50,7 +50,7 @@ const char *weir_proto_text(uint32_t proto, char buf[static 8])
 const char *weir_bytes_text(uint64_t n, char buf[static 8])
 {
 	static const char units[] = "KMGTPE";
-	uint64_t unit = 1000;
+	uint64_t unit = 1000, tenths;
 	int u = 0;
 
 	if (n < 1000) {
@@ -62,10 +62,11 @@ const char *weir_bytes_text(uint64_t n, char buf[static 8])
 		unit *= 1000;
 		u++;
 	}
-	if (n / (unit / 10) < 100)
-		snprintf(buf, 8, "%u.%u%c", (unsigned)(n / unit), (unsigned)(n / (unit / 10) % 10), units[u]);
+	tenths = n / (unit / 10) + (n % (unit / 10) >= unit / 20);
+	if (tenths < 100)
+		snprintf(buf, 8, "%u.%u%c", (unsigned)(tenths / 10), (unsigned)(tenths % 10), units[u]);
 	else
-		snprintf(buf, 8, "%u%c", (unsigned)((n + unit / 2) / unit), units[u]);
+		snprintf(buf, 8, "%u%c", (unsigned)(n / unit + (n % unit >= unit / 2)), units[u]);
 	return buf;
 }
 
