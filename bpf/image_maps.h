@@ -58,13 +58,6 @@ WEIR_INLINE struct weir_scratch *weir_scratch_get(void)
 	return bpf_map_lookup_elem(&weir_scratch, &zero);
 }
 
-static inline uint32_t weir_img_opaque(const struct weir_img *img, uint32_t n)
-{
-	volatile struct weir_scratch *s = weir_scratch_get();
-
-	return s ? n + s->zero : 0;
-}
-
 /* classify.bpf.c: verified once each, on the facts in the scratch map */
 int weir_search4(uint32_t n, uint32_t key);
 int weir_search6(uint32_t n, uint64_t hi, uint64_t lo);

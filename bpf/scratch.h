@@ -73,7 +73,6 @@ struct weir_scratch {
 	uint32_t ifindex, in_ifindex, mark, len, segs, ifflags;
 	uint32_t side;         /* of the packet within its flow */
 	uint32_t edit;         /* ban edit number, read once */
-	uint32_t zero;         /* never written */
 	uint32_t seq;          /* counts packets: a test sees that the program really ran */
 };
 

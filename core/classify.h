@@ -12,8 +12,6 @@
  *   const struct weir_bound4 *weir_img_bound_port(const struct weir_img *, uint32_t i);
  *   uint64_t weir_img_addr_word(const struct weir_img *, uint32_t row, uint32_t word);
  *   uint64_t weir_img_port_word(const struct weir_img *, uint32_t row, uint32_t word);
- *   uint32_t weir_img_opaque(const struct weir_img *, uint32_t n);   n, but the verifier does not know it:
- *       of a search over a known count it would walk every leaf
  */
 #pragma once
 #include "core/facts.h"
@@ -37,7 +35,7 @@ enum { WEIR_SKIP_DETECT = 1, WEIR_SKIP_LOG = 2, WEIR_SKIP_UNKNOWN = 4, WEIR_SKIP
 WEIR_INLINE uint32_t weir_class4(const struct weir_img *img, uint32_t n, uint32_t key)
 {
 	const struct weir_bound4 *b;
-	uint32_t lo = 0, hi = weir_img_opaque(img, n);
+	uint32_t lo = 0, hi = n;
 
 	for (int step = 0; step < WEIR_SEARCH_STEPS; step++) {
 		uint32_t mid = (lo + hi) >> 1;
@@ -59,7 +57,7 @@ WEIR_INLINE uint32_t weir_class4(const struct weir_img *img, uint32_t n, uint32_
 WEIR_INLINE uint32_t weir_class_port(const struct weir_img *img, uint32_t n, uint32_t key)
 {
 	const struct weir_bound4 *b;
-	uint32_t lo = 0, hi = weir_img_opaque(img, n);
+	uint32_t lo = 0, hi = n;
 
 	for (int step = 0; step < 17; step++) { /* 65,536 ports at most */
 		uint32_t mid = (lo + hi) >> 1;
@@ -81,7 +79,7 @@ WEIR_INLINE uint32_t weir_class_port(const struct weir_img *img, uint32_t n, uin
 WEIR_INLINE uint32_t weir_class6(const struct weir_img *img, uint32_t n, uint64_t khi, uint64_t klo)
 {
 	const struct weir_bound6 *b;
-	uint32_t lo = 0, hi = weir_img_opaque(img, n);
+	uint32_t lo = 0, hi = n;
 
 	for (int step = 0; step < WEIR_SEARCH_STEPS; step++) {
 		uint32_t mid = (lo + hi) >> 1;

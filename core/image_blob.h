@@ -55,11 +55,6 @@ static inline uint64_t weir_img_port_word(const struct weir_img *img, uint32_t r
 	return w ? *w : 0;
 }
 
-static inline uint32_t weir_img_opaque(const struct weir_img *img, uint32_t n)
-{
-	return n;
-}
-
 static inline const char *weir_img_string(const struct weir_img *img, uint32_t off)
 {
 	return off < img->h->strings.count ? (const char *)img->blob + img->h->strings.off + off : "";
