@@ -90,6 +90,12 @@ static int apply_put(struct weir_worker *w, const char *path, bool console, stru
 	return 0;
 }
 
+static int keep_hint(struct weir_reply *rp, int r, const char *hint)
+{
+	rp->hint = strdup(hint);
+	return r;
+}
+
 static int do_apply(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	const char *path = NULL;
@@ -109,13 +115,14 @@ static int do_apply(struct weir_worker *w, const struct weir_request *rq, struct
 	weir_reply_detail(rp, "%s%s", path, save ? " saved" : "");
 	r = apply_put(w, path, console, &c, rp);
 	if (r) {
-		if (w->generation && !rp->hint) {
-			char kept[96];
+		char kept[96];
 
-			snprintf(kept, sizeof kept, "The policy in force (generation %u) is unchanged.", w->generation);
-			rp->hint = strdup(kept);
-		}
-		return r;
+		snprintf(kept, sizeof kept, "The policy in force (generation %u) is unchanged.", w->generation);
+		if (rp->hint)
+			return r;
+		return rp->message ? keep_hint(rp, r, kept) :
+				     weir_reply_fail(rp, r, kept, "%zu error%s", rp->diags.errors,
+						     rp->diags.errors == 1 ? "" : "s");
 	}
 	w->source = strcmp(path, file) ? WEIR_SOURCE_OTHER : WEIR_SOURCE_FILE;
 	snprintf(w->path, sizeof w->path, "%s", path);

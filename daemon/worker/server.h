@@ -7,6 +7,7 @@
  */
 #pragma once
 #include <jansson.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "daemon/loop.h"

@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keeper, worker and handlers over the kernel in memory. */
+#include <errno.h>
+#include <net/if.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "core/image_blob.h"
+#include "core/policy.h"
+#include "core/reason.h"
+#include "daemon/worker/api.h"
+#include "lib/kern/kern_fake.h"
+#include "lib/state/test_dir.h"
+
+static const char prevent_policy[] =
+	"version: 1\nmode: prevent\ndefault: { inbound: drop, forward: drop, outbound: allow }\n"
+	"sets: { office: { addresses: [10.1.0.0/16] } }\n"
+	"rules:\n  - { name: web, action: allow, direction: inbound, protocol: tcp, ports: 80 }\n"
+	"  - { name: no telnet, action: reject, ports: 23 }\n  - { name: office, action: allow, from: $office }\n";
+static const char detect_policy[] = "version: 1\ndefault: { inbound: drop, outbound: allow }\n";
+
+struct fixture {
+	char *dir, etc[300], state[300], log[300], run[300], policy[320];
+	struct weir_keeper *keeper;
+	struct weir_worker *worker;
+};
+
+static void write_policy(struct fixture *f, const char *text)
+{
+	test_file(f->policy, text);
+}
+
+static void start(struct fixture *f, const struct weir_worker_options *with)
+{
+	struct weir_keeper_options ko = { .runtime_dir = f->run };
+	struct weir_worker_options wo = with ? *with : (struct weir_worker_options){ 0 };
+	struct weir_kern_if eth0 = { .ifindex = 2, .name = "eth0", .flags = IFF_UP };
+	struct weir_kern_if lo = { .ifindex = 1, .name = "lo", .flags = IFF_UP | IFF_LOOPBACK };
+	struct weir_diags d = { 0 };
+	char why[256] = "";
+
+	wo.config_dir = f->etc;
+	wo.state_dir = f->state;
+	wo.log_dir = f->log;
+	wo.runtime_dir = f->run;
+	assert_int_equal(weir_keeper_open(&ko, &f->keeper, why, sizeof why), 0);
+	weir_keeper_link(f->keeper, WEIR_LINK_NEW, &lo);
+	weir_keeper_link(f->keeper, WEIR_LINK_NEW, &eth0);
+	assert_int_equal(weir_worker_open(&wo, f->keeper, &f->worker, &d, why, sizeof why), 0);
+	assert_int_equal(weir_worker_start(f->worker, &d, why, sizeof why), 0);
+	weir_diags_free(&d);
+}
+
+static void end(struct fixture *f, bool remove)
+{
+	weir_worker_free(f->worker);
+	weir_keeper_close(f->keeper, remove);
+	f->worker = NULL;
+	f->keeper = NULL;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof *f);
+	void *dir;
+
+	if (!f || test_dir_make(&dir))
+		return -1;
+	f->dir = dir;
+	snprintf(f->etc, sizeof f->etc, "%s/etc", f->dir);
+	snprintf(f->state, sizeof f->state, "%s/state", f->dir);
+	snprintf(f->log, sizeof f->log, "%s/log", f->dir);
+	snprintf(f->run, sizeof f->run, "%s/run", f->dir);
+	snprintf(f->policy, sizeof f->policy, "%s/policy.yaml", f->etc);
+	mkdir(f->etc, 0755);
+	mkdir(f->run, 0700);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	void *dir = f->dir;
+
+	if (f->worker)
+		end(f, true);
+	test_dir_remove(&dir);
+	free(f);
+	return 0;
+}
+
+/* Ask; the answer is a new reference. Arguments are taken over. */
+static json_t *ask(struct fixture *f, const char *verb, json_t *args)
+{
+	struct weir_request rq = { .verb = verb, .args = args ? args : json_object(), .pid = getpid() };
+	json_t *j = weir_api_call(f->worker, &rq);
+
+	json_decref((json_t *)rq.args);
+	assert_non_null(j);
+	return j;
+}
+
+static void good(struct fixture *f, const char *verb, json_t *args)
+{
+	json_t *j = ask(f, verb, args);
+
+	assert_true(json_is_true(json_object_get(j, "ok")));
+	json_decref(j);
+}
+
+/* It must be refused, and the message must hold this. */
+static void bad(struct fixture *f, const char *verb, json_t *args, const char *message)
+{
+	json_t *j = ask(f, verb, args);
+	char *text = json_dumps(j, 0);
+
+	assert_false(json_is_true(json_object_get(j, "ok")));
+	if (!strstr(text, message))
+		fail_msg("'%s' is not in %s", message, text);
+	free(text);
+	json_decref(j);
+}
+
+static json_int_t number(struct fixture *f, const char *verb, const char *key)
+{
+	json_t *j = ask(f, verb, NULL);
+	json_int_t n = json_integer_value(json_object_get(json_object_get(j, "result"), key));
+
+	json_decref(j);
+	return n;
+}
+
+static json_t *drop_rule(const char *to)
+{
+	return json_pack("{s:{s:s, s:s}}", "rule", "action", "drop", "to", to);
+}
+
+static struct weir_kern_fake *fake(struct fixture *f)
+{
+	return weir_kern_fake_of(weir_keeper_kern(f->keeper));
+}
+
+static void without_a_policy_it_only_watches(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, NULL);
+	assert_int_equal(weir_worker_mode(f->worker), WEIR_DETECT);
+	assert_int_equal(f->worker->source, WEIR_SOURCE_BUILTIN);
+	assert_false(fake(f)->guard);
+	assert_int_equal(fake(f)->attached, 1); /* lo is the failsafe's */
+	assert_int_equal(fake(f)->seeds + fake(f)->adopt_s, 0);
+}
+
+static void in_prevent_the_guard_stands_and_a_window_opens(void **state)
+{
+	struct fixture *f = *state;
+	struct weir_kern_if late = { .ifindex = 7, .name = "veth1" };
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	assert_int_equal(weir_worker_mode(f->worker), WEIR_PREVENT);
+	assert_true(fake(f)->guard);
+	assert_int_equal(fake(f)->adopt_s, 60);
+	assert_true(weir_kern_fake_covered(weir_keeper_kern(f->keeper), 1));
+	assert_true(weir_kern_fake_covered(weir_keeper_kern(f->keeper), 2));
+	assert_false(weir_kern_fake_covered(weir_keeper_kern(f->keeper), 7));
+	weir_keeper_link(f->keeper, WEIR_LINK_NEW, &late);
+	assert_true(weir_kern_fake_covered(weir_keeper_kern(f->keeper), 7));
+	weir_keeper_link(f->keeper, WEIR_LINK_GONE, &late);
+	assert_false(weir_kern_fake_covered(weir_keeper_kern(f->keeper), 7));
+	fake(f)->fail_attach = -EBUSY;
+	weir_keeper_link(f->keeper, WEIR_LINK_NEW, &late);
+	assert_false(weir_kern_fake_covered(weir_keeper_kern(f->keeper), 7)); /* shut, and status says so */
+	json_t *j = ask(f, "status", NULL);
+	assert_int_equal(json_array_size(json_object_get(json_object_get(j, "result"), "degraded")), 1);
+	json_decref(j);
+}
+
+static void a_bad_policy_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t installs;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	installs = fake(f)->installs;
+	write_policy(f, "version: 1\nrules: [ { action: dorp } ]\n");
+	bad(f, "apply", NULL, "The policy in force (generation 1) is unchanged.");
+	bad(f, "apply", NULL, "did you mean 'drop'?");
+	assert_int_equal(fake(f)->installs, installs);
+	write_policy(f, prevent_policy);
+	fake(f)->fail_install = -ENOMEM;
+	bad(f, "apply", NULL, "told to fail");
+	assert_int_equal(f->worker->generation, 1);
+	fake(f)->fail_install = 0;
+	good(f, "apply", NULL);
+	assert_int_equal(f->worker->generation, 2);
+	bad(f, "apply", json_pack("{s:s}", "path", "relative.yaml"), "absolute");
+	bad(f, "apply", json_pack("{s:s}", "pth", "/x"), "bad arguments");
+}
+
+static void a_failsafe_entry_goes_only_with_a_console(void **state)
+{
+	struct fixture *f = *state;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	write_policy(f, "version: 1\nfailsafe: [ { name: dhcp, remove: true } ]\n");
+	bad(f, "apply", NULL, "built-in failsafe entry 'dhcp'");
+	good(f, "apply", json_pack("{s:b}", "console", 1));
+}
+
+static void changes_are_counted(void **state)
+{
+	struct fixture *f = *state;
+	json_t *j, *r;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	write_policy(f, "version: 1\nmode: prevent\nrules:\n  - { name: web, action: allow, direction: inbound, protocol: tcp, "
+			"ports: 80 }\n  - { name: no telnet, action: reject, ports: [23, 24] }\n");
+	j = ask(f, "apply", NULL);
+	r = json_object_get(j, "result");
+	assert_int_equal(json_integer_value(json_object_get(r, "added")), 1);
+	assert_int_equal(json_integer_value(json_object_get(r, "removed")), 2);
+	json_decref(j);
+}
+
+static void overlay_rules_survive_a_restart(void **state)
+{
+	struct fixture *f = *state;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	good(f, "rule add", drop_rule("192.0.2.1"));
+	good(f, "rule add", drop_rule("192.0.2.2"));
+	good(f, "rule delete", json_pack("{s:s}", "id", "1"));
+	assert_int_equal(f->worker->generation, 1); /* an edit is no generation */
+	bad(f, "rule add", drop_rule("192.0.2.300"), "192.0.2.300");
+	bad(f, "rule delete", json_pack("{s:s}", "id", "1"), "no overlay rule has the id 1");
+	bad(f, "rule delete", json_pack("{s:s}", "id", "web"), "policy.yaml:6");
+	end(f, false);
+	start(f, NULL);
+	assert_int_equal(f->worker->overlay.list.n_rules, 1);
+	assert_int_equal(f->worker->overlay.list.rules[0].id, 2);
+	assert_int_equal(f->worker->generation, 1);
+	assert_int_equal(fake(f)->adopt_s, 0); /* a restart opens no window */
+	good(f, "rule add", drop_rule("192.0.2.3"));
+	assert_non_null(weir_overlay_find(&f->worker->overlay, 3));
+	good(f, "rule clear", NULL);
+	assert_int_equal(f->worker->img.cfg->n_rules, 3);
+}
+
+static void a_rule_whose_time_came_goes(void **state)
+{
+	struct fixture *f = *state;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	good(f, "rule add", drop_rule("192.0.2.1"));
+	assert_int_equal(f->worker->img.cfg->n_rules, 4);
+	f->worker->overlay.list.rules[0].expires = 1; /* long ago */
+	weir_worker_tick(f->worker);
+	assert_int_equal(f->worker->overlay.list.n_rules, 0);
+	assert_int_equal(f->worker->img.cfg->n_rules, 3);
+}
+
+static void what_cannot_be_saved_is_not_in_force(void **state)
+{
+	struct fixture *f = *state;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	f->worker->o.state_dir = "/proc/self/nowhere";
+	bad(f, "rule add", drop_rule("192.0.2.1"), "nothing was changed");
+	assert_int_equal(f->worker->img.cfg->n_rules, 3);
+	assert_int_equal(f->worker->overlay.list.n_rules, 0);
+}
+
+static void hits_follow_the_rule(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t hits[8];
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	weir_kern_fake_hit(weir_keeper_kern(f->keeper), 1, 5); /* 'no telnet' */
+	good(f, "rule add", drop_rule("192.0.2.1"));	       /* now it stands third */
+	weir_kern_fake_hit(weir_keeper_kern(f->keeper), 2, 2);
+	weir_worker_hits(f->worker, hits, 4);
+	assert_int_equal(hits[0], 0);
+	assert_int_equal(hits[2], 7);
+}
+
+static void sets_are_edited_only_as_the_policy_knows_them(void **state)
+{
+	struct fixture *f = *state;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	good(f, "set add", json_pack("{s:s, s:s}", "set", "$office", "element", "198.51.100.7"));
+	bad(f, "set add", json_pack("{s:s, s:s}", "set", "offce", "element", "198.51.100.7"), "did you mean 'office'");
+	bad(f, "set add", json_pack("{s:s, s:s}", "set", "office", "element", "bla"), "bla");
+	bad(f, "set add", json_pack("{s:s, s:s}", "set", "office", "element", "198.51.100.7"), "already");
+	json_t *j = ask(f, "set list", json_pack("{s:s}", "set", "office"));
+	char *text = json_dumps(j, 0);
+	assert_non_null(strstr(text, "\"198.51.100.7\""));
+	assert_non_null(strstr(text, "\"10.1.0.0/16\""));
+	free(text);
+	json_decref(j);
+	good(f, "set remove", json_pack("{s:s, s:s}", "set", "office", "element", "10.1.0.0/16"));
+	assert_int_equal(f->worker->overlay.list.n_edits, 2);
+}
+
+static void bans_are_kept_and_own_addresses_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	good(f, "ban add", json_pack("{s:s, s:i}", "address", "192.0.2.9", "for", 3600));
+	good(f, "ban add", json_pack("{s:s}", "address", "2001:db8::/32"));
+	bad(f, "ban add", json_pack("{s:s}", "address", "127.0.0.1"), "this host");
+	bad(f, "ban add", json_pack("{s:s}", "address", "::/0"), "everybody");
+	fake(f)->fail_ban = -E2BIG;
+	bad(f, "ban add", json_pack("{s:s}", "address", "192.0.2.10"), "did not take");
+	assert_int_equal(f->worker->bans.n, 2);
+	end(f, false);
+	start(f, NULL);
+	assert_int_equal(f->worker->bans.n, 2);
+	assert_int_equal(fake(f)->bans, 2);
+	f->worker->bans.v[0].expires = 1;
+	weir_worker_tick(f->worker);
+	assert_int_equal(fake(f)->bans, 1);
+	good(f, "ban remove", json_pack("{s:s}", "address", "2001:db8::/32"));
+	bad(f, "ban remove", json_pack("{s:s}", "address", "2001:db8::/32"), "not banned");
+}
+
+static void the_mode_is_a_ceiling_and_is_kept(void **state)
+{
+	struct fixture *f = *state;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	good(f, "mode", json_pack("{s:s}", "mode", "detect"));
+	assert_int_equal(weir_worker_mode(f->worker), WEIR_DETECT);
+	assert_false(fake(f)->guard);
+	end(f, true);
+	start(f, NULL);
+	assert_int_equal(weir_worker_mode(f->worker), WEIR_DETECT);
+	good(f, "mode", json_pack("{s:s}", "mode", "prevent"));
+	assert_int_equal(weir_worker_mode(f->worker), WEIR_PREVENT);
+	assert_int_equal(fake(f)->adopt_s, 60); /* the first enforcement of this life */
+	write_policy(f, detect_policy);
+	good(f, "apply", NULL);
+	assert_int_equal(weir_worker_mode(f->worker), WEIR_DETECT); /* prevent raises nothing */
+	assert_int_equal(weir_worker_requested(f->worker), WEIR_PREVENT);
+	bad(f, "mode", json_pack("{s:s}", "mode", "loud"), "unknown mode");
+}
+
+static void boot_takes_what_was_saved(void **state)
+{
+	struct fixture *f = *state;
+	char other[320], drift[512];
+
+	snprintf(other, sizeof other, "%s/other.yaml", f->etc);
+	test_file(other, prevent_policy);
+	write_policy(f, detect_policy);
+	start(f, NULL);
+	good(f, "apply", json_pack("{s:s}", "path", other));
+	assert_int_equal(weir_worker_mode(f->worker), WEIR_PREVENT);
+	end(f, true);
+	start(f, NULL); /* it was not kept */
+	assert_int_equal(weir_worker_mode(f->worker), WEIR_DETECT);
+	good(f, "apply", json_pack("{s:s, s:b}", "path", other, "save", 1));
+	end(f, true);
+	start(f, NULL);
+	assert_int_equal(weir_worker_mode(f->worker), WEIR_PREVENT);
+	assert_int_equal(f->worker->source, WEIR_SOURCE_SAVED);
+	assert_string_equal(weir_worker_drift(f->worker, drift, sizeof drift), "");
+	good(f, "apply", NULL); /* back to the file, for good */
+	end(f, true);
+	start(f, NULL);
+	assert_int_equal(f->worker->source, WEIR_SOURCE_FILE);
+	write_policy(f, prevent_policy);
+	assert_non_null(strstr(weir_worker_drift(f->worker, drift, sizeof drift), "differs"));
+}
+
+static void numbers_go_on(void **state)
+{
+	struct fixture *f = *state;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	good(f, "apply", NULL);
+	good(f, "apply", NULL);
+	assert_int_equal(number(f, "status", "generation"), 3);
+	end(f, false);
+	start(f, NULL);
+	assert_int_equal(number(f, "status", "generation"), 3); /* the same policy */
+	end(f, false);
+	write_policy(f, detect_policy);
+	start(f, NULL);
+	assert_int_equal(number(f, "status", "generation"), 4);
+}
+
+static void events_are_kept_and_explained(void **state)
+{
+	struct fixture *f = *state;
+	struct weir_ev_verdict ev = { .h = { .type = WEIR_EV_VERDICT, .size = sizeof ev }, .dir = WEIR_DIR_IN, .family = 4,
+				      .proto = WEIR_IPPROTO_TCP };
+	json_t *j, *r;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	ev.h.epoch = f->worker->epoch;
+	ev.h.generation = f->worker->generation;
+	weir_result_init(&ev.res);
+	weir_result_set(&ev.res, WEIR_REJECT, WEIR_REASON_RULE, 1);
+	memcpy(ev.t.src, (uint8_t[16]){ [10] = 0xff, [11] = 0xff, [12] = 198, 51, 100, 7 }, 16);
+	memcpy(ev.t.dst, (uint8_t[16]){ [10] = 0xff, [11] = 0xff, [12] = 192, 0, 2, 1 }, 16);
+	ev.t.sport = 4000;
+	ev.t.dport = 23;
+	for (int i = 0; i < WEIR_RECENT_MAX + 5; i++)
+		assert_int_equal(weir_kern_fake_event(weir_keeper_kern(f->keeper), &ev, sizeof ev), 0);
+	weir_kern_event_dispatch(weir_keeper_kern(f->keeper), weir_worker_event, f->worker);
+	j = ask(f, "events", NULL);
+	assert_int_equal(json_array_size(json_object_get(json_object_get(j, "result"), "events")), WEIR_RECENT_MAX);
+	json_decref(j);
+	j = ask(f, "why", json_pack("{s:s}", "target", "198.51.100.7"));
+	r = json_object_get(j, "result");
+	assert_string_equal(json_string_value(json_object_get(r, "rule")), "rule 'no telnet' (policy.yaml:7)");
+	assert_non_null(json_object_get(r, "fix"));
+	json_decref(j);
+	j = ask(f, "why", json_pack("{s:s}", "target", "203.0.113.1:443"));
+	assert_non_null(json_object_get(json_object_get(j, "result"), "would"));
+	json_decref(j);
+	bad(f, "why", json_pack("{s:s}", "target", "1.2.3.4:99999"), "no port");
+	bad(f, "why", json_pack("{s:s}", "target", "nonsense"), "no address");
+}
+
+static void unknown_verbs_and_arguments_are_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, NULL);
+	bad(f, "frobnicate", NULL, "unknown verb");
+	bad(f, "rule add", NULL, "bad arguments");
+	bad(f, "rule add", json_pack("{s:i}", "rule", 7), "not added");
+	bad(f, "ban add", json_pack("{s:i}", "address", 7), "bad arguments");
+	bad(f, "events", json_pack("{s:i}", "count", -1), "negative");
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(without_a_policy_it_only_watches),
+		T(in_prevent_the_guard_stands_and_a_window_opens),
+		T(a_bad_policy_changes_nothing),
+		T(a_failsafe_entry_goes_only_with_a_console),
+		T(changes_are_counted),
+		T(overlay_rules_survive_a_restart),
+		T(a_rule_whose_time_came_goes),
+		T(what_cannot_be_saved_is_not_in_force),
+		T(hits_follow_the_rule),
+		T(sets_are_edited_only_as_the_policy_knows_them),
+		T(bans_are_kept_and_own_addresses_refused),
+		T(the_mode_is_a_ceiling_and_is_kept),
+		T(boot_takes_what_was_saved),
+		T(numbers_go_on),
+		T(events_are_kept_and_explained),
+		T(unknown_verbs_and_arguments_are_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
