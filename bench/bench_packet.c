@@ -150,8 +150,8 @@ static int bench(struct bench *b)
 	static struct weir_frame f;
 	char name[64];
 
-	printf("%-34s %4s %9s %9s %9s %9s %8s %7s\n", "ns of CPU per packet", "n", "median", "min", "max", "empty", "net",
-	       "ratio");
+	printf("%-34s %4s %9s %9s %9s %9s %8s %7s\n", "ns of CPU per packet", "n", "median", "min", "max", "empty",
+	       "net", "ratio");
 	if (install(b, 10, 0) || shake_hands(b))
 		return -1;
 	tcp(&f, 0x0a000002, WEIR_TCP_ACK, 101, 501);

@@ -35,7 +35,9 @@ static void build(void)
 
 static struct weir_facts facts(const char *src, const char *dst, uint8_t proto, uint16_t sport, uint16_t dport)
 {
-	struct weir_facts f = { .t = { .sport = sport, .dport = dport }, .dir = WEIR_DIR_IN, .proto = proto,
+	struct weir_facts f = { .t = { .sport = sport, .dport = dport },
+				.dir = WEIR_DIR_IN,
+				.proto = proto,
 				.family = strchr(src, ':') ? 6 : 4 };
 
 	f.known = WEIR_K_PORTS | WEIR_K_ICMP | WEIR_K_MAC | WEIR_K_VLAN | WEIR_K_TTL | WEIR_K_IN_IF | WEIR_K_MARK;
@@ -147,10 +149,19 @@ static void three_values_of_each_condition(void **state)
 	static const struct {
 		uint32_t cond, fact;
 	} v[] = {
-		{ WEIR_C_FROM, 0 }, { WEIR_C_TO, 0 }, { WEIR_C_PEER, 0 }, { WEIR_C_PROTO, 0 }, { WEIR_C_FAMILY, 0 },
-		{ WEIR_C_DIR, 0 }, { WEIR_C_PORTS, WEIR_K_PORTS }, { WEIR_C_SPORTS, WEIR_K_PORTS },
-		{ WEIR_C_VLAN, WEIR_K_VLAN }, { WEIR_C_MAC, WEIR_K_MAC }, { WEIR_C_MARK, WEIR_K_MARK },
-		{ WEIR_C_IN_IF, WEIR_K_IN_IF }, { WEIR_C_TTL, WEIR_K_TTL },
+		{ WEIR_C_FROM, 0 },
+		{ WEIR_C_TO, 0 },
+		{ WEIR_C_PEER, 0 },
+		{ WEIR_C_PROTO, 0 },
+		{ WEIR_C_FAMILY, 0 },
+		{ WEIR_C_DIR, 0 },
+		{ WEIR_C_PORTS, WEIR_K_PORTS },
+		{ WEIR_C_SPORTS, WEIR_K_PORTS },
+		{ WEIR_C_VLAN, WEIR_K_VLAN },
+		{ WEIR_C_MAC, WEIR_K_MAC },
+		{ WEIR_C_MARK, WEIR_K_MARK },
+		{ WEIR_C_IN_IF, WEIR_K_IN_IF },
+		{ WEIR_C_TTL, WEIR_K_TTL },
 	};
 	struct weir_cond c = { 0 };
 	struct weir_facts yes, no;
@@ -198,7 +209,8 @@ static void three_values_of_each_condition(void **state)
 /* pos AND NOT neg, for all nine pairs. PORTS gives the values of pos, TTL those of neg. */
 static void kleene_table(void **state)
 {
-	static const uint8_t want[3][3] = { /* [pos][neg] */
+	static const uint8_t want[3][3] = {
+		/* [pos][neg] */
 		[WEIR_FALSE] = { WEIR_FALSE, WEIR_FALSE, WEIR_FALSE },
 		[WEIR_TRUE] = { WEIR_TRUE, WEIR_FALSE, WEIR_UNKNOWN },
 		[WEIR_UNKNOWN] = { WEIR_UNKNOWN, WEIR_FALSE, WEIR_UNKNOWN },

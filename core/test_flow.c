@@ -51,7 +51,9 @@ static void both_directions_have_one_key(void **state)
 
 static bool step(struct weir_flow *f, uint32_t side, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t payload)
 {
-	struct weir_pkt p = { .proto = 6, .tcp_flags = flags, .seq = seq, .ack = ack, .payload_len = payload, .ip_len = 40 };
+	struct weir_pkt p = {
+		.proto = 6, .tcp_flags = flags, .seq = seq, .ack = ack, .payload_len = payload, .ip_len = 40
+	};
 
 	return weir_flow_step(f, &p, side, 1000, 1);
 }
@@ -167,7 +169,7 @@ static void expiry(void **state)
 		assert_true(weir_flow_expired(&f, 6, false, idle, base + (idle + 1) * hz, hz));
 		assert_true(weir_flow_expired(&f, 17, false, idle, base + (WEIR_UDP_S + 1) * hz, hz));
 		assert_true(weir_flow_expired(&f, 6, false, idle, base + 0x80000001u, hz)); /* old stays old */
-		assert_false(weir_flow_expired(&f, 6, true, 5, base - 3, hz)); /* written by a CPU that is ahead */
+		assert_false(weir_flow_expired(&f, 6, true, 5, base - 3, hz));	   /* written by a CPU that is ahead */
 		assert_true(weir_flow_expired(&f, 6, true, 5, base + 6 * hz, hz)); /* a short idle bounds all */
 	}
 	/* the younger of both halves counts, also when it is ahead of this CPU */

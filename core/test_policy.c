@@ -28,8 +28,9 @@ static void build(void)
 
 static struct weir_facts facts(uint8_t proto, uint16_t dport)
 {
-	struct weir_pkt p = { .proto = proto, .family = 4, .has = WEIR_HAS_MAC, .ttl = 64,
-			      .t = { .sport = 4000, .dport = dport } };
+	struct weir_pkt p = {
+		.proto = proto, .family = 4, .has = WEIR_HAS_MAC, .ttl = 64, .t = { .sport = 4000, .dport = dport }
+	};
 	struct weir_facts f;
 
 	memcpy(p.t.src, "\0\0\0\0\0\0\0\0\0\0\xff\xff\x0a\0\0\1", 16);
@@ -89,7 +90,7 @@ static void wanted_and_enforced_walks(void **state)
 		{ "DARa", 1, 0, 0, 3, WEIR_RULE_NONE },
 		{ "ld", 1, 1, 1, 1, 0 },
 		{ "llLlAlld", 0, 1, 4, 7, 0 },
-		{ "Dla", 1, 0, 0, 2, 1 }, /* a log rule that the enforced walk comes by */
+		{ "Dla", 1, 0, 0, 2, 1 },	       /* a log rule that the enforced walk comes by */
 		{ "DLa", 1, 0, 0, 2, WEIR_RULE_NONE }, /* a staged one behind what was wanted: on no walk */
 		{ "al", 0, 0, 0, 0, WEIR_RULE_NONE },
 	};
@@ -321,7 +322,8 @@ static void mode_detect_never_denies(void **state)
 	static const struct weir_fixed deny = { WEIR_ACT_DROP, WEIR_DETECT, 0, 0 };
 
 	weir_imgbuild_init(&b);
-	b.cfg.defaults[0] = b.cfg.malformed = b.cfg.fragments = b.cfg.unknown_l2 = b.cfg.on_error = b.cfg.blocklist = deny;
+	b.cfg.defaults[0] = b.cfg.malformed = b.cfg.fragments = b.cfg.unknown_l2 = b.cfg.on_error = b.cfg.blocklist =
+		deny;
 	b.cfg.essentials = 0;
 	b.cfg.proto_features = WEIR_FEAT_BLOCKLIST;
 	b.cfg.blocklist_list = weir_imgbuild_addrs(&b, "0.0.0.0/0", NULL);

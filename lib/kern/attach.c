@@ -216,7 +216,9 @@ static enum weir_xdp_mode xdp_choose(const struct weir_kern *k, struct weir_cove
 	bool useful = k->cfg.mode == WEIR_PREVENT &&
 		      (k->cfg.proto_features & (WEIR_FEAT_BLOCKLIST | WEIR_FEAT_XDP_DROP));
 
-	if (c->xdp_asked != WEIR_XDP_AUTO && k->cfg.mode == WEIR_PREVENT && c->xdp_asked != WEIR_XDP_OFF)
+	/* not even when asked: the program would read an Ethernet header where there is none */
+	if (c->xdp_asked != WEIR_XDP_AUTO && k->cfg.mode == WEIR_PREVENT && c->xdp_asked != WEIR_XDP_OFF &&
+	    !no_mac_header(c->i.arphrd))
 		return c->xdp_asked;
 	if (c->xdp_asked == WEIR_XDP_OFF)
 		weir_why(c->i.why, sizeof c->i.why, 0, "xdp: off in the policy");

@@ -68,7 +68,8 @@ int weir_runner_install(struct weir_runner *r, const void *blob, uint32_t size, 
 	}
 	fd = weir_kern_map_fd(r->kern, "weir_scratch");
 	if (bpf_obj_get_info_by_fd(fd, &info, &info_len) || info.value_size != sizeof *r->scratch) {
-		printf("the working memory has %u bytes in the kernel, %zu here\n", info.value_size, sizeof *r->scratch);
+		printf("the working memory has %u bytes in the kernel, %zu here\n", info.value_size,
+		       sizeof *r->scratch);
 		return -EPROTO;
 	}
 	fd = weir_kern_map_fd(r->kern, "weir_ifaces");
@@ -88,7 +89,6 @@ int weir_runner_run(struct weir_runner *r, struct weir_run *x)
 		o.ctx_in = &skb;
 		o.ctx_size_in = sizeof skb;
 	}
-	memset(r->scratch, 0, sizeof *r->scratch);
 	if (bpf_prog_test_run_opts(weir_kern_prog_fd(r->kern, x->prog), &o))
 		return -errno;
 	x->ret = (int32_t)o.retval;
@@ -99,9 +99,11 @@ int weir_runner_run(struct weir_runner *r, struct weir_run *x)
 const struct weir_scratch *weir_runner_last(struct weir_runner *r)
 {
 	size_t stride = (sizeof *r->scratch + 7) & ~7ul;
+	const struct weir_scratch *last = (const void *)((const char *)r->scratch + (size_t)r->cpu * stride);
 	uint32_t zero = 0;
 
-	if (bpf_map_lookup_elem(weir_kern_map_fd(r->kern, "weir_scratch"), &zero, r->scratch))
+	if (bpf_map_lookup_elem(weir_kern_map_fd(r->kern, "weir_scratch"), &zero, r->scratch) || last->seq == r->seq)
 		return NULL;
-	return (const void *)((const char *)r->scratch + (size_t)r->cpu * stride);
+	r->seq = last->seq;
+	return last;
 }

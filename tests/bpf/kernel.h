@@ -16,6 +16,7 @@ struct weir_runner {
 	char dir[64];
 	struct weir_scratch *scratch; /* one per possible CPU */
 	int cpu, n_cpus;
+	uint32_t seq; /* of the last packet that was looked at */
 };
 
 /* New network and mount namespaces, then weir_kern_open. Prints why not; -EPERM without rights. */
@@ -30,7 +31,7 @@ struct weir_run {
 	const void *frame;
 	uint32_t len, mark, in_ifindex;
 	uint32_t repeat;      /* 0 = 1 */
-	int32_t ret;          /* what the program returned */
+	int32_t ret;	      /* what the program returned */
 	uint32_t duration_ns; /* mean of the repeats */
 };
 /* 0, or -EINVAL: the kernel does not let a frame this short into the program. */

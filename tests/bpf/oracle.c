@@ -5,15 +5,16 @@
 
 static enum weir_reason parse(const struct weir_oracle_in *in, struct weir_pkt *p)
 {
-	struct weir_cursor c = { .data = in->frame, .frame_len = in->len,
+	struct weir_cursor c = { .data = in->frame,
+				 .frame_len = in->len,
 				 .end = in->frame + (in->len < WEIR_HEAD_MAX ? in->len : WEIR_HEAD_MAX) };
 
 	memset(p, 0, sizeof *p);
 	return weir_parse(&c, p, 0, 0);
 }
 
-static void gather(const struct weir_img *img, const struct weir_oracle_in *in, const struct weir_pkt *p,
-		   uint32_t dir, struct weir_facts *f)
+static void gather(const struct weir_img *img, const struct weir_oracle_in *in, const struct weir_pkt *p, uint32_t dir,
+		   struct weir_facts *f)
 {
 	bool out = in->hook == WEIR_HOOK_TC_OUT;
 
@@ -75,6 +76,34 @@ static void later(const struct weir_img *img, bool in, struct weir_result *res)
 	weir_result_pass(res, WEIR_REASON_FLOW, WEIR_RULE_NONE);
 }
 
+static bool banned(const struct weir_oracle_in *in, const uint8_t addr[16])
+{
+	uint32_t bits = in->ban ? in->ban->prefixlen : 0;
+
+	for (uint32_t i = 0; i < bits; i++)
+		if ((in->ban->addr[i / 8] ^ addr[i / 8]) & 0x80 >> i % 8)
+			return false;
+	return in->ban;
+}
+
+/* Bans, then blocklists, of the packet's remote end. True when it goes no further. */
+static bool listed(const struct weir_img *img, const struct weir_oracle_in *in, const struct weir_facts *f,
+		   struct weir_result *res)
+{
+	bool ingress = in->hook == WEIR_HOOK_TC_IN;
+
+	if (banned(in, ingress ? f->t.src : f->t.dst)) {
+		struct weir_fixed x = img->cfg->ban;
+
+		if (in->ban_mode == WEIR_DETECT)
+			x.mode = WEIR_DETECT;
+		weir_result_fixed(res, &x, WEIR_REASON_BAN, WEIR_RULE_NONE);
+		if (res->enforced != WEIR_PASS)
+			return true;
+	}
+	return weir_judge_blocklist(img, img->cfg, ingress ? f->src_class : f->dst_class, res);
+}
+
 void weir_oracle_tc(const struct weir_img *img, const struct weir_oracle_in *in, struct weir_result *res)
 {
 	const struct weir_config *cfg = img->cfg;
@@ -90,7 +119,7 @@ void weir_oracle_tc(const struct weir_img *img, const struct weir_oracle_in *in,
 	opens = p.proto == WEIR_IPPROTO_TCP && (p.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN;
 	if (p.frag != WEIR_FRAG_LATER && weir_judge_failsafe(img, cfg, &f, opens, res))
 		return;
-	if (weir_judge_blocklist(img, cfg, ingress ? f.src_class : f.dst_class, res))
+	if (listed(img, in, &f, res))
 		return;
 	if (p.frag == WEIR_FRAG_LATER)
 		later(img, ingress, res);
@@ -110,7 +139,8 @@ enum weir_oracle_xdp weir_oracle_xdp(const struct weir_img *img, const struct we
 		return WEIR_XDP_MUST_PASS;
 	if (weir_reason_malformed(r))
 		return WEIR_XDP_MUST_DROP;
-	if (tc->enforced_reason == WEIR_REASON_BLOCKLIST && !img->cfg->n_failsafe && !p.frag && !p.vlan[0])
+	if ((tc->enforced_reason == WEIR_REASON_BLOCKLIST || tc->enforced_reason == WEIR_REASON_BAN) &&
+	    !img->cfg->n_failsafe && !p.frag && !p.vlan[0])
 		return WEIR_XDP_MUST_DROP;
 	return WEIR_XDP_MAY_DROP;
 }

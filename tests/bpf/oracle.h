@@ -13,12 +13,14 @@
 struct weir_oracle_in {
 	const uint8_t *frame;
 	uint32_t len;
-	uint32_t hook;   /* WEIR_HOOK_* */
+	uint32_t hook; /* WEIR_HOOK_* */
 	uint32_t mark;
-	uint32_t in_if, out_if;    /* pattern bits; 0 = does not apply */
-	uint32_t lower;            /* of the interface that it is seen on */
-	bool forward;              /* at egress: it came in by an interface */
-	bool adopting;             /* the adoption window is open */
+	uint32_t in_if, out_if;		/* pattern bits; 0 = does not apply */
+	uint32_t lower;			/* of the interface that it is seen on */
+	bool forward;			/* at egress: it came in by an interface */
+	const struct weir_ban_key *ban; /* NULL = none */
+	uint32_t ban_mode;
+	bool adopting; /* the adoption window is open */
 	uint32_t port_eph_min;
 };
 

@@ -98,7 +98,8 @@ static void random_l4(struct weir_random *r, struct weir_frame *f, bool v4)
 		}
 		break;
 	case 4 ... 5:
-		weir_frame_udp(f, one_in(r, 6) ? WEIR_IPPROTO_UDPLITE : WEIR_IPPROTO_UDP, random_port(r), random_port(r));
+		weir_frame_udp(f, one_in(r, 6) ? WEIR_IPPROTO_UDPLITE : WEIR_IPPROTO_UDP, random_port(r),
+			       random_port(r));
 		break;
 	case 6 ... 7:
 		weir_frame_icmp(f, types[weir_random(r, sizeof types)], (uint8_t)weir_random(r, 5), random_port(r));
@@ -125,7 +126,8 @@ static void spoil(struct weir_random *r, struct weir_frame *f)
 	case 0:
 		for (uint32_t n = 1 + weir_random(r, 3); n > 0; n--) {
 			at = 12 + weir_random(r, f->len - 12);
-			f->b[at] = one_in(r, 2) ? (uint8_t)weir_random(r, 256) : (uint8_t)(f->b[at] ^ 1 << weir_random(r, 8));
+			f->b[at] = one_in(r, 2) ? (uint8_t)weir_random(r, 256)
+						: (uint8_t)(f->b[at] ^ 1 << weir_random(r, 8));
 		}
 		break;
 	case 1:

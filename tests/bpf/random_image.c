@@ -19,12 +19,26 @@ static bool one_in(struct weir_random *r, uint32_t n)
 }
 
 static const char *const address_pool[] = {
-	"0.0.0.0/0", "10.0.0.0/8", "10.0.0.1", "10.0.0.0-10.0.0.3", "10.0.0.2-10.0.0.5", "10.0.1.0/24", "192.0.2.0/24",
-	"224.0.0.0/4", "255.255.255.255", "::/0", "2001:db8::/32", "2001:db8::1", "2001:db8::2-2001:db8::4", "fe80::/10",
-	"ff00::/8", "2001:db8:0:1::/64",
+	"0.0.0.0/0",
+	"10.0.0.0/8",
+	"10.0.0.1",
+	"10.0.0.0-10.0.0.3",
+	"10.0.0.2-10.0.0.5",
+	"10.0.1.0/24",
+	"192.0.2.0/24",
+	"224.0.0.0/4",
+	"255.255.255.255",
+	"::/0",
+	"2001:db8::/32",
+	"2001:db8::1",
+	"2001:db8::2-2001:db8::4",
+	"fe80::/10",
+	"ff00::/8",
+	"2001:db8:0:1::/64",
 };
 static const struct weir_port_range port_pool[] = {
-	{ 0, 65535 }, { 80, 80 }, { 22, 22 }, { 1, 1023 }, { 1024, 65535 }, { 79, 81 }, { 443, 8080 }, { 53, 53 }, { 65535, 65535 },
+	{ 0, 65535 }, { 80, 80 },    { 22, 22 }, { 1, 1023 },	   { 1024, 65535 },
+	{ 79, 81 },   { 443, 8080 }, { 53, 53 }, { 65535, 65535 },
 };
 #define POOL(p) (sizeof(p) / sizeof((p)[0]))
 
@@ -62,8 +76,8 @@ static void random_icmp(struct weir_random *r, struct weir_cond *c)
 	for (uint32_t i = 0; i < c->n_icmp; i++) {
 		uint8_t low = (uint8_t)weir_random(r, 4);
 
-		c->icmp[i] = (struct weir_icmp_match){ one_in(r, 2) ? 4 : 6, types[weir_random(r, sizeof types)],
-						       low, one_in(r, 2) ? 255 : low };
+		c->icmp[i] = (struct weir_icmp_match){ one_in(r, 2) ? 4 : 6, types[weir_random(r, sizeof types)], low,
+						       one_in(r, 2) ? 255 : low };
 	}
 }
 
@@ -127,7 +141,10 @@ void weir_random_image(struct weir_random *r, struct weir_imgbuild *b)
 	b->cfg.fragments = random_fixed(r, detect, false);
 	b->cfg.unknown_l2 = random_fixed(r, detect, false);
 	b->cfg.on_error = random_fixed(r, detect, false);
-	b->cfg.blocklist = (struct weir_fixed){ WEIR_ACT_DROP, detect || one_in(r, 4) ? WEIR_DETECT : WEIR_PREVENT, 0, 0 };
+	b->cfg.ban = random_fixed(r, detect, false);
+	b->cfg.ban.action = WEIR_ACT_DROP;
+	b->cfg.blocklist =
+		(struct weir_fixed){ WEIR_ACT_DROP, detect || one_in(r, 4) ? WEIR_DETECT : WEIR_PREVENT, 0, 0 };
 	random_lists(r, b);
 	if (one_in(r, 2)) {
 		b->cfg.proto_features |= WEIR_FEAT_BLOCKLIST;

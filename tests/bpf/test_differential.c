@@ -26,7 +26,9 @@ struct trial {
 	struct weir_random random;
 	struct weir_imgbuild build;
 	struct weir_img img;
-	bool adopting;
+	bool adopting, banning;
+	struct weir_ban_key ban_key;
+	struct weir_ban ban;
 	uint64_t tc, tc_refused, xdp, xdp_drops, drops, differences;
 	uint64_t reasons[WEIR_REASON_COUNT];
 };
@@ -36,7 +38,8 @@ static struct trial t;
 static void print_result(const char *who, const struct weir_result *r)
 {
 	printf("  %s: wanted %u reason %u rule %#x, enforced %u reason %u rule %#x, log %u rule %#x\n", who, r->wanted,
-	       r->wanted_reason, r->wanted_rule, r->enforced, r->enforced_reason, r->enforced_rule, r->log, r->log_rule);
+	       r->wanted_reason, r->wanted_rule, r->enforced, r->enforced_reason, r->enforced_rule, r->log,
+	       r->log_rule);
 }
 
 /* Counts a difference; shows the first few. */
@@ -98,10 +101,19 @@ static bool too_short_for_tc(const struct weir_frame *f)
 /* One frame through all hooks. A frame that the kernel lets into no TC program still goes through XDP. */
 static void try_frame(const struct weir_frame *f)
 {
-	struct weir_oracle_in in = { .frame = f->b, .len = f->len, .mark = weir_random(&t.random, 4), .adopting = t.adopting,
-				     .lower = WEIR_RANDOM_LOWER, .port_eph_min = WEIR_EPHEMERAL };
+	struct weir_oracle_in in = { .frame = f->b,
+				     .len = f->len,
+				     .mark = weir_random(&t.random, 4),
+				     .adopting = t.adopting,
+				     .lower = WEIR_RANDOM_LOWER,
+				     .port_eph_min = WEIR_EPHEMERAL };
 	struct weir_run x = { .frame = f->b, .len = f->len, .mark = in.mark };
 	struct weir_result res, xdp_res;
+
+	if (t.banning) {
+		in.ban = &t.ban_key;
+		in.ban_mode = t.ban.mode;
+	}
 
 	for (int hook = 0; hook < 3; hook++) { /* ingress; egress from here; egress of what is forwarded */
 		in.hook = hook ? WEIR_HOOK_TC_OUT : WEIR_HOOK_TC_IN;
@@ -143,6 +155,24 @@ static void plant(const struct weir_img *img)
 		b[i].low++;
 }
 
+/* In every third policy one prefix is banned. */
+static int random_ban(void)
+{
+	static const struct weir_ban_key keys[] = {
+		{ 128, { [10] = 0xff, 0xff, 10, 0, 0, 2 } },
+		{ 126, { [10] = 0xff, 0xff, 10, 0, 0, 4 } },
+		{ 127, { 0x20, 1, 0xd, 0xb8, [15] = 4 } },
+		{ 0, { 0 } },
+	};
+	struct weir_kern *k = t.runner.kern;
+	int err = t.banning ? weir_kern_ban_remove(k, &t.ban_key) : 0;
+
+	t.banning = !weir_random(&t.random, 3);
+	t.ban_key = keys[weir_random(&t.random, sizeof keys / sizeof keys[0])];
+	t.ban.mode = weir_random(&t.random, 4) ? WEIR_PREVENT : WEIR_DETECT;
+	return err || !t.banning ? err : weir_kern_ban_add(k, &t.ban_key, &t.ban);
+}
+
 /* 0, or a negative errno when the machinery failed: that is no difference. */
 static int try_policy(uint32_t frames)
 {
@@ -158,6 +188,8 @@ static int try_policy(uint32_t frames)
 	err = weir_runner_install(&t.runner, blob, size, WEIR_RANDOM_PAT, WEIR_RANDOM_LOWER, WEIR_RANDOM_PAT_IN);
 	if (!err)
 		err = weir_kern_adopt(t.runner.kern, t.adopting ? 3600 : 0);
+	if (!err)
+		err = random_ban();
 	if (!err && weir_image_open(&t.img, blob, size))
 		err = -EINVAL;
 	if (!err && getenv("WEIR_PLANT"))
@@ -183,8 +215,10 @@ static int summary(uint32_t policies)
 
 	for (int i = 0; i < WEIR_REASON_COUNT; i++)
 		reasons += t.reasons[i] != 0;
-	printf("%u policies: TC %lu verdicts (%lu not passed, %u reasons), %lu frames too short for TC, XDP %lu (%lu drops), "
-	       "%lu differences\n", policies, t.tc, t.drops, reasons, t.tc_refused, t.xdp, t.xdp_drops, t.differences);
+	printf("%u policies: TC %lu verdicts (%lu not passed, %u reasons), %lu frames too short for TC, XDP %lu (%lu "
+	       "drops), "
+	       "%lu differences\n",
+	       policies, t.tc, t.drops, reasons, t.tc_refused, t.xdp, t.xdp_drops, t.differences);
 	if (planted && !found)
 		printf("the planted mistake was not found\n");
 	/* a run that judged nothing proves nothing */

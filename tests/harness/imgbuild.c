@@ -16,9 +16,19 @@ void weir_imgbuild_init(struct weir_imgbuild *b)
 {
 	memset(b, 0, sizeof *b);
 	b->cfg = (struct weir_config){
-		.generation = 1, .epoch = 1, .mode = WEIR_PREVENT, .essentials = WEIR_ESS_ARP,
-		.defaults = { allow, allow, allow }, .malformed = drop, .fragments = allow, .unknown_l2 = allow,
-		.on_error = drop, .blocklist = drop, .ban = drop, .idle_s = 3600, .blocklist_list = WEIR_NO_LIST,
+		.generation = 1,
+		.epoch = 1,
+		.mode = WEIR_PREVENT,
+		.essentials = WEIR_ESS_ARP,
+		.defaults = { allow, allow, allow },
+		.malformed = drop,
+		.fragments = allow,
+		.unknown_l2 = allow,
+		.on_error = drop,
+		.blocklist = drop,
+		.ban = drop,
+		.idle_s = 3600,
+		.blocklist_list = WEIR_NO_LIST,
 	};
 }
 
@@ -57,7 +67,7 @@ static void parse_range(const char *text, struct weir_addr_range *r)
 	parse_addr(copy, r->lo, &bits);
 	memcpy(r->hi, r->lo, 16);
 	for (int bit = mark ? 128 - bits + atoi(mark + 1) : 128; bit < 128; bit++) {
-		r->lo[bit / 8] &= (uint8_t)~(0x80 >> bit % 8);
+		r->lo[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
 		r->hi[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
 	}
 }
