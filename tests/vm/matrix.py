@@ -20,8 +20,9 @@ import subprocess
 import sys
 import tempfile
 
-# (suite, what its kernel must be)
-MATRIX = [("bullseye", "5.10"), ("bookworm", "6.1"), ("trixie", "6.12"), ("sid", "newest")]
+# (suite, what its kernel must be, what the program must have found there: a fallback must not go unseen)
+FULL = ("tc=tcx", "xdp=generic", "guard: bpf netfilter")
+MATRIX = [("bullseye", "5.10", ()), ("bookworm", "6.1", ()), ("trixie", "6.12", FULL), ("sid", "newest", FULL)]
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 ARCHIVE = "http://archive.debian.org/debian"
 BOOT_TIMEOUT = 120
@@ -207,7 +208,7 @@ def print_table(results):
         cells = []
         for rows, w in zip(results.values(), columns):
             row = rows.get(program)
-            cells.append(f"{'/'.join(str(row.get(k, '-')) for k in KEYS) if row else 'not there':>{w}}")
+            cells.append(f"{'/'.join(str(row.get(k) or '-') for k in KEYS) if row else 'not there':>{w}}")
         print("| " + "  ".join([f"{program:{width}}"] + cells))
 
 
@@ -231,7 +232,7 @@ def main():
         return 77
     results, failed = {}, 0
     print(f"1..{len(MATRIX)}", flush=True)
-    for i, (suite, version) in enumerate(MATRIX, 1):
+    for i, (suite, version, must_say) in enumerate(MATRIX, 1):
         try:
             vmlinuz, release = fetch(suite, cache)
         except Unavailable as e:
@@ -245,6 +246,8 @@ def main():
             wrong = f"the program failed with status {status}"
         elif version != "newest" and not release.startswith(version + "."):
             wrong = f"this is {release}, not {version}"
+        elif any(words not in text for words in must_say):
+            wrong = f"did not say {', '.join(words for words in must_say if words not in text)}"
         print(f"{'not ok' if wrong else 'ok'} {i} - {suite} {release}{': ' + wrong if wrong else ''}", flush=True)
         if wrong:
             failed += 1
