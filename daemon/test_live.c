@@ -117,7 +117,7 @@ static struct weir_names *names(void)
 }
 
 static struct weir_kern_if ifs[3] = {
-	{ .name = "lo", .covered = true },
+	{ .name = "lo", .why = "failsafe" },
 	{ .name = "eth0", .covered = true },
 	{ .name = "usb0", .why = "EBUSY" },
 };
@@ -196,7 +196,7 @@ static void test_detect(void **state)
 	hold("python3 x.py", "cron.service", "10.0.0.2", 40001, "45.9.20.7", 4444, 0);
 	put_flow(s.l, "10.0.0.2", 40001, "45.9.20.7", 4444, WEIR_DIR_OUT, 0, WEIR_DROP, WEIR_PASS, 3100);
 	s.in.plain_dns = 2;
-	assert_string_equal(draw(&s), "weir 0.1  DETECT: watching only, nothing is blocked   2 interfaces watched, 1 not (usb0: EBUSY) -> weir status\n"
+	assert_string_equal(draw(&s), "weir 0.1  DETECT: watching only, nothing is blocked   1 interface watched, 1 not (usb0: EBUSY) -> weir status\n"
 		   "  2 programs -> 2 destinations   open to the world: sshd:22  postgres:5432\n"
 		   "\n"
 		   "PROGRAM        UNIT/USER      -> NAME (ADDRESS)                 PORT      BYTES  WOULD BE  RULE\n"
@@ -233,7 +233,7 @@ static void test_prevent(void **state)
 	put_flow(s.l, "192.0.2.9", 5555, "10.0.0.2", 443, WEIR_DIR_IN, 1, WEIR_PASS, WEIR_PASS, 5000);
 	put_flow(s.l, "192.0.2.9", 5556, "10.0.0.2", 23, WEIR_DIR_IN, WEIR_RULE_DEFAULT_IN, WEIR_DROP, WEIR_DROP, 60);
 	put_flow(s.l, "10.1.0.1", 5556, "10.2.0.1", 80, WEIR_DIR_FWD, WEIR_RULE_DEFAULT_FWD, WEIR_PASS, WEIR_PASS, 70);
-	assert_string_equal(draw(&s), "weir 0.1  PREVENT: enforcing   2 interfaces watched\n"
+	assert_string_equal(draw(&s), "weir 0.1  PREVENT: enforcing   1 interface watched\n"
 		   "  0 programs -> 0 destinations   open to the world: nginx:443\n"
 		   "\n"
 		   "PROGRAM      UNIT/USER      -> NAME (ADDRESS)     PORT     BYTES  VERDICT  RULE\n"
@@ -252,7 +252,7 @@ static void test_nothing_yet(void **state)
 
 	stage_open(&s, "detect", -1);
 	s.in.n_ifs = 1;
-	assert_string_equal(draw(&s), "weir 0.1  DETECT: watching only, nothing is blocked   1 interface watched\n"
+	assert_string_equal(draw(&s), "weir 0.1  DETECT: watching only, nothing is blocked   0 interfaces watched\n"
 		   "  0 programs -> 0 destinations   nothing is open to the world\n"
 		   "\n"
 		   "PROGRAM  UNIT/USER  -> NAME (ADDRESS)  PORT  BYTES  WOULD BE  RULE\n"

@@ -168,7 +168,7 @@ json_t *weir_event_json(const struct weir_ev_verdict *ev, const struct weir_even
 const char *weir_event_fix(const struct weir_ev_verdict *ev, char *buf, size_t size)
 {
 	const struct weir_result *r = &ev->res;
-	char a[WEIR_ADDR_MAX], b[WEIR_ADDR_MAX], port[16] = "", proto[8];
+	char a[WEIR_ADDR_MAX], b[WEIR_ADDR_MAX], what[40], proto[8];
 
 	*buf = 0;
 	if (r->wanted == WEIR_PASS || !ev->family || !*weir_dir_text(ev->dir))
@@ -182,11 +182,15 @@ const char *weir_event_fix(const struct weir_ev_verdict *ev, char *buf, size_t s
 	/* whatever else stops a packet stands before the rules, or is no matter of one */
 	if (r->wanted_reason != WEIR_REASON_RULE && r->wanted_reason != WEIR_REASON_DEFAULT)
 		return buf;
+	weir_proto_text(ev->proto, proto);
 	if (has_ports(ev->proto))
-		snprintf(port, sizeof port, " --port %u", ev->t.dport);
-	snprintf(buf, size, "weir rule add%s%s%s%s%s --proto %s --direction %s --action allow",
+		snprintf(what, sizeof what, "--port %u --proto %s", ev->t.dport, proto);
+	else if (ev->proto == WEIR_IPPROTO_ICMP || ev->proto == WEIR_IPPROTO_ICMPV6)
+		snprintf(what, sizeof what, "--%s %u/%u", proto, ev->icmp_type, ev->icmp_code);
+	else
+		snprintf(what, sizeof what, "--proto %s", proto);
+	snprintf(buf, size, "weir rule add%s%s%s%s %s --direction %s --action allow",
 		 ev->dir == WEIR_DIR_OUT ? "" : " --src ", ev->dir == WEIR_DIR_OUT ? "" : a,
-		 ev->dir == WEIR_DIR_IN ? "" : " --dst ", ev->dir == WEIR_DIR_IN ? "" : b, port,
-		 weir_proto_text(ev->proto, proto), weir_dir_text(ev->dir));
+		 ev->dir == WEIR_DIR_IN ? "" : " --dst ", ev->dir == WEIR_DIR_IN ? "" : b, what, weir_dir_text(ev->dir));
 	return buf;
 }

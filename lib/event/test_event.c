@@ -156,8 +156,9 @@ static void test_fix(void **state)
 	assert_string_equal(weir_event_fix(&ev, buf, sizeof buf),
 			    "weir rule add --src 10.0.0.1 --dst 10.0.0.2 --port 80 --proto tcp --direction forward --action allow");
 	ev.proto = WEIR_IPPROTO_ICMP;
+	ev.icmp_type = 8;
 	assert_string_equal(weir_event_fix(&ev, buf, sizeof buf),
-			    "weir rule add --src 10.0.0.1 --dst 10.0.0.2 --proto icmp --direction forward --action allow");
+			    "weir rule add --src 10.0.0.1 --dst 10.0.0.2 --icmp 8/0 --direction forward --action allow");
 	ev.dir = WEIR_DIR_IN;
 	judged(&ev, WEIR_RULE_NONE, WEIR_REASON_BAN, WEIR_DROP, WEIR_DROP);
 	assert_string_equal(weir_event_fix(&ev, buf, sizeof buf), "weir ban remove 10.0.0.1");

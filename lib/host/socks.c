@@ -47,7 +47,7 @@ static void sock_bytes(const struct nlattr *info, struct weir_sock *s)
 
 	/* older kernels send a shorter structure; what is missing stays 0 */
 	memcpy(&ti, info ? mnl_attr_get_payload(info) : &ti, n < sizeof ti ? n : sizeof ti);
-	s->sent = ti.tcpi_bytes_acked;
+	s->sent = ti.tcpi_bytes_acked ? ti.tcpi_bytes_acked - 1 : 0; /* the SYN counts as a byte */
 	s->received = ti.tcpi_bytes_received;
 }
 
