@@ -35,12 +35,30 @@ int weir_kern_map_fd(struct weir_kern *k, const char *name)
 	return weir_gen_map_fd(k, name);
 }
 
+/* A pinned map of another build: of another shape, it is left behind and made anew. */
+static void drop_misfit(struct weir_kern *k, int m, const struct bpf_map *map)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof info;
+	char path[PATH_MAX];
+
+	if (!bpf_obj_get_info_by_fd(k->shared[m], &info, &len) && info.type == bpf_map__type(map) &&
+	    info.key_size == bpf_map__key_size(map) && info.value_size == bpf_map__value_size(map))
+		return;
+	close(k->shared[m]);
+	k->shared[m] = -1;
+	if (!weir_pins_path(k, path, sizeof path, "maps/%s", weir_shared_names[m]))
+		unlink(path);
+}
+
 /* Shared maps: those that are pinned already are used, the others will be pinned after loading. */
 static int share_maps(struct weir_kern *k, struct weir_net *s, char *why, size_t size)
 {
 	for (int m = 0; m < WEIR_M_COUNT; m++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(s->obj, weir_shared_names[m]);
 
+		if (map && k->shared[m] >= 0)
+			drop_misfit(k, m, map);
 		if (map && k->shared[m] >= 0 && bpf_map__reuse_fd(map, k->shared[m]))
 			return weir_why(why, size, -errno, "map %s: %s", weir_shared_names[m], strerror(errno));
 	}
@@ -231,8 +249,6 @@ int weir_kern_install(struct weir_kern *k, const void *blob, uint32_t size, char
 	r = pin_shared(k, s, why, why_size);
 	if (!r)
 		r = adopt_patterns(k, &img);
-	if (!r)
-		r = weir_kern_cover(k, 1, true); /* lo is not the guard's business */
 	if (r) {
 		weir_net__destroy(s);
 		return r;

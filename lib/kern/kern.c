@@ -39,6 +39,34 @@ static int take_over(struct weir_kern *k)
 	return 0;
 }
 
+/* The guard stands before anything is installed: its two maps are there from the start, lo is let through. */
+static int guard_maps(struct weir_kern *k)
+{
+	static const struct {
+		enum weir_shared m;
+		enum bpf_map_type type;
+		uint32_t value, entries;
+	} maps[] = { { WEIR_M_COVERED, BPF_MAP_TYPE_HASH, sizeof(uint32_t), 4096 },
+		     { WEIR_M_STATS, BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(struct weir_counter), WEIR_STATS_MAX } };
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof maps / sizeof *maps; i++) {
+		enum weir_shared m = maps[i].m;
+		int r;
+
+		if (k->shared[m] >= 0)
+			continue;
+		k->shared[m] = bpf_map_create(maps[i].type, weir_shared_names[m], sizeof(uint32_t), maps[i].value,
+					      maps[i].entries, NULL);
+		r = k->shared[m] < 0 ? -errno : weir_pins_path(k, path, sizeof path, "maps/%s", weir_shared_names[m]);
+		if (!r && bpf_obj_pin(k->shared[m], path))
+			r = -errno;
+		if (r)
+			return r;
+	}
+	return weir_kern_cover(k, 1, true);
+}
+
 int weir_kern_open(const struct weir_kern_options *o, struct weir_kern **ret, char *why, size_t why_size)
 {
 	struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
@@ -60,6 +88,8 @@ int weir_kern_open(const struct weir_kern_options *o, struct weir_kern **ret, ch
 	r = k->runtime_dir ? weir_pins_mount(k, why, why_size) : -ENOMEM;
 	if (!r)
 		r = take_over(k);
+	if (!r && (r = guard_maps(k)))
+		weir_why(why, why_size, r, "making maps: %s", strerror(-r));
 	if (r) {
 		weir_kern_close(k, false);
 		return r;
