@@ -22,7 +22,7 @@ class Failed(Exception):
     pass
 
 
-LONG = os.environ.get("WEIR_LONG") == "1"
+LONG = "1" in (os.environ.get("WEIR_LONG"), os.environ.get("WEIR_TEST_LONG"))
 _findings = []
 
 
@@ -31,6 +31,8 @@ def check(cond, what):
     if not cond:
         _findings.append(what)
         frame = sys._getframe(1)
+        while os.path.basename(frame.f_code.co_filename) == "case.py" and frame.f_back:
+            frame = frame.f_back
         print(f"  FAIL {what}  [line {frame.f_lineno}]", flush=True)
     return bool(cond)
 
@@ -56,7 +58,28 @@ def long_or(long, short):
     return long if LONG else short
 
 
+def _run(fn):
+    """Run one case; returns ("ok" | "not ok" | "skip", why skipped, what weir had to say when it failed)."""
+    _findings.clear()
+    reports = []
+    # a lab tears weir down when the case leaves it, so what weir has to say is collected before that
+    netns.Lab.on_failure = staticmethod(lambda: reports.extend(w.report() for w in weir.live))
+    netns.Lab.has_failed = staticmethod(lambda: bool(_findings))
+    try:
+        fn()
+    except Skip as e:
+        if not _findings:
+            return "skip", str(e), []
+    except Failed as e:
+        check(False, str(e))
+    except Exception:
+        traceback.print_exc(file=sys.stdout)
+        _findings.append("exception")
+    return ("not ok" if _findings else "ok"), "", reports
+
+
 def main(namespace):
+    """TAP, so that the runner counts every case."""
     faulthandler.register(signal.SIGUSR1)
     if os.geteuid():
         print("skip: needs root (network namespaces, BPF)")
@@ -69,34 +92,20 @@ def main(namespace):
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
     wanted = sys.argv[1:]
-    cases = [(n, f) for n, f in namespace.items() if n.startswith("test_") and callable(f)]
-    ran = failed = skipped = 0
-    for name, fn in cases:
-        if wanted and not any(w in name for w in wanted):
-            continue
-        _findings.clear()
+    cases = [(n, f) for n, f in namespace.items() if n.startswith("test_") and callable(f)
+             and (not wanted or any(w in n for w in wanted))]
+    print(f"1..{len(cases)}", flush=True)
+    words, whys = [], []
+    for number, (name, fn) in enumerate(cases, 1):
         start = time.monotonic()
-        word, detail = "ok", ""
-        # the case itself closes its lab, so what weir has to say is collected while it still lives
-        weir_report = []
-        netns.Lab.on_failure = staticmethod(lambda: weir_report.extend(w.report() for w in weir.live))
-        netns.Lab.has_failed = staticmethod(lambda: bool(_findings))
-        try:
-            fn()
-        except Skip as e:
-            word, detail = "skip", f": {e}"
-        except Failed as e:
-            check(False, str(e))
-        except Exception:
-            traceback.print_exc(file=sys.stdout)
-            _findings.append("exception")
-        if _findings:
-            word = "FAIL"
-            for r in weir_report:
-                print(r)
-        ran += word == "ok"
-        failed += word == "FAIL"
-        skipped += word == "skip"
-        print(f"{word} {name} ({time.monotonic() - start:.1f} s){detail}", flush=True)
-    print(f"{ran} passed, {failed} failed, {skipped} skipped")
-    sys.exit(1 if failed or not (ran or skipped) else 0 if ran else 77)
+        word, why, reports = _run(fn)
+        for r in reports:
+            print(r)
+        words.append(word)
+        whys.append(why)
+        print(f"{'ok' if word == 'skip' else word} {number} - {name}" + (f" # SKIP {why}" if word == "skip" else ""))
+        print(f"# {time.monotonic() - start:.1f} s", flush=True)
+    if words and all(w == "skip" for w in words):
+        print(f"skip: {'; '.join(dict.fromkeys(whys))}")
+        sys.exit(77)
+    sys.exit(1 if "not ok" in words or not words else 0)

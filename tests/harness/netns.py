@@ -141,11 +141,9 @@ class Lab:
         self.spaces.append(ns)
         return ns
 
-    def link(self, a, a_if, b, b_if, mtu=None):
+    def link(self, a, a_if, b, b_if):
         """A veth pair between two namespaces, both ends up."""
-        m = ["mtu", str(mtu)] if mtu else []
-        sh("ip", "link", "add", a_if, *m, "netns", a.name, "type", "veth", "peer", "name", b_if, *m,
-           "netns", b.name)
+        sh("ip", "link", "add", a_if, "netns", a.name, "type", "veth", "peer", "name", b_if, "netns", b.name)
         a.ip("link", "set", a_if, "up")
         b.ip("link", "set", b_if, "up")
 
@@ -210,29 +208,39 @@ class Router(Lab):
 
     def masquerade(self):
         self.nft("""
-            table inet wtnat { chain post { type nat hook postrouting priority srcnat;
-                oifname "out0" masquerade } }""")
+            table inet wtnat {
+                chain post { type nat hook postrouting priority srcnat;
+                    oifname "out0" masquerade
+                }
+            }""")
 
-    def publish(self, port=8080, to_port=80):
-        """A container behind the dut at 10.3.0.2, whose to_port the dut publishes as its own `port`."""
+    def containers(self):
+        """A container behind the dut: eth0 10.3.0.2, fd03::2."""
         self.container = self.space("k")
         self.link(self.container, "eth0", self.dut, "ct0")
         self.address(self.container, "eth0", "10.3.0.2/24", "fd03::2/64")
         self.address(self.dut, "ct0", "10.3.0.1/24", "fd03::1/64")
         self.container.ip("route", "add", "default", "via", "10.3.0.1")
         self.container.ip("-6", "route", "add", "default", "via", "fd03::1")
+
+    def publish(self, port, to_port):
+        """Ports of the dut's inner address that lead to the container, TCP and UDP."""
         self.nft(f"""
-            table inet wtpub {{
+            table inet wtpub{port} {{
                 chain pre {{ type nat hook prerouting priority dstnat;
-                    iifname "in0" ip daddr 10.1.0.1 tcp dport {port} dnat ip to 10.3.0.2:{to_port}
-                    iifname "in0" ip daddr 10.1.0.1 udp dport {port} dnat ip to 10.3.0.2:{to_port}
-                    iifname "in0" ip6 daddr fd01::1 tcp dport {port} dnat ip6 to [fd03::2]:{to_port}
-                    iifname "in0" ip6 daddr fd01::1 udp dport {port} dnat ip6 to [fd03::2]:{to_port} }} }}""")
+                    iifname "in0" ip daddr 10.1.0.1 meta l4proto {{ tcp, udp }} th dport {port} dnat ip to 10.3.0.2:{to_port}
+                    iifname "in0" ip6 daddr fd01::1 meta l4proto {{ tcp, udp }} th dport {port} dnat ip6 to [fd03::2]:{to_port}
+                }}
+            }}""")
+
+    CONTAINER = {4: "10.3.0.2", 6: "fd03::2"}
 
     def far(self, mtu):
         """A host behind the server, over a link of a smaller MTU: the server becomes a router."""
         self.far_ns = self.space("f")
-        self.link(self.far_ns, "far0", self.server, "sf0", mtu=mtu)
+        self.link(self.far_ns, "far0", self.server, "sf0")
+        # only the way there is narrow: the far host must not announce it in its MSS
+        self.server.ip("link", "set", "sf0", "mtu", mtu)
         self.address(self.far_ns, "far0", "10.4.0.2/24", "fd04::2/64")
         self.address(self.server, "sf0", "10.4.0.1/24", "fd04::1/64")
         self.far_ns.ip("route", "add", "default", "via", "10.4.0.1")
