@@ -282,9 +282,10 @@ def ping(ns, dst, count=3, timeout=None):
 
 
 class Flood(threading.Thread):
-    """Sends UDP to an address as fast as one thread can, until stopped; counts what it sent."""
+    """Sends UDP to an address as fast as one thread can, until stopped; counts what it sent. With `every`
+    seconds between two bursts of 32. Runs on any CPU: its packets have no order among the test's."""
 
-    def __init__(self, lab, ns, dst, port, payload=b"flood", src_ports=1):
+    def __init__(self, lab, ns, dst, port, payload=b"flood", src_ports=1, src=None, every=0.0):
         super().__init__(daemon=True)
         self.sent, self._stop_flag = 0, False
         self._socks = []
@@ -292,13 +293,19 @@ class Flood(threading.Thread):
             for _ in range(src_ports):
                 s = socket.socket(family_of(dst), socket.SOCK_DGRAM)
                 s.setblocking(False)
+                if src:
+                    s.bind((src, 0))
                 self._socks.append(s)
+        self._every = every
         self._dst, self._payload = (dst, port), payload
         lab.on_close(self.stop)
         self.start()
 
     def run(self):
+        os.sched_setaffinity(0, range(os.cpu_count()))
         while not self._stop_flag:
+            if self._every:
+                time.sleep(self._every)
             for s in self._socks:
                 for _ in range(32):
                     try:
