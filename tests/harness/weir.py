@@ -124,6 +124,20 @@ class Weir:
         self.daemon.wait(30)
         return r
 
+    def traces(self, *devices):
+        """What this instance has left on these devices of its namespace and in its directories."""
+        out = [f"mount: {x.strip()}" for x in open("/proc/self/mounts") if self.dir in x]
+        for dev in devices:
+            for hook in ("ingress", "egress"):
+                text = self.ns.sh("tc", "filter", "show", "dev", dev, hook, check=False).stdout.strip()
+                out += [f"tc {dev} {hook}: {text}"] if text else []
+            out += [f"clsact on {dev}"] if "clsact" in self.ns.sh("tc", "qdisc", "show", "dev", dev).stdout else []
+            out += [f"xdp on {dev}"] if "xdp" in self.ns.ip("link", "show", dev).stdout else []
+        text = self.ns.sh("nft", "list", "ruleset", check=False).stdout.strip()
+        out += [f"nft: {text}"] if text else []
+        left = [os.path.join(d, f) for d, _, fs in os.walk(self.runtime) for f in fs]
+        return out + ([f"runtime dir: {left}"] if left else [])
+
     def destroy(self):
         live.remove(self)
         self.kill()

@@ -1,0 +1,297 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands that change the policy do to traffic: rule, ban, set, mode, apply; the listener tells."""
+import json
+import os
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from harness import *  # noqa: F403
+from harness.dut import OPEN, Dut
+
+def test_rules_as_the_specification_writes_them():
+    with Router() as lab:
+        d = Dut(lab)
+        w = d.weir
+        w(*"rule add --src 192.168.1.0/24 --dst 10.0.0.5 --port 80 --proto tcp --action drop".split())
+        text = w("rule", "list").stdout
+        check("192.168.1.0/24" in text and "10.0.0.5" in text, f"rule list does not show it:\n{text}")
+        check("web" in text, f"rule list does not show the file's rules:\n{text}")
+        d.silent(82, "before")
+        r = w.json("rule", "add", "--port", "82", "--proto", "tcp", "--action", "allow", "--name", "mine", "--why",
+                   "a test")
+        d.opens(82, "allowed by the overlay")
+        d.silent(82, "udp was not named", protos=("udp",))
+        d.opens(82, "allowed by the overlay", v=6)
+        # order: the overlay stands before the file's rules; --before puts a rule before another one
+        drop = w.json("rule", "add", "--port", "82", "--action", "drop", "--before", str(r["id"]))
+        d.silent(82, "a drop before the allow")
+        w("rule", "delete", "--id", str(drop["id"]))
+        d.opens(82, "the drop is deleted")
+        late = w.json("rule", "add", "--port", "82", "--action", "drop")
+        d.opens(82, "a new rule stands last in the overlay")
+        check(late["id"] > drop["id"] > r["id"], f"ids are reused: {r['id']}, {drop['id']}, {late['id']}")
+        exported = w("rule", "export").stdout
+        check("mine" in exported and "82" in exported, f"export:\n{exported}")
+        # what is exported is a policy's rules: it can be checked
+        again = w.write(Policy.text() + exported[exported.index("rules:"):] if "rules:" in exported
+                        else Policy.text(exported))
+        equal(w("check", again, check=False).returncode, 0, "check of the exported rules")
+        w("rule", "clear")
+        d.silent(82, "the overlay is cleared")
+        d.opens(80, "the file's rules are still there")
+        p = w("rule", "delete", "--id", str(late["id"]), check=False)
+        check(p.returncode == 1 and str(late["id"]) in p.stderr, f"an id that is gone: {p.returncode} {p.stderr}")
+        p = w("rule", "delete", "--id", "web", check=False)
+        check(p.returncode == 1 and ".yaml:" in p.stderr, f"a rule of the file: {p.returncode} {p.stderr}")
+
+
+def test_an_overlay_rule_cuts_a_live_flow():
+    with Router() as lab:
+        d = Dut(lab)
+        p = Probe(lab.client, "tcp", lab.DUT[4], 80)
+        other = Probe(lab.client, "udp", lab.DUT[4], 80)
+        must(p.wait() == "open" and other.wait() == "open", "no connection to begin with")
+        d.weir("rule", "add", "--port", "80", "--proto", "tcp", "--action", "drop")
+        d.tcp.clear()
+        p.s.send(b"after the rule")
+        must(fence(lab.client, lab.DUT[4], d.udp, 9999), "fence")
+        equal(d.tcp.payloads(80), [], "bytes of a live flow after a rule against it")
+        t = token("other")
+        other.s.send(t)
+        check(d.udp.wait(t), "a flow that the rule does not touch was cut")
+        d.weir("rule", "clear")
+        check(d.tcp.wait(b"after the rule", 60), "the retransmission does not pass after the rule is gone")
+
+
+def test_rule_for_a_time():
+    with Router() as lab:
+        d = Dut(lab)
+        d.weir("rule", "add", "--port", "82", "--action", "allow", "--for", "3s")
+        d.opens(82, "while it lasts")
+        import time
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and "82" in d.weir("rule", "list").stdout:
+            time.sleep(0.2)
+        d.silent(82, "after its time")
+
+
+def test_detect_says_recorded():
+    with Router() as lab:
+        d = Dut(lab, OPEN.replace("mode: prevent", "mode: detect"))
+        p = d.weir("rule", "add", "--port", "80", "--action", "drop")
+        check("NOT blocking" in p.stdout + p.stderr, f"rule add in detect: {p.stdout}{p.stderr}")
+        d.opens(80, "detect")
+
+
+def test_bans():
+    with Router() as lab:
+        d = Dut(lab)
+        w = d.weir
+        live = Probe(lab.client, "tcp", lab.DUT[4], 80)
+        must(live.wait() == "open", "no connection to begin with")
+        lab.address(lab.client, "cl0", "10.1.0.9/24", "fd01::9/64")
+        w("ban", "add", "10.1.0.2")
+        w("ban", "add", "fd01::2")
+        text = w("ban", "list").stdout
+        check("10.1.0.2" in text and "fd01::2" in text, f"ban list:\n{text}")
+        for v, ok in ((4, "10.1.0.9"), (6, "fd01::9")):
+            d.tcp.clear()
+            p = Probe(lab.client, "tcp", lab.DUT[v], 80, src={4: "10.1.0.2", 6: "fd01::2"}[v])
+            equal(ask(lab.client, "tcp", lab.DUT[v], 80, src=ok), "open", f"v{v}: who is not banned")
+            check(p.quiet(), f"v{v}: who is banned gets an answer")
+            equal(d.tcp.accepted, 1, f"v{v}: connections accepted")
+            p.close()
+            # outward too
+            banned = {4: "10.1.0.2", 6: "fd01::2"}[v]
+            out = Listener(lab, lab.client, "udp", 5353 + v, addrs=(banned, ok))
+            q = Probe(lab.dut, "udp", banned, 5353 + v)
+            equal(ask(lab.dut, "udp", ok, 5353 + v), "open", f"v{v}: out to who is not banned")
+            check(q.quiet(), f"v{v}: the banned one answers")
+            equal(len(out.payloads()), 1, f"v{v}: datagrams that left")
+            q.close()
+        d.tcp.clear()
+        live.s.send(b"while banned")
+        equal(ask(lab.client, "tcp", lab.DUT[4], 80, src="10.1.0.9"), "open", "who is not banned, again")
+        check(b"while banned" not in d.tcp.payloads(80), "a live flow of a banned address goes on")
+        w("ban", "remove", "10.1.0.2")
+        check(d.tcp.wait(b"while banned", 60), "the live flow does not come back after the ban")
+        d.opens(80, "after the ban")
+        w("ban", "remove", "fd01::2")
+        d.opens(80, "after the ban", v=6)
+        # a prefix, and a time
+        w("ban", "add", "10.1.0.0/24", "--for", "2s")
+        p = Probe(lab.client, "tcp", lab.DUT[4], 80)
+        must(fence(lab.client, lab.DUT[6], d.udp, 9999), "fence")
+        check(p.quiet(), "a banned prefix answers")
+        equal(p.wait(60), "open", "the connection that waited for the end of the ban")
+        p.close()
+
+
+def test_sets():
+    with Router() as lab:
+        d = Dut(lab)
+        w = d.weir
+        d.silent(81, "not in the set")
+        w("set", "add", "office", "10.1.0.2")
+        d.opens(81, "in the set")
+        text = w("set", "list").stdout
+        check("office" in text, f"set list:\n{text}")
+        live = Probe(lab.client, "tcp", lab.DUT[4], 81)
+        must(live.wait() == "open", "no connection")
+        w("set", "remove", "office", "10.1.0.2")
+        d.silent(81, "taken out of the set")
+        d.tcp.clear()
+        live.s.send(b"after")
+        must(fence(lab.client, lab.DUT[4], d.udp, 9999), "fence")
+        equal(d.tcp.payloads(81), [], "bytes of a live flow after its set shrank")
+        live.close()
+        p = w("set", "add", "nosuch", "10.1.0.2", check=False)
+        check(p.returncode == 1 and "nosuch" in p.stderr, f"an unknown set: {p.returncode} {p.stderr}")
+
+
+def test_mode():
+    with Router() as lab:
+        d = Dut(lab)
+        d.silent(82, "prevent")
+        d.weir("mode", "detect")
+        d.opens(82, "detect")
+        check("detect" in d.weir("mode").stdout, "weir mode does not say detect")
+        equal(d.weir("status", check=False).returncode, 3, "the policy asks for prevent, and the ceiling is detect: status")
+        d.weir("mode", "prevent")
+        d.silent(82, "prevent again")
+        equal(d.weir("status").returncode, 0, "status")
+
+
+def test_apply():
+    with Router() as lab:
+        d = Dut(lab)
+        w = d.weir
+        before = w.json("show", "effective")["generation"]
+        for bad in ("version: 1\nmode: prevnt\n", "version: 1\nrules:\n  - { name: x, action: dorp }\n",
+                    "version: 1\nrules: [ { name: a, action: allow, from: 010.0.0.1 } ]\n", "version: 2\n", "", "{",
+                    "version: 1\ndetections: []\n", "version: 1\nversion: 1\n"):
+            p = w.apply(bad, check=False)
+            check(p.returncode == 1 and ".yaml:" in p.stderr and "error" in p.stderr,
+                  f"apply of {bad!r}: exit {p.returncode}, {p.stderr!r}")
+        p = w("apply", "/nonexistent.yaml", "--no-confirm", check=False)
+        check(p.returncode == 1 and "/nonexistent.yaml" in p.stderr, f"apply of no file: {p.returncode} {p.stderr}")
+        equal(w.json("show", "effective")["generation"], before, "generation after wrong files")
+        d.opens(80, "after wrong files")
+        d.silent(82, "after wrong files")
+        w.apply(OPEN.replace("ports: 80 }", "ports: 82 }"))
+        d.opens(82, "the new policy")
+        d.silent(80, "the new policy")
+        check(w.json("show", "effective")["generation"] > before, "the generation did not grow")
+
+
+def test_live_flows_at_apply():
+    """flows.established: recheck cuts what the new policy denies, keep keeps it."""
+    for how, goes_on in (("recheck", False), ("keep", True)):
+        with Router() as lab:
+            d = Dut(lab, OPEN + f"flows: {{ established: {how} }}\n")
+            live = Probe(lab.client, "tcp", lab.DUT[4], 80)
+            must(live.wait() == "open", "no connection")
+            d.weir.apply(OPEN.replace("ports: 80 }", "ports: 82 }") + f"flows: {{ established: {how} }}\n")
+            t = token("live")
+            live.s.send(t)
+            must(fence(lab.client, lab.DUT[4], d.udp, 9999), "fence")
+            if goes_on:
+                check(d.tcp.wait(t), "keep: a live flow was cut")
+            else:
+                check(t not in d.tcp.payloads(80), "recheck: a live flow that the new policy denies goes on")
+            d.silent(80, f"{how}: new connections")
+            live.close()
+
+
+def test_screens():
+    """What prints, prints JSON too, and status and stats speak as written."""
+    with Router() as lab:
+        d = Dut(lab)
+        w = d.weir
+        d.opens(80, "something to see")
+        for args in (["status"], ["status", "show"], ["flows"], ["events"], ["rule", "list"], ["ban", "list"],
+                     ["set", "list"], ["show", "effective"], ["mode"], ["features"], ["doctor"]):
+            p = w(*args, check=False)
+            # 1: the doctor may find that this machine lacks something
+            check(p.returncode in ((0, 1, 3) if args == ["doctor"] else (0,)), f"{args}: exit {p.returncode} {p.stderr}")
+            check("\x1b" not in p.stdout, f"{args}: colour in a pipe")
+            p = w(*args, "--output", "json", check=False)
+            try:
+                [json.loads(x) for x in ([p.stdout] if p.stdout.lstrip().startswith(("{\n", "[\n")) else
+                                         p.stdout.splitlines())]
+            except ValueError as e:
+                check(False, f"{args}: not JSON: {e}: {p.stdout[:200]!r}")
+        text = w("status").stdout
+        for want in ("prevent", "generation", "in0", "out0"):
+            check(want in text, f"status lacks {want!r}:\n{text}")
+        stats = subprocess.Popen(lab.dut.argv(BIN, "status", "stats", "--interval", "1s"), env=w.env,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        lines = [stats.stdout.readline() for _ in range(3)]
+        stats.send_signal(signal.SIGINT)
+        stats.wait(30)
+        stats.stdout.close()
+        check(all(x.strip() for x in lines[:2]), f"status stats: {lines}")
+
+
+def test_events_follow():
+    with Router() as lab:
+        d = Dut(lab)
+        follow = subprocess.Popen(lab.dut.argv(BIN, "events", "--follow", "--output", "json"), env=d.weir.env,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        import threading
+        lines = []
+        seen = threading.Event()
+
+        def read():
+            for line in follow.stdout:
+                lines.append(line)
+                if "default inbound" in line:
+                    seen.set()
+        t = threading.Thread(target=read, daemon=True)
+        t.start()
+        import time
+        deadline = time.monotonic() + PATIENCE
+        while not seen.is_set() and time.monotonic() < deadline:
+            d.silent(82, "a drop to be told", protos=("udp",))
+            seen.wait(0.5)
+        follow.send_signal(signal.SIGINT)
+        follow.wait(30)
+        t.join(PATIENCE)
+        check(seen.is_set(), f"events --follow does not tell the drop: {lines[-3:]}")
+        for line in lines:
+            try:
+                json.loads(line)
+            except ValueError:
+                check(False, f"not a JSON line: {line!r}")
+        event = next((json.loads(x) for x in lines if "default inbound" in x), {})
+        check("weir rule add" in str(event.get("fix")), f"a drop without a fix: {event}")
+
+
+def test_the_fix_fixes():
+    """The command of the fix line, run as it stands, allows what was dropped."""
+    import shlex
+    with Router() as lab:
+        d = Dut(lab)
+        for v in (4, 6):
+            for proto, port in (("tcp", 82), ("udp", 82)):
+                d.silent(port, "before the fix", v=v, protos=(proto,))
+                fix = None
+                import time
+                deadline = time.monotonic() + PATIENCE
+                while not fix and time.monotonic() < deadline:
+                    why = d.weir("why", f"{lab.DUT[v]}:{port}" if v == 4 else f"[{lab.DUT[v]}]:{port}",
+                                 check=False).stdout
+                    fix = next((x.split("fix", 1)[1].strip() for x in why.splitlines() if x.startswith("fix")), None)
+                if not check(fix and fix.startswith("weir "), f"{proto} v{v}: no fix:\n{why}"):
+                    continue
+                p = d.weir(*shlex.split(fix)[1:], check=False)
+                equal(p.returncode, 0, f"{fix}: {p.stderr}")
+                d.opens(port, f"after {fix}", v=v, proto=proto)
+                d.weir("rule", "clear")
+
+
+if __name__ == "__main__":
+    main(globals())

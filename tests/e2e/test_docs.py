@@ -1,0 +1,110 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every example in the docs works: complete policies (```yaml blocks with `version:`) pass check and lint, other
+yaml blocks with rules pass inside of a policy, and commands in ```console blocks exist with their options.
+
+A block that shows a mistake says so in the info string: ```yaml wrong. One that needs files of its own, or
+shows another program's file, says ```yaml skip."""
+import glob
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from harness import *  # noqa: F403
+
+FENCES = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```\s*$", re.M | re.S)
+
+
+def blocks(kinds):
+    """(place, info words, text) of the fenced blocks of README.md and docs/."""
+    for path in [f"{ROOT}/README.md", *sorted(glob.glob(f"{ROOT}/docs/**/*.md", recursive=True))]:
+        if not os.path.exists(path):
+            continue
+        text = open(path).read()
+        for m in FENCES.finditer(text):
+            info = m.group(2).split()
+            if info and info[0] in kinds:
+                indent = len(m.group(1))
+                body = "".join(x[indent:] if x[:indent].isspace() else x for x in m.group(3).splitlines(True))
+                yield f"{os.path.relpath(path, ROOT)}:{text.count(chr(10), 0, m.start()) + 1}", info[1:], body
+
+
+def weir(*args):
+    return subprocess.run([BIN, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=60, env=dict(os.environ, NO_COLOR="1"))
+
+
+def test_policies():
+    found = 0
+    with tempfile.TemporaryDirectory() as d:
+        for place, words, text in blocks({"yaml", "yml"}):
+            if "skip" in words:
+                continue
+            if not re.search(r"^version:", text, re.M):
+                if not re.match(r"\s*(#.*\n\s*)*(-|[a-z_]+:)", text):
+                    continue
+                # a part: rules in a list, or keys of the file
+                text = "version: 1\n" + ("rules:\n" + text if text.lstrip().startswith("-") else text)
+            found += 1
+            path = f"{d}/policy.yaml"
+            with open(path, "w") as f:
+                f.write(text)
+            for command in ("check", "lint"):
+                p = weir(command, path)
+                if "wrong" in words:
+                    if command == "check":
+                        equal(p.returncode, 1, f"{place}: {command} accepts what the docs call wrong")
+                else:
+                    equal(p.returncode, 0, f"{place}: {command}: {p.stdout}{p.stderr}")
+    must(found, "the docs show no policy")
+
+
+def test_profiles():
+    """The policies that weir itself writes pass too."""
+    with tempfile.TemporaryDirectory() as d:
+        for profile in ("laptop", "server", "router", "containers", "agent"):
+            p = weir("init", "--profile", profile)
+            if not equal(p.returncode, 0, f"init --profile {profile}: {p.stderr}"):
+                continue
+            with open(f"{d}/{profile}.yaml", "w") as f:
+                f.write(p.stdout)
+            for command in ("check", "lint"):
+                q = weir(command, f"{d}/{profile}.yaml")
+                equal(q.returncode, 0, f"{profile}: {command}: {q.stdout}{q.stderr}")
+
+
+def test_commands():
+    """`$ weir ...` and `sudo weir ...` lines: the command exists and knows the options that it is shown with."""
+    lines = []
+    for place, words, text in blocks({"console", "sh", "shell", "bash"}):
+        if "skip" in words:
+            continue
+        for line in text.replace("\\\n", " ").splitlines():
+            m = re.match(r"(?:[$#] )?(?:sudo )?(?:build/)?weir( .*)?$", line.strip())
+            if m:
+                lines.append((place, (m.group(1) or "").strip()))
+    must(lines, "the docs show no command")
+    for place, line in lines:
+        line = re.split(r"\s[|>#&;]|\s<", " " + line)[0].strip()
+        words = shlex.split(line)
+        name = [w for w in words[:2] if not w.startswith("-")]
+        if not name:
+            continue
+        p = weir(*name, "--help")
+        if p.returncode and len(name) == 2:
+            p = weir(name[0], "--help")
+        if not equal(p.returncode, 0, f"{place}: weir {line}: no such command: {p.stderr}"):
+            continue
+        known = p.stdout + weir("--help").stdout
+        for word in words:
+            if word.startswith("--") and word != "--":
+                option = word.split("=")[0]
+                check(option in known, f"{place}: weir {line}: the help does not know {option}")
+
+
+if __name__ == "__main__":
+    main(globals())

@@ -1,0 +1,180 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""stop, flush, restart, a second instance, Ctrl-C in prevent, and what comes back after a reboot."""
+import os
+import shutil
+import signal
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from harness import *  # noqa: F403
+from harness.dut import OPEN, Dut
+
+CLOSED_80 = OPEN.replace("ports: 80 }", "ports: 82 }")
+
+
+def test_stop_keeps_enforcing():
+    with Router() as lab:
+        d = Dut(lab)
+        w = d.weir
+        live = Probe(lab.client, "tcp", lab.DUT[4], 80)
+        must(live.wait() == "open", "no connection")
+        r = w.stop()
+        check("flush" in r.stdout + r.stderr, f"stop does not say how to remove it: {r.stdout}{r.stderr}")
+        equal(w("status", check=False).returncode, 4, "exit status of status")
+        for v in (4, 6):
+            d.silent(82, "after stop", v=v)
+            d.opens(80, "after stop", v=v)
+        t = token("live")
+        live.s.send(t)
+        check(d.tcp.wait(t), "a live flow was cut by stop")
+        for args in (["rule", "list"], ["apply", w.write(OPEN), "--no-confirm"]):
+            p = w(*args, check=False)
+            check(p.returncode == 1 and p.stderr.strip(), f"{args} without a daemon: {p.returncode} {p.stderr}")
+        w.run(OPEN)
+        d.silent(82, "after the restart")
+        d.opens(80, "after the restart")
+        t = token("live")
+        live.s.send(t)
+        check(d.tcp.wait(t), "a live flow was cut by the restart")
+        live.close()
+
+
+def test_flush_removes_everything():
+    for running in (True, False):
+        with Router() as lab:
+            d = Dut(lab, OPEN.replace("192.0.2.0/24] } }", "192.0.2.0/24] } }\nblocklists: [$office]") +
+                    "interfaces: { in0: { xdp: generic } }\n")
+            w = d.weir
+            if not running:
+                w.kill()
+            r = w("flush")
+            check(r.stdout.strip() or r.stderr.strip(), "flush says nothing")
+            if running:
+                equal(w.daemon.wait(30), 0, "exit status of the daemon after flush")
+            equal(w("status", check=False).returncode, 5, "exit status of status")
+            equal(w.traces("lo", "in0", "out0"), [], f"traces after flush (daemon {'running' if running else 'killed'})")
+            d.opens(82, "after flush")
+            equal(w("flush", check=False).returncode, 0, "a second flush")
+
+
+def test_ctrl_c_in_prevent():
+    with Router() as lab:
+        d = Dut(lab)
+        equal(d.weir.signal(signal.SIGINT), 0, "exit status after Ctrl-C")
+        check("weir flush" in d.weir.said(), f"Ctrl-C does not say how to remove it:\n{d.weir.said()[-1000:]}")
+        equal(d.weir("status", check=False).returncode, 4, "exit status of status")
+        d.silent(82, "after Ctrl-C")
+        d.opens(80, "after Ctrl-C")
+
+
+def test_killed():
+    with Router() as lab:
+        d = Dut(lab)
+        d.weir.kill()
+        equal(d.weir("status", check=False).returncode, 4, "exit status of status")
+        d.silent(82, "after kill -9")
+        d.opens(80, "after kill -9")
+        d.weir.run(OPEN)
+        equal(d.weir("status", check=False).returncode, 0, "exit status of status after the restart")
+        d.silent(82, "after the restart")
+
+
+def test_second_instance_is_refused():
+    with Router() as lab:
+        d = Dut(lab)
+        first = d.weir.daemon
+        other = d.weir.write(CLOSED_80)
+        p = d.weir("run", "--no-live", "--policy", other, check=False, timeout=30)
+        check(p.returncode == 1 and p.stderr.strip(), f"a second weir in the same directory: {p.returncode} {p.stderr}")
+        check(first.poll() is None, "the first one ended")
+        equal(d.weir("status", check=False).returncode, 0, "status of the first")
+        d.opens(80, "the first one's policy")
+        d.silent(82, "the first one's policy")
+        # another instance elsewhere is welcome
+        with Router() as other_lab:
+            e = Dut(other_lab, CLOSED_80)
+            e.opens(82, "another instance")
+            e.silent(80, "another instance")
+            d.opens(80, "the first one beside another")
+
+
+def reboot(w):
+    """What a reboot leaves: files of the state directory; no process, no pin, no runtime directory."""
+    w.kill()
+    w("flush", check=False)
+    shutil.rmtree(w.runtime)
+    os.mkdir(w.runtime, 0o755)
+
+
+def test_reboot():
+    with Router() as lab:
+        d = Dut(lab)  # run --policy is for this run only
+        w = d.weir
+        w.apply(OPEN, "--save")
+        w("rule", "add", "--port", "81", "--proto", "tcp", "--action", "allow")
+        w("ban", "add", "fd01::77")
+        w.apply(CLOSED_80)  # in force, but not kept
+        d.opens(82, "applied, not saved")
+        d.silent(80, "applied, not saved")
+        reboot(w)
+        d.opens(80, "nothing is in force")
+        w.run()
+        equal(w("status", check=False).returncode, 0, "exit status of status after the reboot")
+        d.opens(80, "the saved policy")
+        d.silent(82, "the saved policy")
+        d.opens(81, "the overlay came back")
+        check("fd01::77" in w("ban", "list").stdout, "the ban did not come back")
+        lab.address(lab.client, "cl0", "fd01::77/64")
+        p = Probe(lab.client, "tcp", lab.DUT[6], 80, src="fd01::77")
+        must(fence(lab.client, lab.DUT[6], d.udp, 9999), "fence")
+        check(p.quiet(), "a ban from before the reboot is not in force")
+        p.close()
+
+
+def test_reboot_with_the_file_of_the_system():
+    with Router() as lab:
+        d = Dut(lab)
+        w = d.weir
+        path = w.write(CLOSED_80, f"{w.config}/policy.yaml")
+        w("apply", "--no-confirm")
+        d.opens(82, "apply without a file takes the one of the system")
+        reboot(w)
+        w.run()
+        d.opens(82, "the file of the system")
+        d.silent(80, "the file of the system")
+        with open(path, "a") as f:
+            f.write("# changed by hand\n")
+        text = w("status", check=False).stdout
+        check("differs" in text, f"status does not say that the file differs:\n{text}")
+
+
+def test_no_policy_at_all():
+    """The builtin policy only watches."""
+    with Router() as lab:
+        tcp = Listener(lab, lab.dut, "tcp", 80)
+        w = Weir(lab, lab.dut)
+        w.run()
+        equal(ask(lab.client, "tcp", lab.DUT[4], 80), "open", "detect")
+        check("detect" in w("status", check=False).stdout.lower(), "status does not say detect")
+        check(tcp.accepted == 1, "not delivered")
+
+
+def test_directories_by_options():
+    """--runtime-dir and its sisters do what WEIR_*_DIR do."""
+    with Router() as lab:
+        d = Dut(lab)
+        w = d.weir
+        for k in list(w.env):
+            if k.startswith("WEIR_") and k.endswith("_DIR"):
+                del w.env[k]
+        dirs = ["--runtime-dir", w.runtime, "--state-dir", w.state, "--log-dir", w.log, "--config-dir", w.config]
+        equal(w("status", *dirs).returncode, 0, "status with options behind")
+        equal(w(*dirs, "status").returncode, 0, "status with options before")
+        w("rule", "add", "--port", "82", "--action", "allow", *dirs)
+        d.opens(82, "a rule by options")
+        w("flush", *dirs)
+
+
+if __name__ == "__main__":
+    main(globals())
