@@ -160,10 +160,21 @@ int weir_keeper_seed(struct weir_keeper *k, const struct weir_seed *v, size_t n,
 	return 0;
 }
 
+/*
+ * What is here already was open until now: only what comes later must wait for its hooks. Where an earlier
+ * life left the guard standing, what came meanwhile waits too.
+ */
+static void guard_raise(struct weir_keeper *k, bool stands)
+{
+	for (size_t i = 0; !stands && i < k->n_ifs; i++)
+		weir_kern_cover(k->kern, k->ifs[i].ifindex, true);
+	guard_set(k, true);
+}
+
 int weir_keeper_install(struct weir_keeper *k, const void *blob, uint32_t size, char *why, size_t why_size)
 {
 	struct weir_img img;
-	bool guard;
+	bool guard, stands = !k->installed && k->before.attached && k->before.mode == WEIR_PREVENT;
 	int r;
 
 	if (weir_image_open(&img, blob, size)) {
@@ -171,23 +182,16 @@ int weir_keeper_install(struct weir_keeper *k, const void *blob, uint32_t size, 
 		return -EBADMSG;
 	}
 	guard = guard_needed(img.cfg);
-	if (guard && !k->guard_on) {
-		bool stands = !k->installed && k->before.attached && k->before.mode == WEIR_PREVENT;
-
-		/*
-		 * What is here already was open until now: only what comes later must wait for its hooks. Where an
-		 * earlier life left the guard standing, what came meanwhile waits too.
-		 */
-		for (size_t i = 0; !stands && i < k->n_ifs; i++)
-			weir_kern_cover(k->kern, k->ifs[i].ifindex, true);
-		guard_set(k, true);
-	}
+	if (guard && !k->guard_on)
+		guard_raise(k, stands);
 	r = weir_kern_install(k->kern, blob, size, why, why_size);
 	if (r) {
 		if (!k->installed || !guard_needed(&k->cfg))
-			guard_set(k, k->before.attached && !k->installed && k->before.mode == WEIR_PREVENT);
+			guard_set(k, stands);
 		return r;
 	}
+	if (guard && !k->guard_on) /* the very first install brought the maps that the guard reads */
+		guard_raise(k, stands);
 	k->cfg = *img.cfg;
 	k->installed = true;
 	if (k->seeds) /* what could not be seeded is met by the adoption window */
