@@ -71,7 +71,10 @@ WEIR_INLINE void weir_note_own(struct __sk_buff *skb, const struct weir_tuple *t
 	skb->tc_index = (uint16_t)index;
 }
 
-/* Is this such a packet? Used up by asking. */
+/*
+ * Is this such a packet? At egress the note is used up by asking. At ingress it becomes one for the way on:
+ * the answer to a forwarded packet is forwarded itself, un-translated, through a device not known yet.
+ */
 WEIR_INLINE bool weir_note_is_own(struct __sk_buff *skb, const struct weir_scratch *s)
 {
 	uint32_t index = skb->tc_index;
@@ -80,10 +83,18 @@ WEIR_INLINE bool weir_note_is_own(struct __sk_buff *skb, const struct weir_scrat
 	if (!index || index >= WEIR_NOTES)
 		return false;
 	n = bpf_map_lookup_elem(&weir_notes, &index);
-	if (!n || n->kind != WEIR_NOTE_OWN || n->ifindex != s->ifindex ||
+	if (!n)
+		return false;
+	if (s->hook == WEIR_HOOK_TC_OUT && n->kind == WEIR_NOTE_OWN_ON && n->ifindex == s->in_ifindex &&
+	    !((n->t.zone ^ s->pkt.t.zone) >> 24)) {
+		n->kind = WEIR_NOTE_NONE;
+		return true;
+	}
+	if (n->kind != WEIR_NOTE_OWN || n->ifindex != s->ifindex ||
 	    !weir_addr_equal(n->t.src, s->pkt.t.src) ||
 	    !weir_addr_equal(n->t.dst, s->pkt.t.dst))
 		return false;
-	n->kind = WEIR_NOTE_NONE;
+	n->t.zone = s->pkt.t.zone;
+	n->kind = s->hook == WEIR_HOOK_TC_IN ? WEIR_NOTE_OWN_ON : WEIR_NOTE_NONE;
 	return true;
 }

@@ -36,7 +36,8 @@ struct weir_recent {
 #define WEIR_TCI_JUDGED 0xfffeu
 #define WEIR_NOTES 32768u
 
-enum { WEIR_NOTE_NONE = 0, WEIR_NOTE_INGRESS = 1, WEIR_NOTE_OWN = 2 };
+/* OWN: built by weir, seen by its own hook next; OWN_ON: that happened, it may be forwarded yet */
+enum { WEIR_NOTE_NONE = 0, WEIR_NOTE_INGRESS = 1, WEIR_NOTE_OWN = 2, WEIR_NOTE_OWN_ON = 3 };
 
 struct weir_note {
 	struct weir_tuple t; /* of the packet as it came in, before any translation */

@@ -29,8 +29,10 @@ int weir_tc_out(struct __sk_buff *skb)
 	s = weir_skb_parse(skb, WEIR_HOOK_TC_OUT);
 	if (!s)
 		return WEIR_TC_SHOT;
-	if (weir_note_is_own(skb, s))
+	if (weir_note_is_own(skb, s)) {
+		skb->tc_index = WEIR_TCI_JUDGED;
 		return WEIR_TC_NEXT;
+	}
 	weir_note_read(skb, s);
 	v = weir_decide(skb);
 	if (v == WEIR_PASS) {

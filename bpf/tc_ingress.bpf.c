@@ -32,10 +32,8 @@ int weir_tc_in(struct __sk_buff *skb)
 
 	if (!s)
 		return WEIR_TC_SHOT;
-	if (weir_note_is_own(skb, s)) {
-		skb->tc_index = 0;
+	if (weir_note_is_own(skb, s))
 		return WEIR_TC_NEXT;
-	}
 	skb->tc_index = 0; /* nothing that another namespace left is believed */
 	if (s->parsed == WEIR_REASON_NONE && weir_judged_above(s))
 		return WEIR_TC_NEXT;
