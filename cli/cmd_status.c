@@ -47,8 +47,8 @@ static void describe(const json_t *i, char *buf, size_t size)
 	if (weir_bool(i, "blocked"))
 		snprintf(buf, size, "BLOCKED by the guard: %s", why);
 	else if (weir_bool(i, "covered"))
-		snprintf(buf, size, "%s%s%s%s%s%s", *xdp ? "xdp " : "", xdp, *xdp && *tc ? " + " : "", tc, *why ? ": " : "",
-			 why);
+		snprintf(buf, size, "%s%s%s%s%s%s%s", *xdp ? "xdp " : "", xdp, *xdp && *tc ? " + " : "", tc,
+			 *why ? " (" : "", why, *why ? ")" : "");
 	else
 		snprintf(buf, size, weir_bool(i, "wanted") ? "NOT COVERED: %s" : "%s", why);
 }

@@ -28,9 +28,10 @@ static void show_verdict(const struct weir_cli *cli, const json_t *j)
 
 static void show_event(const struct weir_cli *cli, const json_t *j)
 {
-	const json_t *event = json_object_get(j, "event");
+	json_t *event = json_object_get(j, "event");
 	const char *name = weir_str(event, "name"), *hook = weir_str(event, "hook");
 
+	json_object_del(event, "fix"); /* it stands below */
 	weir_event_line(stdout, event, cli->color);
 	show_verdict(cli, j);
 	printf(", reason %s%s%s, generation %lld\n", weir_str(j, "reason"), *hook ? ", hook " : "", hook,

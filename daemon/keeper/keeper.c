@@ -21,6 +21,8 @@ struct weir_keeper {
 	struct weir_seed *seeds; /* wait for the first image: then before any hook */
 	size_t n_seeds;
 	uint32_t adopt_s;
+	void (*on_maps)(void *data);
+	void *on_maps_data;
 	bool installed, guard_wanted, guard_on;
 	char guard_how[64], guard_why[128];
 };
@@ -117,15 +119,26 @@ static void guard_set(struct weir_keeper *k, bool on)
 	if (on == k->guard_on && (on || !k->before.attached))
 		return;
 	r = weir_kern_guard(k->kern, on, k->guard_how, sizeof k->guard_how);
-	if (r) {
-		snprintf(k->guard_why, sizeof k->guard_why, "%s", strerror(-r));
-		if (on)
-			return;
+	if (r && on) {
+		snprintf(k->guard_why, sizeof k->guard_why, "%s", k->guard_how[0] ? k->guard_how : strerror(-r));
+		return;
 	}
-	k->guard_why[0] = 0;
 	k->guard_on = on;
 	if (!on)
 		k->guard_how[0] = 0;
+}
+
+/*
+ * What is here already was open until now: only what comes later must wait for its hooks. Where an earlier
+ * life left the guard standing, what came meanwhile waits too.
+ */
+static void guard_raise(struct weir_keeper *k, bool first)
+{
+	bool stands = first && k->before.attached && k->before.mode == WEIR_PREVENT;
+
+	for (size_t i = 0; !stands && i < k->n_ifs; i++)
+		weir_kern_cover(k->kern, k->ifs[i].ifindex, true);
+	guard_set(k, true);
 }
 
 static int seed_now(struct weir_keeper *k, const struct weir_seed *v, size_t n, uint32_t adopt_s)
@@ -160,21 +173,20 @@ int weir_keeper_seed(struct weir_keeper *k, const struct weir_seed *v, size_t n,
 	return 0;
 }
 
-/*
- * What is here already was open until now: only what comes later must wait for its hooks. Where an earlier
- * life left the guard standing, what came meanwhile waits too.
- */
-static void guard_raise(struct weir_keeper *k, bool stands)
+/* The maps are there, no hook judges yet: what must be in them before the first packet. */
+static void fill_maps(struct weir_keeper *k)
 {
-	for (size_t i = 0; !stands && i < k->n_ifs; i++)
-		weir_kern_cover(k->kern, k->ifs[i].ifindex, true);
-	guard_set(k, true);
+	if (k->seeds) /* what could not be seeded is met by the adoption window */
+		seed_now(k, k->seeds, k->n_seeds, k->adopt_s);
+	free(TAKE_PTR(k->seeds));
+	if (k->on_maps)
+		k->on_maps(k->on_maps_data);
 }
 
 int weir_keeper_install(struct weir_keeper *k, const void *blob, uint32_t size, char *why, size_t why_size)
 {
+	bool guard, first = !k->installed;
 	struct weir_img img;
-	bool guard, stands = !k->installed && k->before.attached && k->before.mode == WEIR_PREVENT;
 	int r;
 
 	if (weir_image_open(&img, blob, size)) {
@@ -182,26 +194,31 @@ int weir_keeper_install(struct weir_keeper *k, const void *blob, uint32_t size, 
 		return -EBADMSG;
 	}
 	guard = guard_needed(img.cfg);
-	if (guard && !k->guard_on)
-		guard_raise(k, stands);
+	if (guard && !first && !k->guard_on)
+		guard_raise(k, false);
 	r = weir_kern_install(k->kern, blob, size, why, why_size);
 	if (r) {
-		if (!k->installed || !guard_needed(&k->cfg))
-			guard_set(k, stands);
+		if (!first && !guard_needed(&k->cfg))
+			guard_set(k, false);
 		return r;
 	}
-	if (guard && !k->guard_on) /* the very first install brought the maps that the guard reads */
-		guard_raise(k, stands);
 	k->cfg = *img.cfg;
 	k->installed = true;
-	if (k->seeds) /* what could not be seeded is met by the adoption window */
-		seed_now(k, k->seeds, k->n_seeds, k->adopt_s);
-	free(TAKE_PTR(k->seeds));
+	if (first)
+		fill_maps(k);
+	if (guard && !k->guard_on) /* the first image brought the maps that it needs; nothing is attached yet */
+		guard_raise(k, first);
 	for (size_t i = 0; i < k->n_ifs; i++)
 		cover(k, &k->ifs[i]);
 	if (!guard)
 		guard_set(k, false);
 	return 0;
+}
+
+void weir_keeper_on_maps(struct weir_keeper *k, void (*fn)(void *data), void *data)
+{
+	k->on_maps = fn;
+	k->on_maps_data = data;
 }
 
 void weir_keeper_xdp(struct weir_keeper *k, weir_keeper_xdp_fn fn, void *data)

@@ -28,6 +28,8 @@ const struct weir_kern_pinned *weir_keeper_before(const struct weir_keeper *k);
 
 /* An image in force, all or nothing; then every interface anew, since the image says what XDP may do. */
 int weir_keeper_install(struct weir_keeper *k, const void *blob, uint32_t size, char *why, size_t why_size);
+/* Called once, at the first install: the maps are there and no hook judges yet. The place to put bans in. */
+void weir_keeper_on_maps(struct weir_keeper *k, void (*fn)(void *data), void *data);
 void weir_keeper_xdp(struct weir_keeper *k, weir_keeper_xdp_fn fn, void *data);
 
 /* An interface came, changed or went. */

@@ -260,12 +260,14 @@ static bool is_banned(const struct weir_worker *w, const uint8_t addr[16])
 	return false;
 }
 
-/* The same rule for the program's port only, and for an hour: what a careful person types. */
+/* The same for one pair of ends, and for an hour: what a careful person types. */
 static json_t *narrower(const struct weir_ev_verdict *ev)
 {
 	char src[WEIR_ADDR_MAX], dst[WEIR_ADDR_MAX], proto[8];
 
-	if (ev->proto != WEIR_IPPROTO_TCP && ev->proto != WEIR_IPPROTO_UDP)
+	/* a rule helps only where a rule, or the want of one, decided */
+	if ((ev->proto != WEIR_IPPROTO_TCP && ev->proto != WEIR_IPPROTO_UDP) ||
+	    (ev->res.wanted_reason != WEIR_REASON_RULE && ev->res.wanted_reason != WEIR_REASON_DEFAULT))
 		return NULL;
 	return json_sprintf("weir rule add --src %s --dst %s --port %u --proto %s --for 1h --action allow",
 			    weir_addr_text(ev->t.src, src), weir_addr_text(ev->t.dst, dst), ev->t.dport,
@@ -275,7 +277,7 @@ static json_t *narrower(const struct weir_ev_verdict *ev)
 static json_t *why_event(struct weir_worker *w, struct weir_recent_entry *e)
 {
 	char label[256], fix[256];
-	json_t *j = json_pack("{s:O, s:s, s:s, s:s, s:I}", "event", entry_json(w, e), "verdict",
+	json_t *more, *j = json_pack("{s:O, s:s, s:s, s:s, s:I}", "event", entry_json(w, e), "verdict",
 			      weir_verdict_name(e->ev.res.enforced), "would_be", weir_verdict_name(e->ev.res.wanted), "reason",
 			      weir_reason_name(e->ev.res.wanted_reason), "generation", (json_int_t)e->ev.h.generation);
 
@@ -287,7 +289,8 @@ static json_t *why_event(struct weir_worker *w, struct weir_recent_entry *e)
 									    e->ev.res.wanted_reason, label, sizeof label)));
 	if (e->ev.res.wanted != WEIR_PASS && *weir_event_fix(&e->ev, fix, sizeof fix)) {
 		json_object_set_new(j, "fix", json_string(fix));
-		json_object_set_new(j, "narrower", narrower(&e->ev));
+		if ((more = narrower(&e->ev)))
+			json_object_set_new(j, "narrower", more);
 	}
 	return j;
 }

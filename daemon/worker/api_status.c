@@ -129,6 +129,8 @@ static void degraded_rest(const struct weir_worker *w, const struct weir_counter
 		if (w->notes[i][0])
 			degrade(degraded, "%s", w->notes[i]);
 	}
+	if (w->bans_why[0])
+		degrade(degraded, "%s", w->bans_why);
 	if (w->audit_why[0])
 		degrade(degraded, "audit: %s", w->audit_why);
 	if (stat_of(stats, WEIR_STAT_ERROR))

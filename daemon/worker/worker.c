@@ -149,6 +149,20 @@ static bool ban_known(const struct weir_ban_key *key, void *data)
 	return false;
 }
 
+static void bans_restore(void *data)
+{
+	struct weir_worker *w = data;
+
+	for (size_t i = 0; i < w->bans.n; i++) {
+		const struct weir_ban_entry *b = &w->bans.v[i];
+		int r = weir_keeper_ban(w->keeper, &b->key, b->expires, b->id);
+
+		if (r)
+			snprintf(w->bans_why, sizeof w->bans_why, "some bans are not in force: %s", strerror(-r));
+	}
+	weir_keeper_unban_others(w->keeper, ban_known, w);
+}
+
 int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
 {
 	const struct weir_kern_pinned *before = weir_keeper_before(w->keeper);
@@ -159,14 +173,7 @@ int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why
 	if (before->attached && before->mode != (uint32_t)weir_worker_requested(w))
 		same = false;
 	c.new_generation = !same;
-	for (size_t i = 0; i < w->bans.n; i++) {
-		r = weir_keeper_ban(w->keeper, &w->bans.v[i].key, w->bans.v[i].expires, w->bans.v[i].id);
-		if (r) {
-			snprintf(why, why_size, "cannot put the bans in force: %s", strerror(-r));
-			return r;
-		}
-	}
-	weir_keeper_unban_others(w->keeper, ban_known, w);
+	weir_keeper_on_maps(w->keeper, bans_restore, w);
 	r = weir_worker_put(w, &c, diags, why, why_size);
 	if (r)
 		return r;

@@ -61,6 +61,7 @@ struct weir_worker {
 	uint64_t boot_ns, started; /* unix ns of boot; unix seconds */
 	uint64_t plain_dns;
 	char notes[3][256];        /* what was found damaged at the start; "" = nothing */
+	char bans_why[128];        /* why a kept ban is not in force; "" = all are */
 	char audit_why[128];       /* why the audit log cannot be written; "" = it can */
 	enum weir_end end;
 	void (*on_end)(void *data);

@@ -34,6 +34,7 @@ struct weir_kern {
 	char pins[PATH_MAX];
 	int event_fd;
 	struct weir_kern_pinned pinned;
+	bool maps; /* they come with the first image, or were pinned */
 	struct weir_counter *hits;
 	size_t n_hits;
 	struct fake_ban bans[FAKE_MAX];
@@ -90,6 +91,7 @@ int weir_kern_open(const struct weir_kern_options *o, struct weir_kern **ret, ch
 		snprintf(why, why_size, "%s", strerror(-r));
 		return r;
 	}
+	k->maps = k->pinned.attached;
 	k->pinned.n_interfaces = 0; /* counted again as they are attached */
 	*ret = k;
 	return 0;
@@ -143,6 +145,7 @@ int weir_kern_install(struct weir_kern *k, const void *blob, uint32_t size, char
 	k->pinned.epoch = img.cfg->epoch;
 	k->pinned.mode = img.cfg->mode;
 	k->f.installs++;
+	k->maps = true;
 	if (k->pinned.n_interfaces)
 		pins_write(k);
 	return 0;
@@ -198,6 +201,8 @@ int weir_kern_detach(struct weir_kern *k, uint32_t ifindex)
 
 int weir_kern_guard(struct weir_kern *k, bool on, char *how, size_t how_size)
 {
+	if (!k->maps)
+		return -EINVAL;
 	k->f.guard = on;
 	k->f.guards++;
 	snprintf(how, how_size, "fake");
@@ -208,6 +213,8 @@ int weir_kern_cover(struct weir_kern *k, uint32_t ifindex, bool covered)
 {
 	struct fake_if *x = if_of(k, ifindex);
 
+	if (!k->maps)
+		return -EINVAL;
 	if (!x)
 		return -ENOSPC;
 	x->covered = covered;
@@ -224,12 +231,16 @@ bool weir_kern_fake_covered(struct weir_kern *k, uint32_t ifindex)
 
 int weir_kern_adopt(struct weir_kern *k, uint32_t seconds)
 {
+	if (!k->maps)
+		return -EINVAL;
 	k->f.adopt_s = seconds;
 	return 0;
 }
 
 int weir_kern_flow_seed(struct weir_kern *k, const struct weir_tuple *t, uint32_t dir)
 {
+	if (!k->maps)
+		return -EINVAL;
 	k->f.seeds++;
 	return 0;
 }
@@ -249,6 +260,8 @@ int weir_kern_ban_add(struct weir_kern *k, const struct weir_ban_key *key, const
 
 	if (k->f.fail_ban)
 		return k->f.fail_ban;
+	if (!k->maps)
+		return -EINVAL;
 	if (!b) {
 		if (k->n_bans == FAKE_MAX)
 			return -ENOSPC;
