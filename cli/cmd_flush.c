@@ -50,6 +50,8 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	r = weir_kern_flush(cli->runtime_dir, report, sizeof report); /* also after a daemon: whatever it left */
 	if (r < 0)
 		return weir_cli_error(NULL, "cannot remove everything: %s", report[0] ? report : strerror(-r));
+	if (!strcmp(report, "nothing was attached"))
+		report[0] = 0;
 	files = weir_rundir_clear(cli->runtime_dir);
 	if (cli->json) {
 		weir_cli_json(json_pack("{s:b, s:s, s:i}", "daemon_ended", ended, "removed", report, "files", files));
