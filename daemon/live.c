@@ -192,7 +192,7 @@ static void cell_dest(const struct weir_live_row *r, char *buf, size_t size)
 	else if (r->name[0])
 		snprintf(buf, size, "%s %s (%s)", arrow, weir_live_text(r->name, name, sizeof name), addr);
 	else if (weir_live_row_unresolved(r))
-		snprintf(buf, size, "%s %s (no name was asked)", arrow, addr);
+		snprintf(buf, size, "%s %s (no name seen)", arrow, addr);
 	else
 		snprintf(buf, size, "%s %s", arrow, addr);
 }
@@ -296,7 +296,7 @@ static int put_rows(struct canvas *c, struct weir_live *l, const struct weir_liv
 	return 0;
 }
 
-/* What a person should ask about first: what would be stopped, else what nobody resolved, else the largest. */
+/* What a person should ask about first: what would be stopped, else what has no name, else the largest. */
 static const struct weir_live_row *first_of(const struct weir_live_rows *r)
 {
 	const struct weir_live_row *best = r->n ? &r->v[0] : NULL;
@@ -319,7 +319,7 @@ static void put_foot(struct canvas *c, const struct weir_live_input *in, const s
 		at += (size_t)snprintf(look + at, sizeof look - at, "   %zu that %s stopped", stopped,
 				       in->mode == WEIR_PREVENT ? "is" : "would be");
 	if (r->unresolved)
-		at += (size_t)snprintf(look + at, sizeof look - at, "   %zu destination%s that nobody resolved", r->unresolved,
+		at += (size_t)snprintf(look + at, sizeof look - at, "   %zu destination%s without a name", r->unresolved,
 				       r->unresolved == 1 ? "" : "s");
 	if (in->plain_dns)
 		at += (size_t)snprintf(look + at, sizeof look - at, "   %llu plain DNS answer%s",

@@ -15,7 +15,7 @@ struct weir_live_flow {
 	uint64_t bytes;
 	uint32_t epoch, wanted_rule, enforced_rule;
 	uint8_t dir, wanted, enforced, wanted_reason, enforced_reason;
-	bool fresh; /* began under our eyes: a name that was not asked is one that nobody asked */
+	bool fresh; /* began under our eyes: its name should have passed by */
 };
 
 struct weir_live_row {
@@ -44,7 +44,7 @@ int weir_live_rows_make(const struct weir_live_input *in, const struct weir_live
 			struct weir_live_rows *ret);
 void weir_live_rows_free(struct weir_live_rows *r);
 
-/* An outbound row to a public address that no DNS answer had led to. */
+/* An outbound row to a public address that no DNS answer led to while we watched. */
 bool weir_live_row_unresolved(const struct weir_live_row *r);
 /* Which row it is: equal for the same conversation in two pictures. */
 uint64_t weir_live_row_id(const struct weir_live_row *r);

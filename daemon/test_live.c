@@ -199,11 +199,11 @@ static void test_detect(void **state)
 	assert_string_equal(draw(&s), "weir 0.1  DETECT: watching only, nothing is blocked   1 interface watched, 1 not (usb0: EBUSY) -> weir status\n"
 		   "  2 programs -> 2 destinations   open to the world: sshd:22  postgres:5432\n"
 		   "\n"
-		   "PROGRAM        UNIT/USER      -> NAME (ADDRESS)                 PORT      BYTES  WOULD BE  RULE\n"
-		   "~python3 x.py  cron.service   -> 45.9.20.7 (no name was asked)  4444/tcp   3.1K  DROP      no 4444\n"
-		   "~node          agent.service  -> api.example (198.51.100.7)     443/tcp    1.2M  allow     default outbound\n"
+		   "PROGRAM        UNIT/USER      -> NAME (ADDRESS)              PORT      BYTES  WOULD BE  RULE\n"
+		   "~python3 x.py  cron.service   -> 45.9.20.7 (no name seen)    4444/tcp   3.1K  DROP      no 4444\n"
+		   "~node          agent.service  -> api.example (198.51.100.7)  443/tcp    1.2M  allow     default outbound\n"
 		   "\n"
-		   "Look at this:   1 that would be stopped   1 destination that nobody resolved   2 plain DNS answers   "
+		   "Look at this:   1 that would be stopped   1 destination without a name   2 plain DNS answers   "
 		   "1 database open to the world\n"
 		   "Next:  weir why 45.9.20.7:4444   |   weir events --follow   |   Ctrl-C leaves no trace\n");
 	stage_close(&s);

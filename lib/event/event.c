@@ -126,6 +126,27 @@ static void set_packet(struct obj *o, const struct weir_ev_verdict *ev)
 	set_mac(o, "dst_mac", ev->dmac);
 }
 
+/* What a blocklist holds is known by the image alone: the command that takes the address out of its set. */
+static void set_fix(struct obj *o, const struct weir_ev_verdict *ev, const struct weir_img *img)
+{
+	struct weir_packet_spec s = { .t = ev->t, .proto = ev->proto, .family = ev->family, .dir = ev->dir };
+	char buf[256] = "";
+	FILE *f;
+
+	if (ev->res.wanted == WEIR_PASS)
+		return;
+	if (img && ev->res.wanted_reason == WEIR_REASON_BLOCKLIST) {
+		f = fmemopen(buf, sizeof buf, "w");
+		if (f) {
+			weir_packet_fix(f, img, &s, WEIR_REASON_BLOCKLIST);
+			fclose(f);
+		}
+	} else {
+		weir_event_fix(ev, buf, sizeof buf);
+	}
+	set_text(o, "fix", buf);
+}
+
 json_t *weir_event_json(const struct weir_ev_verdict *ev, const struct weir_event_words *w)
 {
 	struct obj o = { .j = json_object() };
@@ -156,7 +177,7 @@ json_t *weir_event_json(const struct weir_ev_verdict *ev, const struct weir_even
 			set_int(&o, "pid", w->owner->pid);
 		set_text(&o, "process_from", "proc"); /* a look from outside, not the kernel's word */
 	}
-	set_text(&o, "fix", weir_event_fix(ev, buf, sizeof buf));
+	set_fix(&o, ev, w->img);
 	if (o.failed) {
 		json_decref(o.j);
 		return NULL;

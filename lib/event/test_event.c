@@ -15,6 +15,9 @@
 static const char policy[] = "version: 1\n"
 			     "mode: detect\n"
 			     "default: { inbound: drop }\n"
+			     "sets:\n"
+			     "  bad: { addresses: [198.51.100.0/24] }\n"
+			     "blocklists: [$bad]\n"
 			     "rules:\n"
 			     "  - { name: web, action: allow, direction: inbound, protocol: tcp, ports: 80 }\n"
 			     "  - { name: no telnet, action: reject, direction: outbound, protocol: tcp, ports: 23 }\n";
@@ -139,11 +142,24 @@ static void test_rule_with_place(void **state)
 	assert_string_equal(str(j, "would"), "(none)");
 	assert_string_equal(str(j, "action"), "rejected");
 	assert_string_equal(str(j, "rule"), "no telnet");
-	assert_string_equal(str(j, "place"), "policy.yaml:6");
+	assert_string_equal(str(j, "place"), "policy.yaml:9");
 	expect_line(j, "00:00:01.500  reject        outbound  tcp        [2001:db8::5]:40000 -> [2001:db8::1]:23      "
-		       "no telnet (policy.yaml:6)  eth0  old.example\n"
+		       "no telnet (policy.yaml:9)  eth0  old.example\n"
 		       "              fix: weir rule add --dst 2001:db8::1 --port 23 --proto tcp --direction outbound "
 		       "--action allow\n");
+	json_decref(j);
+}
+
+static void test_fix_blocklist(void **state)
+{
+	struct weir_ev_verdict ev = event("198.51.100.7", 1, "10.0.0.2", 80, WEIR_DIR_IN);
+	const struct weir_event_words w = { .img = &img };
+	json_t *j;
+
+	judged(&ev, WEIR_RULE_NONE, WEIR_REASON_BLOCKLIST, WEIR_DROP, WEIR_PASS);
+	j = weir_event_json(&ev, &w);
+	assert_string_equal(str(j, "reason"), "blocklist");
+	assert_string_equal(str(j, "fix"), "weir set remove bad 198.51.100.7");
 	json_decref(j);
 }
 
@@ -223,6 +239,7 @@ int main(void)
 		cmocka_unit_test(test_would_drop),
 		cmocka_unit_test(test_rule_with_place),
 		cmocka_unit_test(test_fix),
+		cmocka_unit_test(test_fix_blocklist),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_words),
 	};

@@ -19,6 +19,7 @@
 #include "lib/util/cleanup.h"
 
 #define LINKS_RCVBUF (1 << 20) /* a thousand interfaces may come at once */
+#define LINKS_TURN 256         /* datagrams of one dispatch: others want their turn, and poll calls again */
 
 struct link_table {
 	struct weir_kern_if *v;
@@ -316,7 +317,7 @@ int weir_links_dispatch(struct weir_links *l, weir_link_cb cb, void *data)
 {
 	bool lost = false;
 
-	for (;;) {
+	for (int turn = 0; lost || turn < LINKS_TURN; turn++) {
 		ssize_t n = mnl_socket_recvfrom(l->nl, l->buf, sizeof l->buf);
 		const struct nlmsghdr *h = (const void *)l->buf;
 		int left, e;

@@ -116,24 +116,31 @@ static uint64_t *port_set(struct port_sets *p, uint8_t proto)
 
 /*
  * sock_diag does not say who opened a connection. A local port that something listens on was asked for; the
- * kernel does not hand out such a port to a client unless it binds to it on purpose.
+ * kernel does not hand out such a port to a client unless it binds to it on purpose. Where the listener is
+ * gone the ports themselves must tell: a service here, a client's port there.
  */
+static bool sock_is_inbound(const struct weir_sock *s, struct port_sets *p, uint16_t eph_min, uint16_t eph_max)
+{
+	if (s->listening || !s->rport || s->state == ST_SYN_SENT)
+		return false;
+	if (s->state == ST_SYN_RECV || (port_set(p, s->proto)[s->lport >> 6] >> (s->lport & 63) & 1))
+		return true;
+	return (s->lport < eph_min || s->lport > eph_max) && s->rport >= eph_min && s->rport <= eph_max;
+}
+
 static int socks_direct(struct weir_sock *v, size_t n)
 {
 	_cleanup_free_ struct port_sets *p = calloc(1, sizeof *p);
+	uint16_t eph_min, eph_max;
 
 	if (!p)
 		return -ENOMEM;
+	weir_host_port_range(&eph_min, &eph_max);
 	for (size_t i = 0; i < n; i++)
 		if (v[i].listening)
 			port_set(p, v[i].proto)[v[i].lport >> 6] |= 1ull << (v[i].lport & 63);
-	for (size_t i = 0; i < n; i++) {
-		struct weir_sock *s = &v[i];
-
-		if (s->listening || !s->rport || s->state == ST_SYN_SENT)
-			continue;
-		s->inbound = s->state == ST_SYN_RECV || (port_set(p, s->proto)[s->lport >> 6] >> (s->lport & 63) & 1);
-	}
+	for (size_t i = 0; i < n; i++)
+		v[i].inbound = sock_is_inbound(&v[i], p, eph_min, eph_max);
 	return 0;
 }
 
