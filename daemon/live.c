@@ -242,16 +242,20 @@ static void cells_line(struct canvas *c, const int *widths, const struct cells *
 	put_line(c, cells->color, "%s", line);
 }
 
-/* As wide as what is in them; on a terminal the wide ones give way until all fit. */
-static void widths_fit(int *w, int width)
+/*
+ * As wide as what is in them. On a terminal the wide ones give way until all fit; in a pipe they leave room for
+ * the lines that are still to come.
+ */
+static void widths_fit(int *w, int width, bool tty)
 {
+	static const int room[N_COLUMNS] = { 16, 16, 40, 9, 5, 8, 16 };
 	static const int most[N_COLUMNS] = { 32, 32, 80, 13, 6, 12, 40 };
 	static const int least[N_COLUMNS] = { 8, 6, 17, 8, 5, 8, 4 };
 	static const int give[] = { C_RULE, C_UNIT, C_DEST, C_PROGRAM };
 	int sum = 2 * (N_COLUMNS - 1);
 
 	for (int i = 0; i < N_COLUMNS; i++) {
-		w[i] = w[i] > most[i] ? most[i] : w[i];
+		w[i] = w[i] > most[i] ? most[i] : !tty && w[i] < room[i] ? room[i] : w[i];
 		sum += w[i];
 	}
 	while (sum > width) {
@@ -285,7 +289,7 @@ static int put_rows(struct canvas *c, struct weir_live *l, const struct weir_liv
 		for (int k = 0; k < N_COLUMNS; k++)
 			if ((int)strlen(cells[i].text[k]) > l->widths[k])
 				l->widths[k] = (int)strlen(cells[i].text[k]);
-	widths_fit(l->widths, c->width);
+	widths_fit(l->widths, c->width, c->tty);
 	for (size_t i = 0; i <= n; i++)
 		cells_line(c, l->widths, &cells[i]);
 	if (!r->n)
@@ -337,16 +341,29 @@ static void put_foot(struct canvas *c, const struct weir_live_input *in, const s
 		 in->mode == WEIR_PREVENT ? "Ctrl-C keeps enforcing, weir flush removes" : "Ctrl-C leaves no trace");
 }
 
-/* Whether a row is printed for the first time. The memory is bounded: what was pushed out may come again. */
-static bool row_is_new(struct weir_live *l, const struct weir_live_row *r)
+/* True once for each id. The memory is bounded: what was pushed out may come again. */
+static bool first_time(struct weir_live *l, uint64_t id)
 {
-	uint64_t id = weir_live_row_id(r) | 1;
 	uint64_t *slot = &l->seen[id >> 1 & (SEEN - 1)];
 
-	if (*slot == id)
+	if (*slot == (id | 1))
 		return false;
-	*slot = id;
+	*slot = id | 1;
 	return true;
+}
+
+/*
+ * Whether a row is to be printed now. Flows are heard of before the process is looked for: a row without one
+ * waits for two pictures, in which it may turn out to be somebody's.
+ */
+static bool row_is_new(struct weir_live *l, const struct weir_live_row *r)
+{
+	uint64_t id = weir_live_row_id(r);
+
+	if (l->printed && !r->program[0] && r->dir != WEIR_DIR_FWD &&
+	    (first_time(l, id * 3 + 1) || first_time(l, id * 5 + 1)))
+		return false;
+	return first_time(l, id);
 }
 
 static int put_picture(struct canvas *c, struct weir_live *l, const struct weir_live_input *in,

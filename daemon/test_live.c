@@ -199,9 +199,9 @@ static void test_detect(void **state)
 	assert_string_equal(draw(&s), "weir 0.1  DETECT: watching only, nothing is blocked   1 interface watched, 1 not (usb0: EBUSY) -> weir status\n"
 		   "  2 programs -> 2 destinations   open to the world: sshd:22  postgres:5432\n"
 		   "\n"
-		   "PROGRAM        UNIT/USER      -> NAME (ADDRESS)              PORT      BYTES  WOULD BE  RULE\n"
-		   "~python3 x.py  cron.service   -> 45.9.20.7 (no name seen)    4444/tcp   3.1K  DROP      no 4444\n"
-		   "~node          agent.service  -> api.example (198.51.100.7)  443/tcp    1.2M  allow     default outbound\n"
+		   "PROGRAM           UNIT/USER         -> NAME (ADDRESS)                         PORT       BYTES  WOULD BE  RULE\n"
+		   "~python3 x.py     cron.service      -> 45.9.20.7 (no name seen)               4444/tcp    3.1K  DROP      no 4444\n"
+		   "~node             agent.service     -> api.example (198.51.100.7)             443/tcp     1.2M  allow     default outbound\n"
 		   "\n"
 		   "Look at this:   1 that would be stopped   1 destination without a name   2 plain DNS answers   "
 		   "1 database open to the world\n"
@@ -215,10 +215,17 @@ static void test_pipe_prints_new_rows(void **state)
 
 	stage_open(&s, "detect", -1);
 	hold("node", "agent.service", "10.0.0.2", 40000, "198.51.100.7", 443, 380);
-	assert_non_null(strstr(draw(&s), "~node    agent.service"));
+	assert_non_null(strstr(draw(&s), "~node             agent.service"));
 	assert_string_equal(draw(&s), "");
+	/* one that nobody is known for yet waits: it may turn out to be somebody's */
+	put_flow(s.l, "10.0.0.2", 40003, "192.0.2.81", 81, WEIR_DIR_OUT, WEIR_RULE_DEFAULT_OUT, WEIR_PASS, WEIR_PASS, 9);
+	assert_string_equal(draw(&s), "");
+	put_flow(s.l, "10.0.0.2", 40003, "192.0.2.81", 81, WEIR_DIR_OUT, WEIR_RULE_DEFAULT_OUT, WEIR_PASS, WEIR_PASS, 9);
+	assert_string_equal(draw(&s), "");
+	put_flow(s.l, "10.0.0.2", 40003, "192.0.2.81", 81, WEIR_DIR_OUT, WEIR_RULE_DEFAULT_OUT, WEIR_PASS, WEIR_PASS, 9);
+	assert_string_equal(draw(&s), "-                 -                 -> 192.0.2.81 (no name seen)              81/tcp         9  allow     default outbound\n");
 	hold("curl", "alice", "10.0.0.2", 40002, "192.0.2.80", 80, 10);
-	assert_string_equal(draw(&s), "~curl    alice          -> 192.0.2.80                  80/tcp      10  allow     default outbound\n");
+	assert_string_equal(draw(&s), "~curl             alice             -> 192.0.2.80                             80/tcp        10  allow     default outbound\n");
 	assert_string_equal(draw(&s), "");
 	stage_close(&s);
 }
@@ -236,10 +243,10 @@ static void test_prevent(void **state)
 	assert_string_equal(draw(&s), "weir 0.1  PREVENT: enforcing   1 interface watched\n"
 		   "  0 programs -> 0 destinations   open to the world: nginx:443\n"
 		   "\n"
-		   "PROGRAM      UNIT/USER      -> NAME (ADDRESS)     PORT     BYTES  VERDICT  RULE\n"
-		   "-            -              <- 192.0.2.9          23/tcp      60  DROP     default inbound\n"
-		   "~nginx       nginx.service  <- 192.0.2.9          443/tcp   5.0K  allow    web\n"
-		   "(forwarded)  -              10.1.0.1 -> 10.2.0.1  80/tcp      70  allow    default forward\n"
+		   "PROGRAM           UNIT/USER         -> NAME (ADDRESS)                         PORT       BYTES  VERDICT   RULE\n"
+		   "-                 -                 <- 192.0.2.9                              23/tcp        60  DROP      default inbound\n"
+		   "~nginx            nginx.service     <- 192.0.2.9                              443/tcp     5.0K  allow     web\n"
+		   "(forwarded)       -                 10.1.0.1 -> 10.2.0.1                      80/tcp        70  allow     default forward\n"
 		   "\n"
 		   "Look at this:   1 that is stopped\n"
 		   "Next:  weir why 192.0.2.9:23   |   weir events --follow   |   Ctrl-C keeps enforcing, weir flush removes\n");
@@ -255,7 +262,7 @@ static void test_nothing_yet(void **state)
 	assert_string_equal(draw(&s), "weir 0.1  DETECT: watching only, nothing is blocked   0 interfaces watched\n"
 		   "  0 programs -> 0 destinations   nothing is open to the world\n"
 		   "\n"
-		   "PROGRAM  UNIT/USER  -> NAME (ADDRESS)  PORT  BYTES  WOULD BE  RULE\n"
+		   "PROGRAM           UNIT/USER         -> NAME (ADDRESS)                         PORT       BYTES  WOULD BE  RULE\n"
 		   "no connection at the moment; new ones appear here\n"
 		   "\n"
 		   "Next:  weir events --follow   |   Ctrl-C leaves no trace\n");
