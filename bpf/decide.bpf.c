@@ -506,7 +506,10 @@ __noinline int weir_decide(struct __sk_buff *skb)
 			if (!weir_failsafe_stage(0) && weir_stage_lists(s))
 				return weir_report(0);
 		}
-		weir_note_leave(skb, s); /* judged and counted where it leaves */
+		/* judged and counted where it leaves; a translated flow shows this face only here */
+		if (f->dir == WEIR_DIR_FWD && (f->flags & WEIR_FF_NAT) && !(s->ifflags & WEIR_IF_BRIDGE_PORT))
+			weir_flow_advance(s, f, half);
+		weir_note_leave(skb, s);
 		return WEIR_PASS;
 	}
 	if (again && !weir_rejudge(half)) {

@@ -57,6 +57,39 @@ WEIR_INLINE void weir_note_read(struct __sk_buff *skb, struct weir_scratch *s)
 	s->note = *n;
 }
 
+/* Egress of a VLAN, a bridge, a bond: the device below need not judge the packet again. */
+WEIR_INLINE void weir_note_judged(struct __sk_buff *skb, const struct weir_scratch *s)
+{
+	uint32_t index = 0;
+	struct weir_note *n;
+
+	if (!(s->ifflags & WEIR_IF_UPPER))
+		return;
+	n = weir_note_new(&index);
+	if (!n)
+		return;
+	n->t = s->pkt.t;
+	n->ifindex = s->ifindex;
+	n->kind = WEIR_NOTE_JUDGED;
+	skb->tc_index = (uint16_t)index;
+}
+
+/*
+ * Was this very conversation let through above? The whole tuple must fit: a tunnel's outer packet still
+ * carries the note of the inner one, and a container can write tc_index below a macvlan.
+ */
+WEIR_INLINE bool weir_note_was_judged(struct __sk_buff *skb, const struct weir_scratch *s)
+{
+	uint32_t index = skb->tc_index;
+	struct weir_note *n;
+
+	if (!index || index >= WEIR_NOTES || s->parsed != WEIR_REASON_NONE)
+		return false;
+	n = bpf_map_lookup_elem(&weir_notes, &index);
+	return n && n->kind == WEIR_NOTE_JUDGED && n->ifindex != s->ifindex &&
+	       weir_tuple_equal(&n->t, &s->pkt.t);
+}
+
 /* A packet that weir built itself and sends past its own hook at `ifindex`. */
 WEIR_INLINE void weir_note_own(struct __sk_buff *skb, const struct weir_tuple *t, uint32_t ifindex)
 {

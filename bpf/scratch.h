@@ -32,12 +32,14 @@ struct weir_recent {
 	uint32_t suppressed;
 };
 
-/* skb->tc_index: 0 nothing, 1..32767 a note, or: judged by a hook above this device on its way out */
-#define WEIR_TCI_JUDGED 0xfffeu
+/* skb->tc_index: 0 nothing, 1..32767 a note */
 #define WEIR_NOTES 32768u
 
-/* OWN: built by weir, seen by its own hook next; OWN_ON: that happened, it may be forwarded yet */
-enum { WEIR_NOTE_NONE = 0, WEIR_NOTE_INGRESS = 1, WEIR_NOTE_OWN = 2, WEIR_NOTE_OWN_ON = 3 };
+/*
+ * INGRESS: how the packet came in. OWN: built by weir, seen by its own hook next; OWN_ON: that happened, it may
+ * be forwarded yet. JUDGED: let through at the egress of a device that stands on others.
+ */
+enum { WEIR_NOTE_NONE, WEIR_NOTE_INGRESS, WEIR_NOTE_OWN, WEIR_NOTE_OWN_ON, WEIR_NOTE_JUDGED };
 
 struct weir_note {
 	struct weir_tuple t; /* of the packet as it came in, before any translation */

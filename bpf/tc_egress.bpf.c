@@ -24,19 +24,19 @@ int weir_tc_out(struct __sk_buff *skb)
 
 	if (!weir_index_ours(skb))
 		skb->tc_index = 0;
-	if (skb->tc_index == WEIR_TCI_JUDGED)
-		return WEIR_TC_NEXT;
 	s = weir_skb_parse(skb, WEIR_HOOK_TC_OUT);
 	if (!s)
 		return WEIR_TC_SHOT;
 	if (weir_note_is_own(skb, s)) {
-		skb->tc_index = WEIR_TCI_JUDGED;
+		weir_note_judged(skb, s);
 		return WEIR_TC_NEXT;
 	}
+	if (weir_note_was_judged(skb, s))
+		return WEIR_TC_NEXT;
 	weir_note_read(skb, s);
 	v = weir_decide(skb);
 	if (v == WEIR_PASS) {
-		skb->tc_index = WEIR_TCI_JUDGED;
+		weir_note_judged(skb, s);
 		return WEIR_TC_NEXT;
 	}
 	if (v == WEIR_REJECT && (weir_config()->proto_features & WEIR_FEAT_REJECT))

@@ -7,12 +7,12 @@
 #include "bpf/note.h"
 #include "bpf/tc.h"
 
-/* Is the frame another device's to judge: a VLAN device on this one, a bond above it? */
+/* Is the frame another device's to judge: a VLAN device on this one, a bond above it, PPPoE? */
 WEIR_INLINE bool weir_judged_above(const struct weir_scratch *s)
 {
 	struct weir_vlan_key k = { .ifindex = s->ifindex };
 
-	if (s->ifflags & WEIR_IF_SLAVE)
+	if ((s->ifflags & WEIR_IF_SLAVE) || ((s->pkt.has & WEIR_HAS_PPPOE) && (s->ifflags & WEIR_IF_PPPOE)))
 		return true;
 	if (!s->pkt.vlan[0])
 		return false;

@@ -82,6 +82,7 @@ WEIR_INLINE enum weir_reason weir_parse_l2(struct weir_cursor *c, struct weir_pk
 
 		if (!s)
 			return WEIR_REASON_TRUNCATED;
+		p->has |= WEIR_HAS_PPPOE;
 		ppp = weir_be16(s->ppp);
 		len = weir_be16(s->len);
 		/* an odd first byte is a compressed protocol field: Linux reads it, RFC 2516 section 7 forbids it */

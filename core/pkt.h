@@ -17,6 +17,7 @@ enum {
 	WEIR_HAS_INNER = 8,  /* an ICMP error whose quoted packet could be read */
 	WEIR_HAS_ECHO = 16,  /* ICMP echo: sport and dport both hold the identifier */
 	WEIR_HAS_MCAST = 32, /* dst is an IP multicast or the limited broadcast address */
+	WEIR_HAS_PPPOE = 128, /* the packet stood in a PPPoE session frame */
 	WEIR_HAS_FRAG_HEADER = 64, /* an IPv6 fragment header, if only an atomic one */
 };
 

@@ -70,13 +70,36 @@ static void vlan_chain(const struct weir_kern *k, const struct weir_cover *c, st
 	}
 }
 
+/* Devices that send through others of this host. */
+static bool stands_on_others(const char *kind)
+{
+	static const char *const upper[] = { "vlan", "bridge", "bond", "team", "macvlan", "ipvlan", "ppp", NULL };
+
+	for (const char *const *u = upper; *u; u++)
+		if (!strcmp(*u, kind))
+			return true;
+	return false;
+}
+
+static bool ends_pppoe(const struct weir_kern *k)
+{
+	for (size_t n = 0; n < k->n_covers; n++)
+		if (k->covers[n]->i.arphrd == ARPHRD_PPP)
+			return true;
+	return false;
+}
+
 void weir_cover_refresh(struct weir_kern *k)
 {
 	int ifaces = weir_gen_map_fd(k, "weir_ifaces");
+	uint32_t pppoe = ends_pppoe(k) ? WEIR_IF_PPPOE : 0;
 
 	for (size_t n = 0; ifaces >= 0 && n < k->n_covers; n++) {
 		const struct weir_cover *c = k->covers[n];
-		struct weir_iface v = { .pat = pattern_bits(k, c->i.name) };
+		struct weir_iface v = { .pat = pattern_bits(k, c->i.name), .flags = pppoe };
+
+		if (stands_on_others(c->i.kind) || c->i.arphrd == ARPHRD_PPP)
+			v.flags |= WEIR_IF_UPPER;
 
 		if (!strcmp(c->i.master_kind, "bridge"))
 			v.flags |= WEIR_IF_BRIDGE_PORT;
