@@ -354,13 +354,14 @@ static bool first_time(struct weir_live *l, uint64_t id)
 
 /*
  * Whether a row is to be printed now. Flows are heard of before the process is looked for: a row without one
- * waits for two pictures, in which it may turn out to be somebody's.
+ * waits for two pictures, in which it may turn out to be somebody's. What knocks in vain has nobody.
  */
 static bool row_is_new(struct weir_live *l, const struct weir_live_row *r)
 {
 	uint64_t id = weir_live_row_id(r);
 
-	if (l->printed && !r->program[0] && r->dir != WEIR_DIR_FWD &&
+	if (l->printed && !r->program[0] &&
+	    (r->dir == WEIR_DIR_OUT || (r->dir == WEIR_DIR_IN && r->wanted == WEIR_PASS)) &&
 	    (first_time(l, id * 3 + 1) || first_time(l, id * 5 + 1)))
 		return false;
 	return first_time(l, id);
