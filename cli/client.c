@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/client.h"
+#include "cli/table.h"
 #include "daemon/rundir.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/diag.h"
@@ -102,6 +103,22 @@ static int read_more(struct weir_conn *c)
 	return 0;
 }
 
+/* Names of rules, interfaces and programs come back in answers: no command may print them as they are. */
+static void make_clean(json_t *j)
+{
+	const char *key, *text = json_string_value(j);
+	_cleanup_free_ char *clean = text ? weir_clean(text, true) : NULL;
+	json_t *one;
+	size_t i;
+
+	if (clean && strcmp(clean, text))
+		json_string_set(j, clean);
+	json_array_foreach (j, i, one)
+		make_clean(one);
+	json_object_foreach (j, key, one)
+		make_clean(one);
+}
+
 json_t *weir_conn_next(struct weir_conn *c)
 {
 	size_t looked = 0;
@@ -114,6 +131,7 @@ json_t *weir_conn_next(struct weir_conn *c)
 			json_t *j = json_loadb(from, (size_t)(end - from), 0, NULL);
 
 			c->at += (size_t)(end - from) + 1;
+			make_clean(j);
 			return j;
 		}
 		looked = c->len - c->at;

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "cli/table.h"
+#include "lib/util/cleanup.h"
+#include "lib/util/escape.h"
 
 #define COLUMNS_MAX 16
 
@@ -33,14 +35,36 @@ const char *weir_paint_end(enum weir_paint paint, bool color)
 	return color && paint != WEIR_PLAIN ? "\033[0m" : "";
 }
 
+char *weir_clean(const char *text, bool lines)
+{
+	size_t left = strlen(text), len;
+	char *out = malloc(left * 4 + 1), *o = out;
+	const uint8_t *p = (const uint8_t *)text;
+
+	for (; out && left; p += len, left -= len) {
+		uint32_t cp = 0;
+
+		len = weir_utf8_len(p, left, &cp);
+		if (len && (!weir_cp_is_hostile(cp) || (lines && cp == '\n'))) {
+			memcpy(o, p, len);
+			o += len;
+			continue;
+		}
+		len = len ? len : 1;
+		for (size_t i = 0; i < len; i++)
+			o += sprintf(o, "\\x%02x", p[i]);
+	}
+	if (out)
+		*o = 0;
+	return out;
+}
+
 void weir_put(FILE *out, const char *text)
 {
-	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-		if (*p < 0x20 || *p == 0x7f)
-			fprintf(out, "\\x%02x", *p);
-		else
-			putc(*p, out);
-	}
+	_cleanup_free_ char *clean = weir_clean(text, false);
+
+	if (clean)
+		fputs(clean, out);
 }
 
 struct weir_table *weir_table_new(const char *columns)
@@ -57,24 +81,6 @@ struct weir_table *weir_table_new(const char *columns)
 		t->name[t->n_columns++] = p + (*p == '>');
 	}
 	return t;
-}
-
-/* A copy with control bytes escaped. */
-static char *clean(const char *s)
-{
-	char *text = malloc(strlen(s) * 4 + 1), *p = text;
-
-	for (; text && *s; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		if (c < 0x20 || c == 0x7f)
-			p += sprintf(p, "\\x%02x", c);
-		else
-			*p++ = *s;
-	}
-	if (text)
-		*p = 0;
-	return text;
 }
 
 void weir_table_cell(struct weir_table *t, enum weir_paint paint, const char *fmt, ...)
@@ -97,7 +103,7 @@ void weir_table_cell(struct weir_table *t, enum weir_paint paint, const char *fm
 	if (!fmt || vasprintf(&raw, fmt, ap) < 0)
 		raw = NULL;
 	va_end(ap);
-	t->cells[t->n_cells].text = raw ? clean(raw) : NULL;
+	t->cells[t->n_cells].text = raw ? weir_clean(raw, false) : NULL;
 	t->cells[t->n_cells++].paint = paint;
 	free(raw);
 }

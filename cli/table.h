@@ -24,7 +24,12 @@ void weir_table_print(struct weir_table *t, bool color);
 /* The escape sequence that begins a colour, "" without colour; weir_paint_end ends it. */
 const char *weir_paint_begin(enum weir_paint paint, bool color);
 const char *weir_paint_end(enum weir_paint paint, bool color);
-/* Print with control bytes escaped. */
+/*
+ * A malloced copy without anything that a terminal obeys: such bytes become \xNN; line breaks stay with
+ * `lines`. A backslash stays as it is: what the daemon sends may be escaped already. NULL: no memory.
+ */
+char *weir_clean(const char *text, bool lines);
+/* Print in that way, on one line. */
 void weir_put(FILE *out, const char *text);
 
 /* "1,204" */
