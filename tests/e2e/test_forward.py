@@ -34,7 +34,7 @@ def test_masquerade():
         # without the dut's help the server has no way back to the client: only masqueraded packets are answered
         for v in ("-4", "-6"):
             lab.server.ip(v, "route", "del", "default")
-        lab.address(lab.client, "cl0", "10.1.0.3/24", "fd01::3/64")
+        lab.alias(lab.client, "cl0", "10.1.0.3/24", "fd01::3/64")
         heard = listen(lab, lab.server, 80, 82)
         w = Weir(lab, lab.dut)
         rules = FENCE + """

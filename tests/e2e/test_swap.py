@@ -24,7 +24,7 @@ ONE, OTHER = {4: "10.1.0.2", 6: "fd01::2"}, {4: "10.1.0.3", 6: "fd01::3"}
 
 def flood_lab(lab):
     """Floods that both policies drop, to the listener on 8001, 8002 and 80; in v4 and v6."""
-    lab.address(lab.client, "cl0", "10.1.0.3/24", "fd01::3/64")
+    lab.alias(lab.client, "cl0", "10.1.0.3/24", "fd01::3/64")
     heard = Listener(lab, lab.dut, "udp", 80, 8001, 8002, 9999, answer=False)
     w = Weir(lab, lab.dut)
     w.run(A)

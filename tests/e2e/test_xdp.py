@@ -57,7 +57,7 @@ def test_blocklist_at_xdp():
     for xdp in ("native", "generic"):
         with Router() as lab:
             heard = Listener(lab, lab.dut, "udp", 80, 9999, answer=False)
-            lab.address(lab.client, "cl0", "10.1.0.70/24", "fd01::b:7/64")
+            lab.alias(lab.client, "cl0", "10.1.0.70/24", "fd01::b:7/64")
             w = Weir(lab, lab.dut)
             w.run(policy(xdp))
             at = attached(lab.dut, "in0")
@@ -229,7 +229,7 @@ def test_programs_of_others():
         equal(ask(lab.client, "udp", lab.DUT[4], 80), "open", "what both allow")
         equal(ask(lab.client, "udp", lab.DUT[6], 7777), "open", "what they do not touch")
         # weir's own verdicts stand beside: the blocklist works in TC
-        lab.address(lab.client, "cl0", "10.1.0.70/24")
+        lab.alias(lab.client, "cl0", "10.1.0.70/24")
         heard.clear()
         p = Probe(lab.client, "udp", lab.DUT[4], 80, src="10.1.0.70")
         must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")

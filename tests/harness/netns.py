@@ -151,6 +151,11 @@ class Lab:
         for x in addrs:
             ns.ip("addr", "add", x, "dev", ifname, *(["nodad"] if ":" in x else []))
 
+    def alias(self, ns, ifname, *addrs):
+        """More addresses, used only by who asks for them (IPv6 would else prefer the newest)."""
+        for x in addrs:
+            ns.ip("addr", "add", x, "dev", ifname, *(["nodad", "preferred_lft", "0"] if ":" in x else []))
+
     def on_close(self, fn):
         self.closers.append(fn)
 
