@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -25,6 +25,14 @@ static pid_t pid_read(int fd)
 	return pid;
 }
 
+/* Did weir make the directory? Noted behind the pid, so that only what was made is taken away. */
+static bool made_read(int fd)
+{
+	char text[32] = "";
+
+	return pread(fd, text, sizeof text - 1, 0) > 0 && strstr(text, "\nmade");
+}
+
 static int lock_path(const char *dir, char ret[PATH_MAX])
 {
 	return snprintf(ret, PATH_MAX, "%s/" LOCK_NAME, dir) < PATH_MAX ? 0 : -ENAMETOOLONG;
@@ -34,6 +42,7 @@ int weir_rundir_open(const char *path, char *why, size_t why_size)
 {
 	_cleanup_close_ int fd = -1;
 	char lock[PATH_MAX], pid[32];
+	bool made = access(path, F_OK) && errno == ENOENT;
 	int r = weir_dir_prepare(path, why, why_size);
 
 	if (r)
@@ -51,7 +60,7 @@ int weir_rundir_open(const char *path, char *why, size_t why_size)
 		snprintf(why, why_size, "weir is already running in %s, pid %d", path, pid_read(fd));
 		return errno == EWOULDBLOCK ? -EBUSY : -errno;
 	}
-	snprintf(pid, sizeof pid, "%d\n", getpid());
+	snprintf(pid, sizeof pid, "%d\n%s", getpid(), made || made_read(fd) ? "made\n" : "");
 	if (ftruncate(fd, 0) || pwrite(fd, pid, strlen(pid), 0) < 0) {
 		r = -errno;
 		snprintf(why, why_size, "cannot write %s: %s", lock, strerror(-r));
@@ -82,13 +91,18 @@ int weir_rundir_clear(const char *path)
 {
 	static const char *const names[] = { "control.sock", LOCK_NAME };
 	_cleanup_close_ int dfd = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_close_ int lock = -1;
+	bool made;
 	int n = 0;
 
 	if (dfd < 0)
 		return 0;
+	lock = openat(dfd, LOCK_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	made = lock >= 0 && made_read(lock);
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		n += !unlinkat(dfd, names[i], 0);
 	n += !unlinkat(dfd, "bpf", AT_REMOVEDIR); /* the mount point, when nothing is mounted on it */
-	n += !rmdir(path);
+	if (made)
+		n += !rmdir(path);
 	return n;
 }

@@ -14,5 +14,5 @@
 int weir_rundir_open(const char *path, char *why, size_t why_size);
 /* 0: nobody runs there; else his pid; -EACCES: may not look. */
 pid_t weir_rundir_owner(const char *path);
-/* Remove what a daemon put there, and the directory when nothing else is in it. Returns how many things went. */
+/* Remove what a daemon put there, and the directory when it made that, and nothing else is in it. Returns how many things went. */
 int weir_rundir_clear(const char *path);

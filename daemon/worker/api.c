@@ -8,6 +8,7 @@
 
 #include "daemon/worker/api.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/escape.h"
 
 json_error_t weir_args_error;
 
@@ -54,6 +55,13 @@ void weir_reply_detail(struct weir_reply *rp, const char *fmt, ...)
 int weir_args_check(int unpacked, const json_error_t *e, struct weir_reply *rp)
 {
 	return unpacked ? weir_reply_fail(rp, -EINVAL, NULL, "bad arguments: %s", e->text) : 0;
+}
+
+json_t *weir_text_json(const char *s)
+{
+	char text[PATH_MAX];
+
+	return json_string(weir_escape(s, strlen(s), text, sizeof text));
 }
 
 void weir_api_audit(struct weir_worker *w, uid_t uid, pid_t pid, const char *action, const char *detail,

@@ -50,5 +50,8 @@ void weir_reply_detail(struct weir_reply *rp, const char *fmt, ...) __attribute_
 int weir_args_check(int unpacked, const json_error_t *e, struct weir_reply *rp);
 extern json_error_t weir_args_error;
 
+/* Raw text (names of devices and programs, paths) as a JSON string that any screen may show. */
+json_t *weir_text_json(const char *s);
+
 void weir_api_audit(struct weir_worker *w, uid_t uid, pid_t pid, const char *action, const char *detail,
 		    const char *result);

@@ -11,7 +11,6 @@
 #include "daemon/worker/api.h"
 #include "lib/event/event.h"
 #include "lib/util/cleanup.h"
-#include "lib/util/escape.h"
 
 #define FLOWS_MAX 20000
 
@@ -21,13 +20,6 @@ struct flow_walk {
 	size_t total;
 	bool all;
 };
-
-static json_t *escaped(const char *s)
-{
-	char text[1024];
-
-	return json_string(weir_escape(s, strlen(s), text, sizeof text));
-}
 
 /* Who is at the other end: the originator of what came in, the target of what went out. */
 static const uint8_t *remote_of(const struct weir_tuple *t, uint32_t dir)
@@ -41,11 +33,11 @@ static void add_people(struct weir_worker *w, json_t *j, const struct weir_tuple
 	struct weir_name name;
 
 	if (!weir_names_find(w->names, remote_of(t, dir), (uint64_t)time(NULL), &name))
-		json_object_set_new(j, "name", escaped(name.name));
+		json_object_set_new(j, "name", weir_text_json(name.name));
 	if (weir_owners_find(w->owners, t, dir, &owner))
 		return;
-	json_object_set_new(j, "program", escaped(owner.program));
-	json_object_set_new(j, "unit", escaped(owner.unit));
+	json_object_set_new(j, "program", weir_text_json(owner.program));
+	json_object_set_new(j, "unit", weir_text_json(owner.unit));
 	if (owner.pid)
 		json_object_set_new(j, "pid", json_integer(owner.pid));
 }

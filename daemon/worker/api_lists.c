@@ -17,7 +17,7 @@ static int parse_key(const char *text, struct weir_ban_key *ret, struct weir_rep
 	return r ? weir_reply_fail(rp, r, "an address or a network: 192.0.2.1, 192.0.2.0/24, 2001:db8::/32", "%s", why) : 0;
 }
 
-/* A ban of one's own address would cut this host from itself and answer nothing. */
+/* A ban of one's own address, or of a network around it, would cut this host from its neighbours by a slip. */
 static int refuse_own(const struct weir_ban_key *k, struct weir_reply *rp)
 {
 	_cleanup_free_ uint8_t(*v)[16] = NULL;

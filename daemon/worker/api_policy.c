@@ -41,11 +41,11 @@ static json_t *put_result(const struct weir_worker *w, const struct weir_change 
 	for (uint32_t i = 0; (l = weir_img_at(&w->img, &w->img.h->lists, i, sizeof *l)); i++)
 		ranges += l->ranges;
 	weir_hex(weir_policy_digest(w->policy), 32, digest);
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s}", "generation",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:o, s:s}", "generation",
 			 (json_int_t)w->generation, "rules", (json_int_t)w->img.cfg->n_rules, "ranges",
 			 (json_int_t)ranges, "ms", (json_int_t)c->ms, "added", (json_int_t)c->added, "removed",
 			 (json_int_t)c->removed, "mode", mode_name(weir_worker_mode(w)), "requested",
-			 mode_name(weir_worker_requested(w)), "path", w->path, "sha256", digest);
+			 mode_name(weir_worker_requested(w)), "path", weir_text_json(w->path), "sha256", digest);
 }
 
 /* Keep a copy for the next start. Includes and list files are still read where they stand. */
@@ -174,9 +174,9 @@ static int do_mode(struct weir_worker *w, const struct weir_request *rq, struct 
 
 static int do_mode_show(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
-	rp->result = json_pack("{s:s, s:s, s:s, s:s}", "requested", mode_name(weir_worker_requested(w)), "mode",
+	rp->result = json_pack("{s:s, s:s, s:s, s:o}", "requested", mode_name(weir_worker_requested(w)), "mode",
 			       mode_name(weir_worker_mode(w)), "policy_mode", mode_name(weir_policy_mode(w->policy)), "path",
-			       w->path);
+			       weir_text_json(w->path));
 	return 0;
 }
 

@@ -11,19 +11,10 @@
 #include "daemon/worker/api.h"
 #include "lib/event/event.h"
 #include "lib/util/cleanup.h"
-#include "lib/util/escape.h"
 
 static const char *mode_name(uint32_t m)
 {
 	return m == WEIR_PREVENT ? "prevent" : "detect";
-}
-
-/* Names of devices and programs are raw bytes. */
-static json_t *text_json(const char *s)
-{
-	char text[PATH_MAX];
-
-	return json_string(weir_escape(s, strlen(s), text, sizeof text));
 }
 
 static void degrade(json_t *list, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -36,7 +27,7 @@ static void degrade(json_t *list, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	json_array_append_new(list, text_json(text));
+	json_array_append_new(list, weir_text_json(text));
 }
 
 static json_t *interfaces_json(const struct weir_worker *w, json_t *degraded)
@@ -51,10 +42,10 @@ static json_t *interfaces_json(const struct weir_worker *w, json_t *degraded)
 		bool wanted = weir_keeper_wants(w->keeper, x);
 
 		json_array_append_new(list, json_pack("{s:o, s:I, s:s, s:b, s:b, s:b, s:s, s:s, s:o, s:o}", "name",
-						      text_json(x->name), "ifindex", (json_int_t)x->ifindex, "kind", x->kind,
+						      weir_text_json(x->name), "ifindex", (json_int_t)x->ifindex, "kind", x->kind,
 						      "covered", x->covered, "wanted", wanted, "blocked",
 						      wanted && !x->covered && *guard, "tc", x->tc, "xdp", x->xdp, "why",
-						      text_json(x->why), "others", text_json(x->others)));
+						      weir_text_json(x->why), "others", weir_text_json(x->others)));
 		if (wanted && !x->covered)
 			degrade(degraded, "%s is not covered: %s%s", x->name, x->why,
 				*guard ? "; blocked by the guard" : "; its traffic passes");
@@ -103,7 +94,7 @@ static json_t *firewalls_json(void)
 	if (weir_firewalls_read(fw, &n) < 0)
 		n = 0;
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, json_pack("{s:s, s:o}", "name", fw[i].name, "detail", text_json(fw[i].detail)));
+		json_array_append_new(list, json_pack("{s:s, s:o}", "name", fw[i].name, "detail", weir_text_json(fw[i].detail)));
 	return list;
 }
 
@@ -125,6 +116,8 @@ static void degraded_rest(const struct weir_worker *w, const struct weir_counter
 		degrade(degraded, "mode %s was asked for, %s is in force: %s says mode: %s",
 			mode_name(weir_worker_requested(w)), mode_name(weir_worker_mode(w)), w->path,
 			mode_name(weir_policy_mode(w->policy)));
+	else if (weir_policy_mode(w->policy) != weir_worker_mode(w))
+		degrade(degraded, "the policy asks for prevent, the ceiling of 'weir mode' or --mode is detect");
 	for (size_t i = 0; i < 3; i++) {
 		if (w->notes[i][0])
 			degrade(degraded, "%s", w->notes[i]);
@@ -158,15 +151,15 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 	json_object_set_new(j, "mode", json_string(mode_name(weir_worker_mode(w))));
 	json_object_set_new(j, "requested", json_string(mode_name(weir_worker_requested(w))));
 	json_object_set_new(j, "origin", json_string(weir_source_name(w->source)));
-	json_object_set_new(j, "path", text_json(w->path));
+	json_object_set_new(j, "path", weir_text_json(w->path));
 	json_object_set_new(j, "sha256", json_string(digest));
-	json_object_set_new(j, "drift", text_json(weir_worker_drift(w, drift, sizeof drift)));
+	json_object_set_new(j, "drift", weir_text_json(weir_worker_drift(w, drift, sizeof drift)));
 	json_object_set_new(j, "rules", json_integer(w->img.cfg->n_rules));
 	json_object_set_new(j, "overlay_rules", json_integer((json_int_t)w->overlay.list.n_rules));
 	json_object_set_new(j, "set_edits", json_integer((json_int_t)w->overlay.list.n_edits));
 	json_object_set_new(j, "bans", json_integer((json_int_t)w->bans.n));
 	json_object_set_new(j, "interfaces", interfaces_json(w, degraded));
-	json_object_set_new(j, "guard", text_json(weir_keeper_guard(w->keeper, &guard_why)));
+	json_object_set_new(j, "guard", weir_text_json(weir_keeper_guard(w->keeper, &guard_why)));
 	json_object_set_new(j, "firewalls", firewalls_json());
 	json_object_set_new(j, "flows", json_pack("{s:I, s:I}", "live", flows.live, "half_open", flows.half));
 	json_object_set_new(j, "drops", drops_json(w, stats));
@@ -254,7 +247,7 @@ static int do_features(struct weir_worker *w, const struct weir_request *rq, str
 
 	for (int i = 0; i < n; i++)
 		json_array_append_new(features, json_pack("{s:s, s:b, s:o}", "name", f[i].name, "have", (int)f[i].have, "why",
-							  text_json(f[i].why)));
+							  weir_text_json(f[i].why)));
 	n = weir_kern_progs(k, progs, 64);
 	for (int i = 0; i < n && i < 64; i++)
 		json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "name", progs[i].name, "id",
