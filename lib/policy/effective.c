@@ -291,24 +291,54 @@ static void put_fixed(struct show *s, const char *key, const struct weir_fixed *
 	fprintf(s->out, "%s }", x->log ? ", log: true" : "");
 }
 
+static bool has_builtin(struct show *s, const char *name)
+{
+	for (uint32_t i = 0; i < s->img->cfg->n_failsafe; i++)
+		if (!strcmp(weir_img_string(s->img, weir_img_rule(s->img, 1, i)->name), name))
+			return true;
+	return false;
+}
+
+static void begin_failsafe(struct show *s, bool *begun)
+{
+	fputs(*begun ? "  - " : "failsafe:\n  - ", s->out);
+	*begun = true;
+}
+
+/* Built-in entries as comments, removed ones and the policy's own as entries. */
 static void put_failsafe(struct show *s)
 {
+	static const struct {
+		const char *name;
+		uint32_t bit;
+	} builtin[] = { { "lo", WEIR_ESS_LO }, { "arp", WEIR_ESS_ARP }, { "icmp-errors", WEIR_ESS_ICMP_ERRORS },
+			{ "multicast-replies", WEIR_ESS_MCAST_REPLIES }, { "nd", 0 }, { "dhcp", 0 } };
+	const size_t n = sizeof builtin / sizeof *builtin;
 	uint32_t ess = s->img->cfg->essentials;
-	bool any = false;
+	bool begun = false;
 
-	fprintf(s->out, "\n# built-in failsafe in force:%s%s%s%s\n", ess & WEIR_ESS_LO ? " lo" : "", ess & WEIR_ESS_ARP ? " arp" : "",
-		ess & WEIR_ESS_ICMP_ERRORS ? " icmp-errors" : "", ess & WEIR_ESS_MCAST_REPLIES ? " multicast-replies" : "");
+	fputs("\n# built-in failsafe in force:", s->out);
+	for (size_t i = 0; i < n; i++)
+		if (ess & builtin[i].bit)
+			fprintf(s->out, " %s", builtin[i].name);
+	putc('\n', s->out);
 	for (uint32_t i = 0; i < s->img->cfg->n_failsafe; i++) {
 		const struct weir_rule *r = weir_img_rule(s->img, 1, i);
-		bool builtin = !strcmp(weir_img_string(s->img, r->place), "built in");
 
-		if (!builtin && !any)
-			fputs("failsafe:\n", s->out);
-		any |= !builtin;
-		fputs(builtin ? "#  { name: " : "  - { name: ", s->out);
+		if (strcmp(weir_img_string(s->img, r->place), "built in"))
+			begin_failsafe(s, &begun);
+		else
+			fputs("#   ", s->out);
+		fputs("{ name: ", s->out);
 		put_quoted(s->out, weir_img_string(s->img, r->name));
 		put_conds(s, r);
 		putc('\n', s->out);
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (builtin[i].bit ? ess & builtin[i].bit : has_builtin(s, builtin[i].name))
+			continue;
+		begin_failsafe(s, &begun);
+		fprintf(s->out, "{ name: %s, remove: true }\n", builtin[i].name);
 	}
 }
 

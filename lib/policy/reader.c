@@ -216,15 +216,20 @@ static int scalar(struct reader *r, const yaml_event_t *e)
 static int refuse_sign(struct reader *r, const yaml_mark_t *m, size_t byte)
 {
 	const char *s = r->source->text + byte, *end = r->source->text + r->source->len;
+	const char *means = s == end ? NULL : *s == '&' ? "an anchor" : *s == '*' ? "an alias" : *s == '!' ? "a tag" : NULL;
+	struct weir_diag *d;
 	size_t n = 0;
 
 	while (s + n < end && n < 40 && !strchr(" \t\r\n,]}", s[n]))
 		n++;
-	if (n && *s == '@')
-		weir_diag_hint(fail(r, m, (unsigned)n, "'%.*s' is not YAML here", (int)n, s), "quote it, or write $%.*s",
-			       (int)n - 1, s + 1);
+	if (means)
+		d = fail(r, m, (unsigned)n, "'%.*s' would be %s of YAML, which a policy does not take", (int)n, s, means);
 	else
-		weir_diag_hint(fail(r, m, (unsigned)(n ? n : 1), "'%.*s' is not YAML here", (int)n, s), "quote it");
+		d = fail(r, m, (unsigned)(n ? n : 1), "'%.*s' is not YAML here", (int)n, s);
+	if (n > 1 && *s == '@')
+		weir_diag_hint(d, "quote it, or write $%.*s", (int)n - 1, s + 1);
+	else
+		weir_diag_hint(d, "quote it");
 	return -EINVAL;
 }
 
@@ -251,9 +256,9 @@ static int refuse_syntax(struct reader *r)
 	if (y->context && (strstr(y->context, "alias") || strstr(y->context, "anchor") || strstr(y->context, "tag") ||
 			   strstr(y->context, "block scalar")))
 		return refuse_sign(r, &y->context_mark, mark_byte(r->source, y->context_mark.index));
-	if (y->context && strstr(y->context, "any token") && strchr("@`%", c) && c)
+	if (y->problem && strstr(y->problem, "any token") && strchr("@`%", c) && c)
 		return refuse_sign(r, &at, byte);
-	if (y->context && strstr(y->context, "any token") && c == '\t') {
+	if (y->problem && strstr(y->problem, "any token") && c == '\t') {
 		weir_diag_hint(fail(r, &at, 1, "a tab as indentation"), "use spaces");
 		return -EINVAL;
 	}

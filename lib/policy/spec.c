@@ -161,7 +161,7 @@ static const struct weir_type t_path = SCALAR("path", "a path", weir_take_path,
 static const struct weir_type t_directions = LIST(&t_direction, "a direction or a list of them", uint8_t, .one = true, .max = 3);
 static const struct weir_type t_addresses = LIST(&t_address, "an address or a list of them", struct weir_p_addr, .one = true,
 	.max = 100000);
-static const struct weir_type t_set_list = LIST(&t_plain_address, "a list of addresses", struct weir_p_addr, .one = true,
+static const struct weir_type t_set_list = LIST(&t_plain_address, "a list of addresses", struct weir_p_addr, .one = true, .empty = true,
 	.max = 1000000);
 static const struct weir_type t_set_refs = LIST(&t_set_ref, "a list of sets", struct weir_p_addr, .one = true, .empty = true);
 static const struct weir_type t_ports = LIST(&t_port, "a port or a list of them", struct weir_p_ports, .one = true);

@@ -17,7 +17,7 @@ static int want(struct weir_walk *w, const struct weir_node *n, enum weir_scalar
 	d = weir_node_error(w->diags, n, "expected %s, found %s", what, weir_node_kind(n));
 	if (kind == WEIR_INT && n->quoted)
 		weir_diag_hint(d, "take the quotes away");
-	else if (kind == WEIR_STRING && n->scalar != WEIR_NULL)
+	else if (!strcmp(what, "a name") && n->scalar != WEIR_NULL)
 		weir_diag_hint(d, "quote it: \"%s\"", n->text);
 	else if (kind == WEIR_BOOL && (!strcmp(n->text, "yes") || !strcmp(n->text, "on")))
 		weir_diag_hint(d, "write true");
@@ -112,17 +112,18 @@ static int take_set_text(struct weir_walk *w, const struct weir_node *n, struct 
 	return 0;
 }
 
-/* Would a person read this as a name of a host? */
+/* Would a person read this as a name of a host? Its last part has a letter then. */
 static bool looks_like_name(const char *s)
 {
+	const char *dot = strrchr(s, '.');
 	bool letter = false;
 
-	for (const char *p = s; *p; p++) {
-		if (!isalnum((unsigned char)*p) && *p != '.' && *p != '-' && *p != '_' && *p != '*')
+	for (const char *p = s; *p; p++)
+		if (!isalnum((unsigned char)*p) && !strchr(".-_*", *p))
 			return false;
+	for (const char *p = dot; p && *p; p++)
 		letter |= isalpha((unsigned char)*p);
-	}
-	return letter && strchr(s, '.') && !strchr(s, ':');
+	return letter;
 }
 
 static int take_addr(struct weir_walk *w, const struct weir_node *n, struct weir_p_addr *a, bool plain)

@@ -37,6 +37,12 @@ static int wrong_kind(struct weir_walk *w, const struct weir_type *t, const stru
 	return -EINVAL;
 }
 
+/* "an action" is an action; what has no name of its own is a word. */
+static const char *noun(const struct weir_type *t)
+{
+	return !strncmp(t->name, "a ", 2) ? t->name + 2 : !strncmp(t->name, "an ", 3) ? t->name + 3 : "word";
+}
+
 static int walk_word(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, uint8_t *dst)
 {
 	const char *names[KEYS_MAX], *meant;
@@ -62,7 +68,7 @@ static int walk_word(struct weir_walk *w, const struct weir_type *t, const struc
 			return 0;
 		}
 		if (x->instead) {
-			weir_diag_hint(weir_node_error(w->diags, n, "unknown %s '%s'", t->id, n->text), "write '%s'",
+			weir_diag_hint(weir_node_error(w->diags, n, "unknown %s '%s'", noun(t), n->text), "write '%s'",
 				       x->instead);
 			return -EINVAL;
 		}
@@ -74,7 +80,7 @@ static int walk_word(struct weir_walk *w, const struct weir_type *t, const struc
 	if (f)
 		fflush(f);
 	meant = weir_did_you_mean(n->text, names);
-	d = weir_node_error(w->diags, n, "unknown %s '%s' (%s)", t->id, n->text, all ? all : "");
+	d = weir_node_error(w->diags, n, "unknown %s '%s' (%s)", noun(t), n->text, all ? all : "");
 	if (meant)
 		weir_diag_hint(d, "did you mean '%s'?", meant);
 	return -EINVAL;
