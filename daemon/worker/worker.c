@@ -13,6 +13,7 @@
 #include "lib/util/cleanup.h"
 
 #define OWNERS_EVERY_MS 2000
+#define EXPIRE_RETRY_S 30
 
 static void policy_place(struct weir_worker *w, enum weir_policy_source source, const char *path)
 {
@@ -291,13 +292,16 @@ static void expire(struct weir_worker *w, uint64_t now)
 
 	if (weir_bans_expire(&w->bans, now, ban_gone, w))
 		weir_bans_save(w->o.state_dir, &w->bans);
-	if (!next || next > now || weir_overlay_store_copy(&w->overlay, &edited))
+	if (!next || next > now || now < w->expire_again || weir_overlay_store_copy(&w->overlay, &edited))
 		return;
 	snprintf(detail, sizeof detail, "%zu", weir_overlay_expire(&edited, now));
-	if (weir_worker_overlay(w, &edited, &diags, why, sizeof why))
-		weir_overlay_store_clear(&edited); /* tried again in a second */
-	else
+	w->expire_again = now + EXPIRE_RETRY_S; /* should it fail: a full disk must not cost an install a second */
+	if (weir_worker_overlay(w, &edited, &diags, why, sizeof why)) {
+		weir_overlay_store_clear(&edited);
+	} else {
+		w->expire_again = 0;
 		weir_api_audit(w, 0, getpid(), "rules expired", detail, "ok");
+	}
 	weir_diags_free(&diags);
 }
 

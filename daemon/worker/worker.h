@@ -57,6 +57,7 @@ struct weir_worker {
 	struct weir_recent recent;
 	struct weir_rates rates;
 	uint64_t ticks;
+	uint64_t expire_again;     /* unix seconds: not before this */
 
 	uint64_t boot_ns, started; /* unix ns of boot; unix seconds */
 	uint64_t plain_dns;
