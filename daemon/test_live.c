@@ -90,8 +90,8 @@ static void *compile(const char *mode, struct weir_img *img)
 	struct weir_diags d = { 0 };
 	const char *at = strstr(policy, "MODE");
 	char text[1024];
-	uint32_t size;
-	void *blob;
+	uint32_t size = 0;
+	void *blob = NULL;
 
 	snprintf(text, sizeof text, "%.*s%s%s", (int)(at - policy), policy, mode, at + 4);
 	if (weir_policy_read_text("p.yaml", NULL, text, strlen(text), &p, &d) ||
