@@ -15,7 +15,7 @@ static unsigned distance(const char *a, const char *b)
 	unsigned d[NEAREST_LEN + 1][NEAREST_LEN + 1];
 
 	if (n > NEAREST_LEN || m > NEAREST_LEN)
-		return NEAREST_LEN;
+		return UINT32_MAX;
 	for (unsigned i = 0; i <= n; i++)
 		d[i][0] = i;
 	for (unsigned j = 0; j <= m; j++)
