@@ -121,8 +121,8 @@ static int do_apply(struct weir_worker *w, const struct weir_request *rq, struct
 		if (rp->hint)
 			return r;
 		return rp->message ? keep_hint(rp, r, kept) :
-				     weir_reply_fail(rp, r, kept, "%zu error%s", rp->diags.errors,
-						     rp->diags.errors == 1 ? "" : "s");
+				     weir_reply_fail(rp, r, NULL, "%zu error%s. %s", rp->diags.errors,
+						     rp->diags.errors == 1 ? "" : "s", kept);
 	}
 	w->source = strcmp(path, file) ? WEIR_SOURCE_OTHER : WEIR_SOURCE_FILE;
 	snprintf(w->path, sizeof w->path, "%s", path);
