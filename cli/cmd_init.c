@@ -22,8 +22,8 @@ static int write_file(const char *profile, const char *path)
 		TAKE_FD(fd);
 	if (!f || weir_policy_profile(f, profile) < 0 || fflush(f) || fsync(fileno(f)))
 		return weir_cli_error(NULL, "cannot write %s: %s", path, strerror(errno));
-	printf("%s: the profile '%s', in mode detect. Read it, then:\n  weir check %s && weir apply %s\n", path, profile, path,
-	       path);
+	printf("%s: the profile '%s', in mode detect. Read it, then:\n  weir check %s && weir apply %s\n", path,
+	       profile, path, path);
 	return WEIR_EXIT_OK;
 }
 
@@ -47,8 +47,9 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	for (size_t i = 0; profile && weir_policy_profiles[i]; i++)
 		known |= !strcmp(profile, weir_policy_profiles[i]);
 	if (!known)
-		return weir_cli_usage(&weir_cmd_init, profile ? "unknown profile '%s' (laptop, server, router, containers, agent)" :
-								"which profile? (laptop, server, router, containers, agent)",
+		return weir_cli_usage(&weir_cmd_init,
+				      profile ? "unknown profile '%s' (laptop, server, router, containers, agent)"
+					      : "which profile? (laptop, server, router, containers, agent)",
 				      profile);
 	if (path)
 		return write_file(profile, path);
@@ -59,7 +60,8 @@ const struct weir_cmd weir_cmd_init = {
 	.name = "init",
 	.args = "--profile laptop|server|router|containers|agent [FILE]",
 	.summary = "write a commented policy to begin with",
-	.help = "Prints the profile, or writes it to FILE, which must not exist. It is in mode detect: nothing is blocked\n"
+	.help = "Prints the profile, or writes it to FILE, which must not exist. It is in mode detect: nothing is "
+		"blocked\n"
 		"until you change that.\n"
 		"  weir init --profile server /etc/weir/policy.yaml",
 	.run = run,

@@ -41,7 +41,8 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	if (n < 0)
 		status = weir_cli_error(NULL, "out of memory");
 	else if (cli->json)
-		weir_cli_json(json_pack("{s:s, s:i, s:o}", "file", argv[1], "findings", n, "messages", weir_diags_json(&findings)));
+		weir_cli_json(json_pack("{s:s, s:i, s:o}", "file", argv[1], "findings", n, "messages",
+					weir_diags_json(&findings)));
 	else
 		show(&findings);
 	weir_diags_free(&findings);

@@ -20,7 +20,8 @@ const struct weir_cmd weir_cmd_schema = {
 	.name = "schema",
 	.args = "[--reference]",
 	.summary = "print the JSON Schema of the policy language",
-	.help = "JSON Schema, draft 2020-12, made from the same table that reads policies: for editors and other programs.\n"
+	.help = "JSON Schema, draft 2020-12, made from the same table that reads policies: for editors and other "
+		"programs.\n"
 		"  --reference   the same as a page of Markdown\n"
 		"  weir schema > policy.schema.json",
 	.run = run,

@@ -16,7 +16,8 @@ void weir_policy_file_open(struct weir_policy_file *f, const char *path)
 	if (err < 0)
 		return;
 	if (weir_image_open(&f->img, f->blob, f->size) < 0) { /* the compiler and core disagree: ours to mend */
-		weir_diags_add(&f->diags, WEIR_ERROR, path, 0, 0, 1, "internal error: the compiled policy does not open");
+		weir_diags_add(&f->diags, WEIR_ERROR, path, 0, 0, 1,
+			       "internal error: the compiled policy does not open");
 		free(f->blob);
 		f->blob = NULL;
 	}
@@ -49,8 +50,9 @@ json_t *weir_diags_json(const struct weir_diags *d)
 		const struct weir_diag *x = &d->v[i];
 
 		json_array_append_new(list, json_pack("{s:s, s:s*, s:i, s:i, s:s, s:s*}", "severity",
-						      x->severity == WEIR_ERROR ? "error" : "warning", "file", x->file, "line",
-						      (int)x->line, "col", (int)x->col, "message", x->message, "hint", x->hint));
+						      x->severity == WEIR_ERROR ? "error" : "warning", "file", x->file,
+						      "line", (int)x->line, "col", (int)x->col, "message", x->message,
+						      "hint", x->hint));
 	}
 	return list;
 }

@@ -11,7 +11,7 @@ struct weir_policy_file {
 	const char *path;
 	struct weir_policy *policy; /* NULL: refused */
 	struct weir_diags diags;
-	void *blob;                 /* NULL: refused */
+	void *blob; /* NULL: refused */
 	uint32_t size;
 	struct weir_img img;
 };

@@ -15,10 +15,10 @@ struct weir_lists {
 
 /* Where each list begins and ends, and which lists hold each piece. */
 struct weir_space {
-	weir_u128 *at;      /* pieces, ascending; each reaches to the next */
+	weir_u128 *at;	    /* pieces, ascending; each reaches to the next */
 	uint32_t *class_id; /* of each piece */
 	size_t n;
-	uint64_t *rows;     /* n_rows * words; row 0 is all zero */
+	uint64_t *rows; /* n_rows * words; row 0 is all zero */
 	uint32_t n_rows, words;
 };
 
@@ -55,6 +55,6 @@ int weir_build_failsafe(struct weir_build *b);
 int weir_build_addrs(struct weir_build *b, const struct weir_ranges *r, uint16_t *ret);
 int weir_build_ports(struct weir_build *b, const struct weir_ranges *r, uint16_t *ret);
 int weir_build_string(struct weir_build *b, const char *s, uint32_t *ret);
-int weir_build_rule(struct weir_build *b, const struct weir_flat_rule *f, struct weir_rule *to, uint32_t *n, uint32_t max,
-		    const struct weir_p_rule **source, const struct weir_rule *model);
+int weir_build_rule(struct weir_build *b, const struct weir_flat_rule *f, struct weir_rule *to, uint32_t *n,
+		    uint32_t max, const struct weir_p_rule **source, const struct weir_rule *model);
 int weir_build_tell(struct weir_build *b, const char *hint, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

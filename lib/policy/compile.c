@@ -160,8 +160,14 @@ static int if_bits(struct weir_build *b, const struct weir_values *names, uint64
 /* All of a condition but the lists that a rule holds only a few of (icmp, vlan, mac). */
 static int build_cond(struct weir_build *b, const struct weir_flat_cond *f, struct weir_cond *ret)
 {
-	struct weir_cond c = { .set = f->set, .from = WEIR_NO_LIST, .to = WEIR_NO_LIST, .peer = WEIR_NO_LIST,
-			       .ports = WEIR_NO_LIST, .sports = WEIR_NO_LIST, .dirs = f->dirs, .mark = f->mark,
+	struct weir_cond c = { .set = f->set,
+			       .from = WEIR_NO_LIST,
+			       .to = WEIR_NO_LIST,
+			       .peer = WEIR_NO_LIST,
+			       .ports = WEIR_NO_LIST,
+			       .sports = WEIR_NO_LIST,
+			       .dirs = f->dirs,
+			       .mark = f->mark,
 			       .mark_mask = f->mark_mask };
 	int err = 0;
 
@@ -210,8 +216,8 @@ static void fill_lists(const struct weir_flat_cond *f, struct weir_cond *c, uint
 		c->mac[i] = i < c->n_mac ? macs[mac + i] : 0;
 }
 
-int weir_build_rule(struct weir_build *b, const struct weir_flat_rule *f, struct weir_rule *to, uint32_t *n, uint32_t max,
-		    const struct weir_p_rule **source, const struct weir_rule *model)
+int weir_build_rule(struct weir_build *b, const struct weir_flat_rule *f, struct weir_rule *to, uint32_t *n,
+		    uint32_t max, const struct weir_p_rule **source, const struct weir_rule *model)
 {
 	struct weir_rule r = *model;
 	int err = build_cond(b, &f->pos, &r.pos);
@@ -231,10 +237,11 @@ int weir_build_rule(struct weir_build *b, const struct weir_flat_rule *f, struct
 		for (uint32_t v = 0; v == 0 || v < f->pos.vlan.n; v += WEIR_VLAN_MAX)
 			for (uint32_t m = 0; m == 0 || m < f->pos.mac.n; m += WEIR_MAC_MAX) {
 				if (*n == max)
-					return weir_build_tell(b, "many addresses or ports fit into one rule: use lists and sets",
-							       "more than %u %s (a rule counts once for each 8 ICMP types, 8 VLANs "
-							       "and 4 MAC addresses)", max,
-							       source ? "rules, overlay included" : "failsafe entries");
+					return weir_build_tell(
+						b, "many addresses or ports fit into one rule: use lists and sets",
+						"more than %u %s (a rule counts once for each 8 ICMP types, 8 VLANs "
+						"and 4 MAC addresses)",
+						max, source ? "rules, overlay included" : "failsafe entries");
 				fill_lists(&f->pos, &r.pos, i, v, m);
 				if (source)
 					source[*n] = f->rule;
@@ -289,8 +296,11 @@ static int build_overlay(struct weir_build *b)
 			err = r->place ? build_rule(b, r) : -ENOMEM;
 		}
 		if (err < 0)
-			return err == -EINVAL ? weir_build_tell(b, "take it away with 'weir rule delete', or change the policy",
-								"%s does not fit this policy", place) : err;
+			return err == -EINVAL
+				       ? weir_build_tell(b,
+							 "take it away with 'weir rule delete', or change the policy",
+							 "%s does not fit this policy", place)
+				       : err;
 	}
 	return 0;
 }

@@ -25,7 +25,8 @@ static int check_any(struct weir_walk *w, const struct weir_p_cond *c)
 
 		for (uint32_t k = 0; k < lists[i]->n && lists[i]->n > 1; k++)
 			if (a[k].any)
-				return refuse(w, a[k].node, "'any' beside other addresses", "write 'any' alone, or leave it out");
+				return refuse(w, a[k].node, "'any' beside other addresses",
+					      "write 'any' alone, or leave it out");
 	}
 	for (size_t i = 0; i < 2; i++) {
 		const struct weir_p_ports *p = ports[i]->v;
@@ -97,8 +98,10 @@ int weir_done_failsafe(struct weir_walk *w, const struct weir_node *n, void *dst
 		return refuse(w, n, "an entry that removes a built-in one takes no conditions", NULL);
 	if (!known) {
 		const char *meant = weir_did_you_mean(r->name, builtin);
-		struct weir_diag *d = weir_node_error(w->diags, n, "no built-in failsafe entry has the name '%s' (lo, arp, "
-						      "nd, dhcp, icmp-errors, multicast-replies, sshd)", r->name);
+		struct weir_diag *d = weir_node_error(w->diags, n,
+						      "no built-in failsafe entry has the name '%s' (lo, arp, "
+						      "nd, dhcp, icmp-errors, multicast-replies, sshd)",
+						      r->name);
 
 		if (meant)
 			weir_diag_hint(d, "did you mean '%s'?", meant);

@@ -311,8 +311,12 @@ static void put_failsafe(struct show *s)
 	static const struct {
 		const char *name;
 		uint32_t bit;
-	} builtin[] = { { "lo", WEIR_ESS_LO }, { "arp", WEIR_ESS_ARP }, { "icmp-errors", WEIR_ESS_ICMP_ERRORS },
-			{ "multicast-replies", WEIR_ESS_MCAST_REPLIES }, { "nd", 0 }, { "dhcp", 0 } };
+	} builtin[] = { { "lo", WEIR_ESS_LO },
+			{ "arp", WEIR_ESS_ARP },
+			{ "icmp-errors", WEIR_ESS_ICMP_ERRORS },
+			{ "multicast-replies", WEIR_ESS_MCAST_REPLIES },
+			{ "nd", 0 },
+			{ "dhcp", 0 } };
 	const size_t n = sizeof builtin / sizeof *builtin;
 	uint32_t ess = s->img->cfg->essentials;
 	bool begun = false;

@@ -101,23 +101,24 @@ static void walk_rules(struct steps *s, const struct weir_img *img, const struct
 		json_array_append_new(s->rules,
 				      json_pack("{s:s, s:s, s:s, s:s}", "rule",
 						weir_rule_label(img, i, WEIR_REASON_RULE, label, sizeof label), "truth",
-						t == WEIR_TRUE ? "true" : "unknown", "action", action_name(r->action), "text",
-						text));
+						t == WEIR_TRUE ? "true" : "unknown", "action", action_name(r->action),
+						"text", text));
 		if (ends && r->mode == WEIR_PREVENT)
 			return;
 	}
-	json_array_append_new(s->rules,
-			      json_pack("{s:s, s:s, s:s, s:o}", "rule",
-					f->dir == WEIR_DIR_IN	? "default inbound" :
-					f->dir == WEIR_DIR_OUT	? "default outbound" :
-								  "default forward",
-					"truth", "true", "action", action_name(img->cfg->defaults[weir_dir_index(f->dir)].action),
-					"text",
-					json_sprintf("-> %s%s", action_name(img->cfg->defaults[weir_dir_index(f->dir)].action),
-						     img->cfg->defaults[weir_dir_index(f->dir)].mode == WEIR_DETECT &&
-								     img->cfg->defaults[weir_dir_index(f->dir)].action ?
-							     ", staged: not done" :
-							     "")));
+	json_array_append_new(
+		s->rules,
+		json_pack("{s:s, s:s, s:s, s:o}", "rule",
+			  f->dir == WEIR_DIR_IN	   ? "default inbound"
+			  : f->dir == WEIR_DIR_OUT ? "default outbound"
+						   : "default forward",
+			  "truth", "true", "action", action_name(img->cfg->defaults[weir_dir_index(f->dir)].action),
+			  "text",
+			  json_sprintf("-> %s%s", action_name(img->cfg->defaults[weir_dir_index(f->dir)].action),
+				       img->cfg->defaults[weir_dir_index(f->dir)].mode == WEIR_DETECT &&
+						       img->cfg->defaults[weir_dir_index(f->dir)].action
+					       ? ", staged: not done"
+					       : "")));
 }
 
 /* The stages in the order of core/policy.h; each that decides is the last line. */
@@ -148,7 +149,8 @@ static void judge(struct steps *s, const struct weir_img *img, const struct weir
 		s->res.wanted_rule = staged.wanted_rule;
 	}
 	if (s->res.enforced_reason == WEIR_REASON_FAILSAFE) {
-		say(s, "failsafe", "yes: %s", weir_rule_label(img, s->res.enforced_rule, WEIR_REASON_FAILSAFE, label, sizeof label));
+		say(s, "failsafe", "yes: %s",
+		    weir_rule_label(img, s->res.enforced_rule, WEIR_REASON_FAILSAFE, label, sizeof label));
 		return;
 	}
 	say(s, "failsafe", "no");
@@ -205,8 +207,9 @@ int weir_packet_fix(FILE *out, const struct weir_img *img, const struct weir_pac
 		return 0;
 	}
 	if (reason == WEIR_REASON_BAN) {
-		fprintf(out, "weir ban remove %s", weir_addr_format(weir_u128_from(s->dir == WEIR_DIR_OUT ? s->t.dst : s->t.src),
-								    addr, sizeof addr));
+		fprintf(out, "weir ban remove %s",
+			weir_addr_format(weir_u128_from(s->dir == WEIR_DIR_OUT ? s->t.dst : s->t.src), addr,
+					 sizeof addr));
 		return 0;
 	}
 	if (reason != WEIR_REASON_RULE && reason != WEIR_REASON_DEFAULT)
@@ -246,7 +249,8 @@ static char *fix_text(const struct weir_img *img, const struct weir_packet_spec 
 
 /* --- two ways to show it --- */
 
-static const char *by(const struct weir_img *img, const struct steps *s, uint32_t rule, uint32_t reason, char *buf, size_t size)
+static const char *by(const struct weir_img *img, const struct steps *s, uint32_t rule, uint32_t reason, char *buf,
+		      size_t size)
 {
 	if (s->lo)
 		snprintf(buf, size, "failsafe 'lo'");
@@ -265,24 +269,27 @@ int weir_explain(FILE *out, const struct weir_img *img, const struct weir_packet
 	json_t *row;
 
 	judge(&s, img, spec);
-	json_array_foreach(s.rules, i, row) {
+	json_array_foreach(s.rules, i, row)
+	{
 		size_t n = strlen(json_string_value(json_object_get(row, "rule")));
 
 		width = n + 2 > width && n < 60 ? n + 2 : width;
 	}
 	for (i = 0; i < s.n; i++)
 		fprintf(out, "%zu %-*s%s\n", i + 1, (int)width, s.v[i].name, s.v[i].text);
-	json_array_foreach(s.rules, i, row) {
+	json_array_foreach(s.rules, i, row)
+	{
 		const char *rule = json_string_value(json_object_get(row, "rule"));
 		size_t cols;
 
 		fputs(i ? "  " : "6 ", out);
 		cols = weir_text_put(out, rule, strlen(rule));
-		fprintf(out, "%*s%s\n", cols < width ? (int)(width - cols) : 1, "", json_string_value(json_object_get(row, "text")));
+		fprintf(out, "%*s%s\n", cols < width ? (int)(width - cols) : 1, "",
+			json_string_value(json_object_get(row, "text")));
 	}
 	json_decref(s.rules);
-	fprintf(out, "=> %s%s%s  by ", color ? r->enforced ? "\x1b[1;31m" : "\x1b[1;32m" : "", verdict_word(r->enforced),
-		color ? "\x1b[0m" : "");
+	fprintf(out, "=> %s%s%s  by ", color ? r->enforced ? "\x1b[1;31m" : "\x1b[1;32m" : "",
+		verdict_word(r->enforced), color ? "\x1b[0m" : "");
 	by(img, &s, r->enforced_rule, r->enforced_reason, label, sizeof label);
 	weir_text_put(out, label, strlen(label));
 	fprintf(out, ", reason %s\n", weir_reason_name(r->enforced_reason));
@@ -298,13 +305,14 @@ int weir_explain(FILE *out, const struct weir_img *img, const struct weir_packet
 	return 0;
 }
 
-static json_t *verdict_json(const struct weir_img *img, const struct steps *s, uint32_t verdict, uint32_t rule, uint32_t reason)
+static json_t *verdict_json(const struct weir_img *img, const struct steps *s, uint32_t verdict, uint32_t rule,
+			    uint32_t reason)
 {
 	char name[160], place[160];
 
 	weir_rule_name(img, rule, name, sizeof name);
-	return json_pack("{s:s, s:s, s:s, s:s}", "verdict", verdict_word(verdict), "reason", weir_reason_name(reason), "rule",
-			 s->lo ? "lo" : name, "place", weir_rule_place(img, rule, place, sizeof place));
+	return json_pack("{s:s, s:s, s:s, s:s}", "verdict", verdict_word(verdict), "reason", weir_reason_name(reason),
+			 "rule", s->lo ? "lo" : name, "place", weir_rule_place(img, rule, place, sizeof place));
 }
 
 char *weir_explain_json(const struct weir_img *img, const struct weir_packet_spec *spec)

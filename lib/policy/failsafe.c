@@ -48,8 +48,10 @@ static int add(struct weir_build *b, const char *name, struct weir_rule r)
 static int add_nd(struct weir_build *b)
 {
 	static const uint8_t nd[] = { 133, 134, 135, 136 }, mld[] = { 130, 131, 132, 143 };
-	struct weir_rule r = { .pos = { .set = WEIR_C_FAMILY | WEIR_C_PROTO | WEIR_C_ICMP | WEIR_C_TTL, .family = 6,
-					.ttl = 255, .n_icmp = 4 } };
+	struct weir_rule r = { .pos = { .set = WEIR_C_FAMILY | WEIR_C_PROTO | WEIR_C_ICMP | WEIR_C_TTL,
+					.family = 6,
+					.ttl = 255,
+					.n_icmp = 4 } };
 	int err;
 
 	r.pos.protos[0] = (uint64_t)1 << WEIR_IPPROTO_ICMPV6;
@@ -69,7 +71,9 @@ static int add_dhcp(struct weir_build *b)
 	static const struct {
 		uint8_t family, dir;
 		uint16_t sport, dport;
-	} four[] = { { 4, WEIR_DIR_IN, 67, 68 }, { 4, WEIR_DIR_OUT, 68, 67 }, { 6, WEIR_DIR_IN, 547, 546 },
+	} four[] = { { 4, WEIR_DIR_IN, 67, 68 },
+		     { 4, WEIR_DIR_OUT, 68, 67 },
+		     { 6, WEIR_DIR_IN, 547, 546 },
 		     { 6, WEIR_DIR_OUT, 546, 547 } };
 	int err = 0;
 
@@ -78,7 +82,8 @@ static int add_dhcp(struct weir_build *b)
 		struct weir_ranges s = { 0 }, d = { 0 };
 		struct weir_rule r = { .pos = { .set = WEIR_C_FAMILY | WEIR_C_PROTO | WEIR_C_PORTS | WEIR_C_SPORTS |
 						       WEIR_C_DIR,
-						.family = four[i].family, .dirs = four[i].dir } };
+						.family = four[i].family,
+						.dirs = four[i].dir } };
 
 		r.pos.protos[0] = (uint64_t)1 << WEIR_IPPROTO_UDP;
 		err = weir_ranges_add(&b->arena, &s, src);
@@ -118,7 +123,8 @@ static int add_sshd(struct weir_build *b)
 	const struct weir_compile_options *o = b->options;
 	struct weir_ranges from = { 0 }, ports = { 0 };
 	struct weir_rule r = { .flags = WEIR_RF_REPLY,
-			       .pos = { .set = WEIR_C_FROM | WEIR_C_PROTO | WEIR_C_PORTS | WEIR_C_DIR, .dirs = WEIR_DIR_IN } };
+			       .pos = { .set = WEIR_C_FROM | WEIR_C_PROTO | WEIR_C_PORTS | WEIR_C_DIR,
+					.dirs = WEIR_DIR_IN } };
 	struct weir_range one;
 	int err = 0;
 
@@ -164,7 +170,9 @@ int weir_build_failsafe(struct weir_build *b)
 	static const struct {
 		const char *name;
 		uint32_t bit;
-	} essentials[] = { { "lo", WEIR_ESS_LO }, { "arp", WEIR_ESS_ARP }, { "icmp-errors", WEIR_ESS_ICMP_ERRORS },
+	} essentials[] = { { "lo", WEIR_ESS_LO },
+			   { "arp", WEIR_ESS_ARP },
+			   { "icmp-errors", WEIR_ESS_ICMP_ERRORS },
 			   { "multicast-replies", WEIR_ESS_MCAST_REPLIES } };
 	static const struct {
 		const char *name;

@@ -4,10 +4,13 @@
 #include <errno.h>
 #include <string.h>
 
-#define PROTO_BIT(p) ((uint64_t)1 << ((p) & 63))
+#define PROTO_BIT(p) ((uint64_t)1 << ((p)&63))
 
 static const uint64_t port_protos[4] = {
-	PROTO_BIT(WEIR_IPPROTO_TCP) | PROTO_BIT(WEIR_IPPROTO_UDP), 0, PROTO_BIT(WEIR_IPPROTO_SCTP) | PROTO_BIT(WEIR_IPPROTO_UDPLITE), 0,
+	PROTO_BIT(WEIR_IPPROTO_TCP) | PROTO_BIT(WEIR_IPPROTO_UDP),
+	0,
+	PROTO_BIT(WEIR_IPPROTO_SCTP) | PROTO_BIT(WEIR_IPPROTO_UDPLITE),
+	0,
 };
 static const uint64_t tcp_udp[4] = { PROTO_BIT(WEIR_IPPROTO_TCP) | PROTO_BIT(WEIR_IPPROTO_UDP), 0, 0, 0 };
 
@@ -124,7 +127,8 @@ static int lower_icmp(const struct weir_flat_context *c, const struct weir_p_con
 	return 0;
 }
 
-static void lower_values(const struct weir_values *from, uint32_t bit, struct weir_flat_cond *f, struct weir_values *ret)
+static void lower_values(const struct weir_values *from, uint32_t bit, struct weir_flat_cond *f,
+			 struct weir_values *ret)
 {
 	*ret = *from;
 	if (from->n)
@@ -201,9 +205,10 @@ static int take_over(const struct weir_flat_context *c, const struct weir_flat_c
 	static const struct {
 		uint32_t bit;
 		const char *key;
-	} single[] = { { WEIR_C_PEER, "peer" },		{ WEIR_C_ANY_IF, "interface" },	      { WEIR_C_IN_IF, "in_interface" },
-		       { WEIR_C_OUT_IF, "out_interface" }, { WEIR_C_VLAN, "vlan" },	      { WEIR_C_MAC, "mac" },
-		       { WEIR_C_MARK, "mark" },		{ WEIR_C_ICMP, "icmp" } };
+	} single[] = { { WEIR_C_PEER, "peer" },		 { WEIR_C_ANY_IF, "interface" },
+		       { WEIR_C_IN_IF, "in_interface" }, { WEIR_C_OUT_IF, "out_interface" },
+		       { WEIR_C_VLAN, "vlan" },		 { WEIR_C_MAC, "mac" },
+		       { WEIR_C_MARK, "mark" },		 { WEIR_C_ICMP, "icmp" } };
 
 	for (size_t i = 0; i < sizeof single / sizeof *single; i++) {
 		if (!(g->set & f->set & single[i].bit))
@@ -213,12 +218,12 @@ static int take_over(const struct weir_flat_context *c, const struct weir_flat_c
 			       "keep one of them");
 		return -EINVAL;
 	}
-#define TAKE_OVER(BIT, FIELD)                 \
-	do {                                  \
-		if (g->set & (BIT)) {         \
-			f->set |= (BIT);      \
-			f->FIELD = g->FIELD;  \
-		}                             \
+#define TAKE_OVER(BIT, FIELD)                \
+	do {                                 \
+		if (g->set & (BIT)) {        \
+			f->set |= (BIT);     \
+			f->FIELD = g->FIELD; \
+		}                            \
 	} while (0)
 	TAKE_OVER(WEIR_C_PEER, peer);
 	TAKE_OVER(WEIR_C_ANY_IF, any_if);
@@ -249,7 +254,8 @@ static int and_group(const struct weir_flat_context *c, const struct weir_p_rule
 	if (!err)
 		err = and_ranges(c, &g, WEIR_C_TO, "to", &g.to, f, &f->to, weir_node_get(at, "to") ?: at);
 	if (!err)
-		err = and_ranges(c, &g, WEIR_C_PORTS, "ports", &g.ports, f, &f->ports, weir_node_get(at, "ports") ?: at);
+		err = and_ranges(c, &g, WEIR_C_PORTS, "ports", &g.ports, f, &f->ports,
+				 weir_node_get(at, "ports") ?: at);
 	if (!err)
 		err = and_ranges(c, &g, WEIR_C_SPORTS, "source_ports", &g.sports, f, &f->sports,
 				 weir_node_get(at, "source_ports") ?: at);
@@ -313,8 +319,8 @@ static int imply(const struct weir_flat_context *c, const struct weir_p_rule *r,
 	uint64_t icmp[4] = { 0 };
 
 	if (((f->pos.set | neg) & ports) && ((f->pos.set | neg) & WEIR_C_ICMP))
-		return refuse(c, weir_node_get(r->node, "ports") ?: r->node, "ICMP has no ports: 'icmp' and ports in one rule",
-			      "make two rules of it");
+		return refuse(c, weir_node_get(r->node, "ports") ?: r->node,
+			      "ICMP has no ports: 'icmp' and ports in one rule", "make two rules of it");
 	if (f->has_neg && (f->neg.set & WEIR_C_PROTO) && (f->neg.set & ports) && outside(f->neg.protos, port_protos))
 		return refuse(c, weir_node_get(r->neg.node, "protocol"), "this protocol has no ports",
 			      "ports go with tcp, udp, sctp and udplite");
@@ -337,7 +343,8 @@ static int imply(const struct weir_flat_context *c, const struct weir_p_rule *r,
 	return 0;
 }
 
-static int check_families(const struct weir_flat_context *c, const struct weir_p_rule *r, const struct weir_flat_cond *f)
+static int check_families(const struct weir_flat_context *c, const struct weir_p_rule *r,
+			  const struct weir_flat_cond *f)
 {
 	unsigned fam = 3, protos = 0;
 
@@ -351,16 +358,19 @@ static int check_families(const struct weir_flat_context *c, const struct weir_p
 		return refuse(c, r->node, "one address is IPv4, the other IPv6: the rule can match nothing", NULL);
 	if (!(f->set & WEIR_C_PROTO))
 		return 0;
-	protos = (f->protos[0] & PROTO_BIT(WEIR_IPPROTO_ICMP) ? 1u : 0) | (f->protos[0] & PROTO_BIT(WEIR_IPPROTO_ICMPV6) ? 2u : 0);
+	protos = (f->protos[0] & PROTO_BIT(WEIR_IPPROTO_ICMP) ? 1u : 0) |
+		 (f->protos[0] & PROTO_BIT(WEIR_IPPROTO_ICMPV6) ? 2u : 0);
 	if (!outside(f->protos, (uint64_t[4]){ PROTO_BIT(1) | PROTO_BIT(58), 0, 0, 0 }) && !(protos & fam))
-		return refuse(c, r->node, fam == 1 ? "ICMPv6 with IPv4 addresses can match nothing" :
-						     "ICMP with IPv6 addresses can match nothing",
+		return refuse(c, r->node,
+			      fam == 1 ? "ICMPv6 with IPv4 addresses can match nothing"
+				       : "ICMP with IPv6 addresses can match nothing",
 			      fam == 1 ? "IPv4 has 'icmp'" : "IPv6 has 'icmpv6'");
 	return 0;
 }
 
 /* Facts that cannot exist in the directions that the rule names. */
-static int check_directions(const struct weir_flat_context *c, const struct weir_p_rule *r, const struct weir_flat_cond *f)
+static int check_directions(const struct weir_flat_context *c, const struct weir_p_rule *r,
+			    const struct weir_flat_cond *f)
 {
 	if (!(f->set & WEIR_C_DIR))
 		return 0;
@@ -379,11 +389,13 @@ static int check_directions(const struct weir_flat_context *c, const struct weir
 static int check_negated(const struct weir_flat_context *c, const struct weir_p_rule *r, const struct weir_flat_cond *f)
 {
 	if (f->n_icmp > WEIR_ICMP_MAX)
-		return refuse(c, r->neg.node, "more than 8 ICMP types in a 'not'", "put rules for them in front instead");
+		return refuse(c, r->neg.node, "more than 8 ICMP types in a 'not'",
+			      "put rules for them in front instead");
 	if (f->vlan.n > WEIR_VLAN_MAX)
 		return refuse(c, r->neg.node, "more than 8 VLANs in a 'not'", "put rules for them in front instead");
 	if (f->mac.n > WEIR_MAC_MAX)
-		return refuse(c, r->neg.node, "more than 4 MAC addresses in a 'not'", "put rules for them in front instead");
+		return refuse(c, r->neg.node, "more than 4 MAC addresses in a 'not'",
+			      "put rules for them in front instead");
 	return 0;
 }
 

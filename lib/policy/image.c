@@ -45,10 +45,12 @@ static int make_bounds(struct weir_build *b, struct bounds *ret)
 		if (!r.n_port || r.port[r.n_port - 1].class_id != p->class_id[i])
 			r.port[r.n_port++] = (struct weir_bound4){ (uint32_t)p->at[i], p->class_id[i] };
 	if (r.n4 > WEIR_BOUNDS_MAX || r.n6 > WEIR_BOUNDS_MAX)
-		return weir_build_tell(b, "name fewer addresses, or whole networks",
-				       "the lists cut the %s addresses into %u pieces, at most %u (an address that stands alone "
-				       "makes two)", r.n4 > WEIR_BOUNDS_MAX ? "IPv4" : "IPv6",
-				       r.n4 > WEIR_BOUNDS_MAX ? r.n4 : r.n6, WEIR_BOUNDS_MAX);
+		return weir_build_tell(
+			b, "name fewer addresses, or whole networks",
+			"the lists cut the %s addresses into %u pieces, at most %u (an address that stands alone "
+			"makes two)",
+			r.n4 > WEIR_BOUNDS_MAX ? "IPv4" : "IPv6", r.n4 > WEIR_BOUNDS_MAX ? r.n4 : r.n6,
+			WEIR_BOUNDS_MAX);
 	*ret = r;
 	return 0;
 }
@@ -117,7 +119,8 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 		*parts[i].section = (struct weir_section){ (uint32_t)size, (uint32_t)parts[i].count };
 		size = (size + parts[i].count * parts[i].size + 7) & ~(size_t)7;
 		if (size > UINT32_MAX / 2)
-			return weir_build_tell(b, "use fewer lists, or shorter ones", "the compiled policy is larger than 2 GiB");
+			return weir_build_tell(b, "use fewer lists, or shorter ones",
+					       "the compiled policy is larger than 2 GiB");
 	}
 	h.size = (uint32_t)size;
 	blob = calloc(1, size);

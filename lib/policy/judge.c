@@ -22,8 +22,13 @@ static uint64_t pattern_bits(const struct weir_img *img, const char *name)
 
 void weir_packet_facts(const struct weir_img *img, const struct weir_packet_spec *s, struct weir_facts *ret)
 {
-	struct weir_pkt p = { .t = s->t, .family = s->family, .proto = s->proto, .icmp_type = s->icmp_type,
-			      .icmp_code = s->icmp_code, .ttl = s->ttl, .frag = s->frag };
+	struct weir_pkt p = { .t = s->t,
+			      .family = s->family,
+			      .proto = s->proto,
+			      .icmp_type = s->icmp_type,
+			      .icmp_code = s->icmp_code,
+			      .ttl = s->ttl,
+			      .frag = s->frag };
 
 	memcpy(p.vlan, s->vlan, sizeof p.vlan);
 	memcpy(p.smac, s->mac, sizeof p.smac);

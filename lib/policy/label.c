@@ -15,10 +15,10 @@ static const struct weir_rule *rule_of(const struct weir_img *img, uint32_t rule
 
 static const char *fixed_name(uint32_t rule)
 {
-	return rule == WEIR_RULE_DEFAULT_IN  ? "default inbound" :
-	       rule == WEIR_RULE_DEFAULT_OUT ? "default outbound" :
-	       rule == WEIR_RULE_DEFAULT_FWD ? "default forward" :
-					       "";
+	return rule == WEIR_RULE_DEFAULT_IN    ? "default inbound"
+	       : rule == WEIR_RULE_DEFAULT_OUT ? "default outbound"
+	       : rule == WEIR_RULE_DEFAULT_FWD ? "default forward"
+					       : "";
 }
 
 const char *weir_rule_name(const struct weir_img *img, uint32_t rule, char *buf, size_t size)

@@ -128,7 +128,8 @@ static bool within(const struct lint *l, const struct weir_cond *a, const struct
 		       HOLDS(WEIR_C_VLAN, subset16(a->vlan, a->n_vlan, b->vlan, b->n_vlan)) &&
 		       HOLDS(WEIR_C_MAC, subset64(a->mac, a->n_mac, b->mac, b->n_mac)) &&
 		       HOLDS(WEIR_C_MARK, !(b->mark_mask & ~a->mark_mask) && (a->mark & b->mark_mask) == b->mark) &&
-		       HOLDS(WEIR_C_IN_IF, !(a->in_if & ~b->in_if)) && HOLDS(WEIR_C_OUT_IF, !(a->out_if & ~b->out_if)) &&
+		       HOLDS(WEIR_C_IN_IF, !(a->in_if & ~b->in_if)) &&
+		       HOLDS(WEIR_C_OUT_IF, !(a->out_if & ~b->out_if)) &&
 		       HOLDS(WEIR_C_ANY_IF, !(a->any_if & ~b->any_if));
 	}
 #undef HOLDS
@@ -178,7 +179,8 @@ static const char *list_label(const struct weir_build *b, uint32_t i, char *buf,
 	return buf;
 }
 
-static void tell(struct lint *l, uint32_t i, const char *kind, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static void tell(struct lint *l, uint32_t i, const char *kind, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 
 static void tell(struct lint *l, uint32_t i, const char *kind, const char *fmt, ...)
 {
@@ -262,7 +264,8 @@ static bool shadowed(struct lint *l, uint32_t i)
 			all = within(l, &a->pos, &b->pos, (enum dimension)d);
 		if (!all)
 			continue;
-		tell(l, i, "shadowed", "can match nothing: %s takes all of it", list_label(l->b, k, label, sizeof label));
+		tell(l, i, "shadowed", "can match nothing: %s takes all of it",
+		     list_label(l->b, k, label, sizeof label));
 		return true;
 	}
 	for (int d = D_DIR; d < D_OTHER; d++) {
@@ -314,7 +317,8 @@ static void lint_sets(struct lint *l)
 		if (!l->b->sets[i].n)
 			weir_node_warn(l->b->diags, s->node->key, "empty: the set '%s' holds no address", s->name);
 		else if (!s->used)
-			weir_node_warn(l->b->diags, s->node->key, "unused: no rule and no blocklist names $%s", s->name);
+			weir_node_warn(l->b->diags, s->node->key, "unused: no rule and no blocklist names $%s",
+				       s->name);
 		else
 			continue;
 		l->findings++;

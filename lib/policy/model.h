@@ -28,14 +28,14 @@ struct weir_p_mark {
 
 struct weir_p_cond {
 	const struct weir_node *node;
-	struct weir_values direction;                          /* uint8_t WEIR_DIR_* */
-	struct weir_values from, to, peer;                     /* struct weir_p_addr */
-	struct weir_values ports, source_ports;                /* struct weir_p_ports */
-	struct weir_values protocol;                           /* uint8_t */
-	struct weir_values icmp, icmpv6;                       /* struct weir_p_icmp */
+	struct weir_values direction;				   /* uint8_t WEIR_DIR_* */
+	struct weir_values from, to, peer;			   /* struct weir_p_addr */
+	struct weir_values ports, source_ports;			   /* struct weir_p_ports */
+	struct weir_values protocol;				   /* uint8_t */
+	struct weir_values icmp, icmpv6;			   /* struct weir_p_icmp */
 	struct weir_values interface, in_interface, out_interface; /* const char * */
-	struct weir_values vlan;                               /* uint32_t */
-	struct weir_values mac;                                /* uint64_t */
+	struct weir_values vlan;				   /* uint32_t */
+	struct weir_values mac;					   /* uint64_t */
 	struct weir_p_mark mark;
 };
 

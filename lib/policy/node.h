@@ -28,10 +28,10 @@ enum weir_scalar { WEIR_STRING, WEIR_NULL, WEIR_BOOL, WEIR_INT, WEIR_FLOAT };
 
 struct weir_node {
 	const struct weir_source *source;
-	const char *text;       /* of a scalar, NUL-terminated, no control characters */
-	struct weir_node *key;  /* a scalar, when this is the value of a map */
+	const char *text;      /* of a scalar, NUL-terminated, no control characters */
+	struct weir_node *key; /* a scalar, when this is the value of a map */
 	struct weir_node *child, *next;
-	uint32_t n;             /* children */
+	uint32_t n;		 /* children */
 	uint32_t line, col, len; /* col counts characters, from 0: libyaml's way; converted when shown */
 	uint8_t kind, scalar, quoted;
 };

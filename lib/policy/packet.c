@@ -31,8 +31,8 @@ struct packet {
 static int refuse(struct packet *p, const char *word, const char *message, const char *hint)
 {
 	unsigned at = word ? (unsigned)(word - p->words) : 0;
-	struct weir_diag *d = weir_diags_add(p->diags, WEIR_ERROR, "packet", 1, at + 1, word ? (unsigned)strlen(word) : 1,
-					     "%s", message);
+	struct weir_diag *d = weir_diags_add(p->diags, WEIR_ERROR, "packet", 1, at + 1,
+					     word ? (unsigned)strlen(word) : 1, "%s", message);
 
 	if (d)
 		d->source = strdup(p->text);
@@ -115,8 +115,10 @@ static int set_dport(struct packet *p, const char *w)
 
 static int set_direction(struct packet *p, const char *w)
 {
-	uint8_t d = !strcmp(w, "inbound") ? WEIR_DIR_IN : !strcmp(w, "outbound") ? WEIR_DIR_OUT :
-		    !strcmp(w, "forward") ? WEIR_DIR_FWD : 0;
+	uint8_t d = !strcmp(w, "inbound")    ? WEIR_DIR_IN
+		    : !strcmp(w, "outbound") ? WEIR_DIR_OUT
+		    : !strcmp(w, "forward")  ? WEIR_DIR_FWD
+					     : 0;
 
 	if (!d)
 		return refuse(p, w, "unknown direction", "inbound, outbound or forward");
@@ -216,11 +218,21 @@ static const struct setter {
 	const char *word, *flag; /* in the sentence; as an option */
 	int (*set)(struct packet *p, const char *w);
 } setters[] = {
-	{ NULL, "--proto", set_proto },	    { NULL, "--src", set_src },	   { NULL, "--dst", set_dst },
-	{ NULL, "--sport", set_sport },	    { NULL, "--port", set_dport }, { NULL, "--dport", set_dport },
-	{ NULL, "--direction", set_direction }, { "on", "--interface", set_on }, { "in", "--in-interface", set_in },
-	{ "out", "--out-interface", set_out }, { "vlan", "--vlan", set_vlan }, { "mark", "--mark", set_mark },
-	{ "mac", "--mac", set_mac },	    { "ttl", "--ttl", set_ttl },   { "type", "--icmp", set_icmp },
+	{ NULL, "--proto", set_proto },
+	{ NULL, "--src", set_src },
+	{ NULL, "--dst", set_dst },
+	{ NULL, "--sport", set_sport },
+	{ NULL, "--port", set_dport },
+	{ NULL, "--dport", set_dport },
+	{ NULL, "--direction", set_direction },
+	{ "on", "--interface", set_on },
+	{ "in", "--in-interface", set_in },
+	{ "out", "--out-interface", set_out },
+	{ "vlan", "--vlan", set_vlan },
+	{ "mark", "--mark", set_mark },
+	{ "mac", "--mac", set_mac },
+	{ "ttl", "--ttl", set_ttl },
+	{ "type", "--icmp", set_icmp },
 };
 
 /* 'addr', 'addr:port', '[v6]:port' */
@@ -281,7 +293,8 @@ static int read_sentence(struct packet *p)
 		} else if (!strcmp(p->word[i], "fragment")) {
 			p->s.frag = WEIR_FRAG_LATER;
 		} else if ((p->s.proto == WEIR_IPPROTO_ICMP || p->s.proto == WEIR_IPPROTO_ICMPV6) && !p->icmp &&
-			   strcmp(p->word[i], "inbound") && strcmp(p->word[i], "outbound") && strcmp(p->word[i], "forward")) {
+			   strcmp(p->word[i], "inbound") && strcmp(p->word[i], "outbound") &&
+			   strcmp(p->word[i], "forward")) {
 			p->icmp = p->word[i];
 		} else if (set_direction(p, p->word[i]) < 0) {
 			return -EINVAL;
@@ -307,7 +320,8 @@ static int read_flags(struct packet *p)
 				s = &setters[k];
 		if (!s)
 			return refuse(p, w, "unknown option of a packet",
-				      "--proto --src --sport --dst --port --direction --interface --icmp --vlan --mark --mac --ttl");
+				      "--proto --src --sport --dst --port --direction --interface --icmp --vlan --mark "
+				      "--mac --ttl");
 		if (!value && i + 1 == p->n)
 			return refuse(p, w, "a value is missing behind it", NULL);
 		if (!value)

@@ -41,10 +41,10 @@ size_t weir_policy_failsafe_removed(const struct weir_policy *p, const char **re
 
 /* One rule of the overlay: kept by the daemon, evaluated before the file's rules. */
 struct weir_overlay_rule {
-	uint32_t id;       /* never reused */
-	char *json;        /* the rule as a JSON object in the policy language: {"name":..,"action":..,"from":..} */
-	uint64_t expires;  /* unix seconds; 0 = never */
-	char *why;         /* a person's reason; NULL: none */
+	uint32_t id;	  /* never reused */
+	char *json;	  /* the rule as a JSON object in the policy language: {"name":..,"action":..,"from":..} */
+	uint64_t expires; /* unix seconds; 0 = never */
+	char *why;	  /* a person's reason; NULL: none */
 };
 
 /* An edit of a set of the file: `weir set add|remove`. */
@@ -70,10 +70,10 @@ int weir_policy_check_edit(const struct weir_policy *p, const char *set, const c
 /* What this host adds when a policy is compiled. Everything may be zero: then it is an offline check. */
 struct weir_compile_options {
 	uint32_t generation, epoch;
-	enum weir_mode mode_ceiling;   /* of the command line or `weir mode`; WEIR_PREVENT = no ceiling */
-	const char **session_addrs;    /* failsafe sshd: remote addresses of login sessions (v6: as /64) */
+	enum weir_mode mode_ceiling; /* of the command line or `weir mode`; WEIR_PREVENT = no ceiling */
+	const char **session_addrs;  /* failsafe sshd: remote addresses of login sessions (v6: as /64) */
 	size_t n_session_addrs;
-	const uint16_t *sshd_ports;    /* ports that sshd listens on here */
+	const uint16_t *sshd_ports; /* ports that sshd listens on here */
 	size_t n_sshd_ports;
 	const struct weir_overlay *overlay; /* NULL: none */
 };

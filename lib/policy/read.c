@@ -25,8 +25,10 @@ struct weir_p_set *weir_policy_set(const struct weir_policy *p, const char *name
 
 static const char *file_trouble(int err)
 {
-	return err == -EISDIR ? "it is a directory" : err == -ENODEV ? "it is a device, a FIFO or a socket, not a file" :
-	       err == -EFBIG ? "it is larger than 16 MiB" : strerror(-err);
+	return err == -EISDIR	? "it is a directory"
+	       : err == -ENODEV ? "it is a device, a FIFO or a socket, not a file"
+	       : err == -EFBIG	? "it is larger than 16 MiB"
+				: strerror(-err);
 }
 
 /* `at` is the node that names the file; NULL: the user did. */
@@ -121,7 +123,7 @@ static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_di
 	err = read_source(p, path, path, at, &src, diags);
 	if (err < 0)
 		return err;
-	for (t = src->text, end = t + src->len; t < end; ) {
+	for (t = src->text, end = t + src->len; t < end;) {
 		const char *nl = memchr(t, '\n', (size_t)(end - t));
 		size_t n = (size_t)((nl ? nl : end) - t);
 
@@ -196,7 +198,9 @@ static int include(struct weir_policy *p, struct weir_walk *w, struct files *f)
 {
 	const struct weir_values *list = &f->docs[0].include;
 	const char *const *paths = list->v;
-	const struct weir_node *at = !list->node ? NULL : list->node->kind == WEIR_LIST ? list->node->child : list->node;
+	const struct weir_node *at = !list->node		     ? NULL
+				     : list->node->kind == WEIR_LIST ? list->node->child
+								     : list->node;
 	int bad = 0;
 
 	for (uint32_t i = 0; i < list->n; i++, at = at->next) {
@@ -312,8 +316,9 @@ static int place_rules(struct weir_policy *p)
 	int err = 0;
 
 	for (size_t i = 0; i < p->n_rules && !err; i++)
-		err = place_rule(p, p->rules[i], (i && same_line(p->rules[i], p->rules[i - 1])) ||
-							 (i + 1 < p->n_rules && same_line(p->rules[i], p->rules[i + 1])));
+		err = place_rule(p, p->rules[i],
+				 (i && same_line(p->rules[i], p->rules[i - 1])) ||
+					 (i + 1 < p->n_rules && same_line(p->rules[i], p->rules[i + 1])));
 	for (uint32_t i = 0; i < p->doc.failsafe.n && !err; i++)
 		err = place_rule(p, &fs[i], false);
 	return err;
@@ -328,8 +333,8 @@ static int check_names(struct weir_policy *p, struct weir_diags *diags)
 		for (size_t k = 0; k < i; k++) {
 			if (strcmp(p->sets[i]->name, p->sets[k]->name))
 				continue;
-			weir_node_error(diags, p->sets[i]->node->key, "the set '%s' stands in %s:%u too", p->sets[i]->name,
-					p->sets[k]->node->source->name, p->sets[k]->node->line);
+			weir_node_error(diags, p->sets[i]->node->key, "the set '%s' stands in %s:%u too",
+					p->sets[i]->name, p->sets[k]->node->source->name, p->sets[k]->node->line);
 			err = -EINVAL;
 		}
 	}
@@ -339,7 +344,8 @@ static int check_names(struct weir_policy *p, struct weir_diags *diags)
 		for (size_t k = 0; k < i; k++) {
 			if (strcmp(p->rules[i]->name, p->rules[k]->name))
 				continue;
-			weir_diag_hint(weir_node_error(diags, weir_node_get(p->rules[i]->node, "name") ?: p->rules[i]->node,
+			weir_diag_hint(weir_node_error(diags,
+						       weir_node_get(p->rules[i]->node, "name") ?: p->rules[i]->node,
 						       "the name '%s' is taken by the rule at %s", p->rules[i]->name,
 						       p->rules[k]->place),
 				       "names of rules are unique");
@@ -385,7 +391,8 @@ static void check_lo(const struct weir_policy *p, struct weir_diags *diags)
 
 	if (r)
 		weir_diag_hint(weir_node_warn(diags, weir_node_get(r->node, name) ?: r->node,
-					      "rule '%s' names lo: the failsafe entry 'lo' is removed by that", r->name),
+					      "rule '%s' names lo: the failsafe entry 'lo' is removed by that",
+					      r->name),
 			       "everything on lo is judged by the rules now");
 }
 

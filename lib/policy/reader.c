@@ -77,13 +77,15 @@ static enum weir_scalar resolve(const char *s)
 
 	if (!*s || !strcmp(s, "~") || !strcmp(s, "null") || !strcmp(s, "Null") || !strcmp(s, "NULL"))
 		return WEIR_NULL;
-	for (const char *const *w = (const char *const[]){ "true", "True", "TRUE", "false", "False", "FALSE", NULL }; *w; w++)
+	for (const char *const *w = (const char *const[]){ "true", "True", "TRUE", "false", "False", "FALSE", NULL };
+	     *w; w++)
 		if (!strcmp(s, *w))
 			return WEIR_BOOL;
 	if (s[0] == '0' && (s[1] == 'x' || s[1] == 'o') && s[2])
-		return s[2 + strspn(s + 2, s[1] == 'x' ? "0123456789abcdefABCDEF" : "01234567")] ? WEIR_STRING : WEIR_INT;
-	if (!strcmp(d, ".inf") || !strcmp(d, ".Inf") || !strcmp(d, ".INF") || !strcmp(s, ".nan") || !strcmp(s, ".NaN") ||
-	    !strcmp(s, ".NAN"))
+		return s[2 + strspn(s + 2, s[1] == 'x' ? "0123456789abcdefABCDEF" : "01234567")] ? WEIR_STRING
+												 : WEIR_INT;
+	if (!strcmp(d, ".inf") || !strcmp(d, ".Inf") || !strcmp(d, ".INF") || !strcmp(s, ".nan") ||
+	    !strcmp(s, ".NaN") || !strcmp(s, ".NAN"))
 		return WEIR_FLOAT;
 	digits = isdigit((unsigned char)*d) || (*d == '.' && isdigit((unsigned char)d[1]));
 	if (!digits)
@@ -216,14 +218,19 @@ static int scalar(struct reader *r, const yaml_event_t *e)
 static int refuse_sign(struct reader *r, const yaml_mark_t *m, size_t byte)
 {
 	const char *s = r->source->text + byte, *end = r->source->text + r->source->len;
-	const char *means = s == end ? NULL : *s == '&' ? "an anchor" : *s == '*' ? "an alias" : *s == '!' ? "a tag" : NULL;
+	const char *means = s == end	? NULL
+			    : *s == '&' ? "an anchor"
+			    : *s == '*' ? "an alias"
+			    : *s == '!' ? "a tag"
+					: NULL;
 	struct weir_diag *d;
 	size_t n = 0;
 
 	while (s + n < end && n < 40 && !strchr(" \t\r\n,]}", s[n]))
 		n++;
 	if (means)
-		d = fail(r, m, (unsigned)n, "'%.*s' would be %s of YAML, which a policy does not take", (int)n, s, means);
+		d = fail(r, m, (unsigned)n, "'%.*s' would be %s of YAML, which a policy does not take", (int)n, s,
+			 means);
 	else
 		d = fail(r, m, (unsigned)(n ? n : 1), "'%.*s' is not YAML here", (int)n, s);
 	if (n > 1 && *s == '@')
@@ -309,8 +316,8 @@ static int step(struct reader *r, const yaml_event_t *e)
 		r->depth--;
 		return 0;
 	case YAML_DOCUMENT_START_EVENT:
-		if (e->data.document_start.version_directive || e->data.document_start.tag_directives.start !=
-								       e->data.document_start.tag_directives.end) {
+		if (e->data.document_start.version_directive ||
+		    e->data.document_start.tag_directives.start != e->data.document_start.tag_directives.end) {
 			fail(r, &e->start_mark, 1, "YAML directives are not accepted in a policy");
 			return -EINVAL;
 		}

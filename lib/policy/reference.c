@@ -72,7 +72,8 @@ static void put_names(FILE *out, const struct weir_type *t)
 		return;
 	}
 	for (const struct weir_icmp_row *r = weir_icmp_rows; r->name; r++) {
-		int type = t == &weir_type_icmpv6 ? r->type6 : r->type4, code = t == &weir_type_icmpv6 ? r->code6 : r->code4;
+		int type = t == &weir_type_icmpv6 ? r->type6 : r->type4,
+		    code = t == &weir_type_icmpv6 ? r->code6 : r->code4;
 
 		if (t == &weir_type_icmpv6 && type < 0)
 			continue;

@@ -42,8 +42,8 @@ int weir_policy_check_rule(const struct weir_policy *p, const char *json, struct
 	for (size_t i = 0; i < p->n_rules && !err && r->name; i++) {
 		if (strcmp(p->rules[i]->name, r->name))
 			continue;
-		weir_diag_hint(weir_diags_add(diags, WEIR_ERROR, NULL, 0, 0, 1, "name: '%s' is taken by the rule at %s", r->name,
-					      p->rules[i]->place),
+		weir_diag_hint(weir_diags_add(diags, WEIR_ERROR, NULL, 0, 0, 1, "name: '%s' is taken by the rule at %s",
+					      r->name, p->rules[i]->place),
 			       "names of rules are unique");
 		err = -EINVAL;
 	}

@@ -91,7 +91,8 @@ static void put_words(FILE *f, const struct weir_type *t)
 
 static void put_array(FILE *f, const struct weir_type *t)
 {
-	fprintf(f, "{\"type\":\"array\",\"minItems\":%d,\"maxItems\":%u,\"items\":", t->empty ? 0 : 1, t->max ? t->max : 1024);
+	fprintf(f, "{\"type\":\"array\",\"minItems\":%d,\"maxItems\":%u,\"items\":", t->empty ? 0 : 1,
+		t->max ? t->max : 1024);
 	put_use(f, t->of, NULL);
 	fputc('}', f);
 }
@@ -149,8 +150,10 @@ static void put_body(FILE *f, const struct weir_type *t, const char *doc)
 		put_map(f, t);
 		break;
 	case WEIR_T_NAMED:
-		fprintf(f, "\"type\":\"object\",\"maxProperties\":%u,\"propertyNames\":{\"pattern\":\"%s\"},"
-			   "\"additionalProperties\":", t->max ? t->max : 1024, t->schema);
+		fprintf(f,
+			"\"type\":\"object\",\"maxProperties\":%u,\"propertyNames\":{\"pattern\":\"%s\"},"
+			"\"additionalProperties\":",
+			t->max ? t->max : 1024, t->schema);
 		put_use(f, t->of, NULL);
 		break;
 	case WEIR_T_EITHER:
@@ -210,8 +213,10 @@ void weir_policy_schema(FILE *out)
 
 	if (!f)
 		return;
-	fputs("{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"$id\":\"urn:weir:policy:1\",\"title\":\"weir "
-	      "policy\",\"$ref\":\"#/$defs/policy\",\"$defs\":{", f);
+	fputs("{\"$schema\":\"https://json-schema.org/draft/2020-12/"
+	      "schema\",\"$id\":\"urn:weir:policy:1\",\"title\":\"weir "
+	      "policy\",\"$ref\":\"#/$defs/policy\",\"$defs\":{",
+	      f);
 	weir_types_collect(&types);
 	for (size_t i = 0; i < types.n; i++) {
 		if (!types.v[i]->id)

@@ -24,7 +24,7 @@ enum weir_shape {
 struct weir_word {
 	const char *name;
 	uint8_t value;
-	bool later;          /* a word of a later version */
+	bool later;	     /* a word of a later version */
 	const char *instead; /* what people write who mean another word */
 };
 
@@ -35,8 +35,8 @@ struct weir_values {
 };
 
 struct weir_type {
-	const char *id;     /* "duration": name of the definition in schema and reference; NULL: written in place */
-	const char *name;   /* "a duration like 60s" */
+	const char *id;	  /* "duration": name of the definition in schema and reference; NULL: written in place */
+	const char *name; /* "a duration like 60s" */
 	enum weir_shape shape;
 	const char *schema; /* SCALAR: its JSON Schema. MAP: what the schema can say across keys */
 	const char *doc;
@@ -46,10 +46,10 @@ struct weir_type {
 	const char *by;
 	const struct weir_key *keys, *more; /* MAP: more = a second table, its offsets counted from more_off */
 	size_t more_off;
-	size_t size;        /* LIST, NAMED: bytes of an element */
-	uint32_t max;       /* LIST, NAMED: elements; 0 = 1024 */
-	bool one;           /* LIST: a value alone is a list of one */
-	bool empty;         /* LIST, NAMED: may be empty */
+	size_t size;  /* LIST, NAMED: bytes of an element */
+	uint32_t max; /* LIST, NAMED: elements; 0 = 1024 */
+	bool one;     /* LIST: a value alone is a list of one */
+	bool empty;   /* LIST, NAMED: may be empty */
 	int (*take)(struct weir_walk *w, const struct weir_node *n, void *dst);
 	int (*done)(struct weir_walk *w, const struct weir_node *n, void *dst); /* MAP: checks across keys */
 };

@@ -49,7 +49,8 @@ int weir_take_version(struct weir_walk *w, const struct weir_node *n, void *dst)
 	if (want(w, n, WEIR_INT, "the number 1") < 0)
 		return -EINVAL;
 	if (strcmp(n->text, "1")) {
-		weir_diag_hint(weir_node_error(w->diags, n, "version %s is not known", n->text), "this weir reads version 1");
+		weir_diag_hint(weir_node_error(w->diags, n, "version %s is not known", n->text),
+			       "this weir reads version 1");
 		return -EINVAL;
 	}
 	*(uint32_t *)dst = 1;
@@ -79,7 +80,8 @@ int weir_take_name(struct weir_walk *w, const struct weir_node *n, void *dst)
 	if (n->text[0] == ' ' || n->text[len - 1] == ' ')
 		return refuse_text(w, n, "a name that begins or ends with a space", NULL);
 	if (!strncmp(n->text, "rule at ", 8))
-		return refuse_text(w, n, "'rule at ...' is what weir calls rules without a name", "choose another name");
+		return refuse_text(w, n, "'rule at ...' is what weir calls rules without a name",
+				   "choose another name");
 	*(const char **)dst = n->text;
 	return 0;
 }
@@ -134,8 +136,8 @@ static int take_addr(struct weir_walk *w, const struct weir_node *n, struct weir
 		return -EINVAL;
 	a->node = n;
 	if (n->text[0] == '$')
-		return plain ? refuse_text(w, n, "a set cannot hold another set", "name both where they are used") :
-			       take_set_text(w, n, a);
+		return plain ? refuse_text(w, n, "a set cannot hold another set", "name both where they are used")
+			     : take_set_text(w, n, a);
 	if (!strcmp(n->text, "any")) {
 		a->any = true;
 		return plain ? refuse_text(w, n, "'any' is no address", "write 0.0.0.0/0 and ::/0") : 0;
@@ -175,8 +177,8 @@ int weir_take_set_name(struct weir_walk *w, const struct weir_node *n, void *dst
 	if (n->scalar == WEIR_STRING && weir_set_name_ok(n->text))
 		return 0;
 	return refuse_text(w, n, "bad name of a set",
-			   n->text[0] == '$' ? "the '$' stands only where the set is used" :
-					       "a letter, then letters, digits, '_', '.', '-', 63 at most");
+			   n->text[0] == '$' ? "the '$' stands only where the set is used"
+					     : "a letter, then letters, digits, '_', '.', '-', 63 at most");
 }
 
 int weir_take_port(struct weir_walk *w, const struct weir_node *n, void *dst)

@@ -12,10 +12,11 @@
 #include "lib/policy/spec.h"
 
 const struct weir_proto_row weir_proto_rows[] = {
-	{ "tcp", 6 },	 { "udp", 17 },	    { "icmp", 1 },	{ "icmpv6", 58 }, { "sctp", 132 }, { "udplite", 136 },
-	{ "igmp", 2 },	 { "ipip", 4 },	    { "ipv6", 41 },	{ "gre", 47 },	  { "esp", 50 },   { "ah", 51 },
-	{ "ospf", 89 },	 { "pim", 103 },    { "vrrp", 112 },	{ "l2tp", 115 },  { "dccp", 33 },  { "eigrp", 88 },
-	{ "rsvp", 46 },	 { "ipcomp", 108 }, { "ipv6-icmp", 58 }, { "udp-lite", 136 }, { NULL, 0 },
+	{ "tcp", 6 },	     { "udp", 17 },	  { "icmp", 1 },   { "icmpv6", 58 }, { "sctp", 132 },
+	{ "udplite", 136 },  { "igmp", 2 },	  { "ipip", 4 },   { "ipv6", 41 },   { "gre", 47 },
+	{ "esp", 50 },	     { "ah", 51 },	  { "ospf", 89 },  { "pim", 103 },   { "vrrp", 112 },
+	{ "l2tp", 115 },     { "dccp", 33 },	  { "eigrp", 88 }, { "rsvp", 46 },   { "ipcomp", 108 },
+	{ "ipv6-icmp", 58 }, { "udp-lite", 136 }, { NULL, 0 },
 };
 
 const struct weir_icmp_row weir_icmp_rows[] = {
@@ -138,8 +139,8 @@ int weir_addr_parse(const char *s, weir_u128 *ret, struct weir_why *why)
 		return 0;
 	}
 	if (strchr(s, '%'))
-		return refuse(why, "name the interface with 'interface'", "bad address '%.60s': a zone does not belong here",
-			      s);
+		return refuse(why, "name the interface with 'interface'",
+			      "bad address '%.60s': a zone does not belong here", s);
 	if (inet_pton(AF_INET6, s, b) != 1)
 		return refuse(why, NULL, "bad address '%.60s': not an IPv6 address", s);
 	a = weir_u128_from(b);
@@ -377,8 +378,9 @@ int weir_icmp_parse(const char *s, uint8_t family, struct weir_icmp_match ret[st
 			ret[0] = (struct weir_icmp_match){ 4, (uint8_t)r->type4, (uint8_t)(r->code4 < 0 ? 0 : r->code4),
 							   (uint8_t)(r->code4 < 0 ? 255 : r->code4) };
 		if (v6)
-			ret[v4] = (struct weir_icmp_match){ 6, (uint8_t)r->type6, (uint8_t)(r->code6 < 0 ? 0 : r->code6),
-							    (uint8_t)(r->code6 < 0 ? 255 : r->code6) };
+			ret[v4] =
+				(struct weir_icmp_match){ 6, (uint8_t)r->type6, (uint8_t)(r->code6 < 0 ? 0 : r->code6),
+							  (uint8_t)(r->code6 < 0 ? 255 : r->code6) };
 		return 0;
 	}
 	names[n] = NULL;

@@ -36,7 +36,7 @@ int weir_addr_parse(const char *s, weir_u128 *ret, struct weir_why *why);
 int weir_range_parse(const char *s, struct weir_range *ret, struct weir_why *why); /* address, CIDR or a-b */
 int weir_number_parse(const char *s, uint32_t min, uint32_t max, uint32_t *ret, struct weir_why *why);
 int weir_ports_parse(const char *s, uint16_t ret[static 2], struct weir_why *why); /* "80" or "80-90" */
-int weir_proto_parse(const char *s, uint8_t *ret, struct weir_why *why);           /* name or number */
+int weir_proto_parse(const char *s, uint8_t *ret, struct weir_why *why);	   /* name or number */
 int weir_mac_parse(const char *s, uint64_t *ret, struct weir_why *why);
 int weir_mark_parse(const char *s, uint32_t *ret_value, uint32_t *ret_mask, struct weir_why *why);
 int weir_duration_parse(const char *s, uint32_t *ret_seconds, struct weir_why *why); /* "60s", "1h" */

@@ -118,7 +118,8 @@ static int walk_list(struct weir_walk *w, const struct weir_type *t, const struc
 	return err;
 }
 
-static int walk_named(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, struct weir_values *dst)
+static int walk_named(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n,
+		      struct weir_values *dst)
 {
 	uint32_t max = t->max ? t->max : LIST_MAX;
 	int err = 0;

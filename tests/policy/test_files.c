@@ -100,8 +100,8 @@ static bool as_expected(const char *path, const struct outcome *o)
 		return false;
 	}
 	file = d->file ? strstr(d->file, "/lists/") : NULL;
-	snprintf(got, sizeof got, "%s%s%u:%u %s%s%s", file ? file + 1 : "", file ? ":" : "", d->line, d->col, d->message,
-		 d->hint ? "; " : "", d->hint ? d->hint : "");
+	snprintf(got, sizeof got, "%s%s%u:%u %s%s%s", file ? file + 1 : "", file ? ":" : "", d->line, d->col,
+		 d->message, d->hint ? "; " : "", d->hint ? d->hint : "");
 	snprintf(folder, sizeof folder, "%s/tests/policy/bad/", root);
 	for (char *p; (p = strstr(got, folder));) /* messages name files as the user did */
 		memmove(p, p + strlen(folder), strlen(p + strlen(folder)) + 1);
@@ -164,7 +164,8 @@ static void test_profiles_and_examples_pass_check_and_lint(void **state)
 /* `show effective` speaks the language: what it prints is accepted, and means as many rules. */
 static void test_the_policy_shown_is_a_policy(void **state)
 {
-	static const char *const patterns[] = { "tests/policy/good/*.yaml", "lib/policy/profiles/*.yaml", "examples/*.yaml" };
+	static const char *const patterns[] = { "tests/policy/good/*.yaml", "lib/policy/profiles/*.yaml",
+						"examples/*.yaml" };
 
 	for (size_t k = 0; k < 3; k++) {
 		glob_t g;

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "lib/util/arena.h"
+#include "lib/util/cleanup.h"
+#include "lib/util/diag.h"
+#include "lib/util/text.h"
+
+static void test_utf8_is_strict(void **state)
+{
+	static const char *const good[] = { "a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80" };
+	static const char *const bad[] = { "\x80", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+					   "\xff", "\xc3" };
+
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+		assert_int_equal(weir_utf8_next(good[i], strlen(good[i]), NULL), strlen(good[i]));
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		assert_int_equal(weir_utf8_next(bad[i], strlen(bad[i]), NULL), 0);
+	assert_int_equal(weir_utf8_next("\xe2\x82\xac", 2, NULL), 0);
+}
+
+static void test_nothing_talks_to_the_terminal(void **state)
+{
+	static const char hostile[] = "a\x1b[31m\xc2\x9b\xe2\x80\xae\xff z";
+	_cleanup_free_ char *out = NULL;
+	size_t size;
+	FILE *f = open_memstream(&out, &size);
+	size_t cols = weir_text_put(f, hostile, sizeof hostile - 1);
+
+	fclose(f);
+	assert_string_equal(out, "a\\x1b[31m\\xc2\\x9b\\xe2\\x80\\xae\\xff z");
+	assert_int_equal(cols, size);
+	assert_int_equal(weir_text_put(NULL, hostile, sizeof hostile - 1), cols);
+}
+
+static void test_distance_counts_edits(void **state)
+{
+	assert_int_equal(weir_text_distance("drop", "drop", 3), 0);
+	assert_int_equal(weir_text_distance("dorp", "drop", 3), 1);
+	assert_int_equal(weir_text_distance("DROP", "drop", 3), 0);
+	assert_int_equal(weir_text_distance("inbuond", "inbound", 3), 1);
+	assert_int_equal(weir_text_distance("prevnt", "prevent", 3), 1);
+	assert_int_equal(weir_text_distance("allow", "reject", 2), 3);
+	assert_int_equal(weir_text_distance("", "abc", 3), 3);
+}
+
+static void test_globs(void **state)
+{
+	assert_true(weir_glob_match("eth*", "eth0"));
+	assert_true(weir_glob_match("*", ""));
+	assert_true(weir_glob_match("v?th*x", "veth123x"));
+	assert_true(weir_glob_match("a*b*c", "aXbXbXc"));
+	assert_false(weir_glob_match("eth?", "eth"));
+	assert_false(weir_glob_match("eth", "eth0"));
+	assert_false(weir_glob_match("a*b", "aXc"));
+}
+
+static void test_arena_zeroes_and_keeps_its_limit(void **state)
+{
+	struct weir_arena a = { .limit = 1 << 20 };
+	unsigned char *p = weir_arena_alloc(&a, 100000);
+
+	assert_non_null(p);
+	for (size_t i = 0; i < 100000; i++)
+		assert_int_equal(p[i], 0);
+	assert_null(weir_arena_alloc(&a, 1 << 20));
+	assert_null(weir_arena_array(&a, SIZE_MAX / 2, 4));
+	weir_arena_free(&a);
+	assert_null(a.top);
+}
+
+static void test_the_caret_stands_under_the_word(void **state)
+{
+	struct weir_diags d = { 0 };
+	_cleanup_free_ char *out = NULL;
+	size_t size;
+	FILE *f = open_memstream(&out, &size);
+	struct weir_diag *x = weir_diags_add(&d, WEIR_ERROR, "p.yaml", 12, 8, 4, "unknown action '%s'", "dorp");
+
+	x->source = strdup("\t\xc3\xa9t: [dorp]");
+	x->col = 8;
+	weir_diag_hint(x, "did you mean '%s'?", "drop");
+	for (int i = 0; i < 200; i++)
+		weir_diags_add(&d, WEIR_WARNING, NULL, 0, 0, 0, "more");
+	assert_int_equal(d.n, WEIR_DIAGS_MAX);
+	assert_int_equal(d.dropped, 201 - WEIR_DIAGS_MAX);
+	assert_int_equal(d.errors, 1);
+	weir_diags_format(f, &d, false);
+	fclose(f);
+	assert_ptr_equal(strstr(out, "p.yaml:12:8: error: unknown action 'dorp'; did you mean 'drop'?\n"
+				     "   12 | \t\xc3\xa9t: [dorp]\n"
+				     "      | \t     ^~~~\n"),
+			 out);
+	weir_diags_free(&d);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_utf8_is_strict),
+		cmocka_unit_test(test_nothing_talks_to_the_terminal),
+		cmocka_unit_test(test_distance_counts_edits),
+		cmocka_unit_test(test_globs),
+		cmocka_unit_test(test_arena_zeroes_and_keeps_its_limit),
+		cmocka_unit_test(test_the_caret_stands_under_the_word),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
