@@ -7,11 +7,15 @@
 #include "bpf/note.h"
 #include "bpf/tc.h"
 
-/* Is the frame another device's to judge: a VLAN device on this one, a bond above it, PPPoE? */
-WEIR_INLINE bool weir_judged_above(const struct weir_scratch *s)
+#define PACKET_OTHERHOST 3 /* skb->pkt_type: the address is not the device's; its own stack will not take it */
+
+/* Is the frame another device's to judge: a VLAN device or macvlan on this one, a bond above it, PPPoE? */
+WEIR_INLINE bool weir_judged_above(const struct __sk_buff *skb, const struct weir_scratch *s)
 {
 	struct weir_vlan_key k = { .ifindex = s->ifindex };
 
+	if ((s->ifflags & WEIR_IF_MACVLAN) && skb->pkt_type == PACKET_OTHERHOST)
+		return true;
 	if ((s->ifflags & WEIR_IF_SLAVE) || ((s->pkt.has & WEIR_HAS_PPPOE) && (s->ifflags & WEIR_IF_PPPOE)))
 		return true;
 	if (!s->pkt.vlan[0])
@@ -35,7 +39,7 @@ int weir_tc_in(struct __sk_buff *skb)
 	if (weir_note_is_own(skb, s))
 		return WEIR_TC_NEXT;
 	skb->tc_index = 0; /* nothing that another namespace left is believed */
-	if (s->parsed == WEIR_REASON_NONE && weir_judged_above(s))
+	if (s->parsed == WEIR_REASON_NONE && weir_judged_above(skb, s))
 		return WEIR_TC_NEXT;
 	v = weir_decide(skb);
 	if (v == WEIR_PASS) {

@@ -89,6 +89,15 @@ static bool ends_pppoe(const struct weir_kern *k)
 	return false;
 }
 
+/* A macvlan of this namespace on the device. Its frames carry an address of their own. */
+static bool carries_macvlan(const struct weir_kern *k, uint32_t ifindex)
+{
+	for (size_t n = 0; n < k->n_covers; n++)
+		if (k->covers[n]->i.link == ifindex && !strcmp(k->covers[n]->i.kind, "macvlan"))
+			return true;
+	return false;
+}
+
 void weir_cover_refresh(struct weir_kern *k)
 {
 	int ifaces = weir_gen_map_fd(k, "weir_ifaces");
@@ -107,6 +116,8 @@ void weir_cover_refresh(struct weir_kern *k)
 			v.flags |= WEIR_IF_SLAVE;
 		if (no_mac_header(c->i.arphrd))
 			v.flags |= WEIR_IF_L3;
+		if (carries_macvlan(k, c->i.ifindex))
+			v.flags |= WEIR_IF_MACVLAN;
 		if (c->i.flags & IFF_LOOPBACK)
 			v.flags |= WEIR_IF_LO;
 		vlan_chain(k, c, &v);
