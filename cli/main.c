@@ -242,7 +242,7 @@ int main(int argc, char **argv)
 		weir_help(stdout);
 		return WEIR_EXIT_OK;
 	}
-	if (!strcmp(argv[1], "help")) {
+	if (argc > 2 && !strcmp(argv[1], "help")) {
 		g.help = true;
 		argv++;
 		argc--;

@@ -355,7 +355,8 @@ void weir_server_free(struct weir_server *s)
 	weir_loop_del(s->source);
 	if (s->fd >= 0) {
 		close(s->fd);
-		unlink(s->path);
+		if (s->path)
+			unlink(s->path);
 	}
 	free(s->path);
 	free(s);

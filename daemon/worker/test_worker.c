@@ -394,6 +394,25 @@ static void boot_takes_what_was_saved(void **state)
 	assert_non_null(strstr(weir_worker_drift(f->worker, drift, sizeof drift), "differs"));
 }
 
+/* Its lists stand beside the file that was applied, which may be gone by the next start. */
+static void a_saved_policy_finds_its_lists(void **state)
+{
+	struct fixture *f = *state;
+	char path[320];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	test_file(path, "192.0.2.1\n");
+	snprintf(path, sizeof path, "%s/other.yaml", f->etc);
+	test_file(path, "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n");
+	start(f, NULL);
+	good(f, "apply", json_pack("{s:s, s:b}", "path", path, "save", 1));
+	end(f, true);
+	assert_int_equal(unlink(path), 0);
+	start(f, NULL);
+	assert_int_equal(f->worker->source, WEIR_SOURCE_SAVED);
+	assert_int_equal(weir_worker_mode(f->worker), WEIR_PREVENT);
+}
+
 static void numbers_go_on(void **state)
 {
 	struct fixture *f = *state;
@@ -477,6 +496,7 @@ int main(void)
 		T(bans_are_kept_and_own_addresses_refused),
 		T(the_mode_is_a_ceiling_and_is_kept),
 		T(boot_takes_what_was_saved),
+		T(a_saved_policy_finds_its_lists),
 		T(numbers_go_on),
 		T(events_are_kept_and_explained),
 		T(unknown_verbs_and_arguments_are_refused),

@@ -27,17 +27,36 @@ static bool exists(const char *path)
 	return !access(path, F_OK) || errno != ENOENT;
 }
 
+/*
+ * The copy that `apply --save` made. Its includes and lists stand beside the file that it was copied from, which
+ * need not be there any more itself.
+ */
+static int saved_read(struct weir_worker *w, struct weir_diags *diags)
+{
+	_cleanup_free_ char *text = NULL, *dir = strdup(w->origin.path);
+	char *slash = dir ? strrchr(dir, '/') : NULL;
+	size_t len = 0;
+	int r = weir_state_read(w->o.state_dir, "policy.yaml", WEIR_STATE_FILE_MAX, &text, &len);
+
+	if (r) {
+		weir_diags_add(diags, WEIR_ERROR, w->o.state_dir, 0, 0, 0, "the saved policy cannot be read: %s", strerror(-r));
+		return r;
+	}
+	if (slash)
+		*(slash == dir ? slash + 1 : slash) = 0;
+	return weir_policy_read_text(slash ? w->origin.path : "policy.yaml", slash ? dir : NULL, text, len, &w->policy, diags);
+}
+
 /* The command line's; else what was confirmed last; else the file; else the built-in one, which only looks. */
 static int policy_choose(struct weir_worker *w, struct weir_diags *diags)
 {
-	char file[PATH_MAX], saved[PATH_MAX];
+	char file[PATH_MAX];
 
 	snprintf(file, sizeof file, "%s/policy.yaml", w->o.config_dir);
-	snprintf(saved, sizeof saved, "%s/policy.yaml", w->o.state_dir);
 	if (w->o.policy)
 		policy_place(w, strcmp(w->o.policy, file) ? WEIR_SOURCE_OTHER : WEIR_SOURCE_FILE, w->o.policy);
 	else if (w->origin.boot == WEIR_SOURCE_SAVED)
-		policy_place(w, WEIR_SOURCE_SAVED, saved);
+		policy_place(w, WEIR_SOURCE_SAVED, *w->origin.path ? w->origin.path : "policy.yaml");
 	else if (w->origin.boot == WEIR_SOURCE_FILE || exists(file))
 		policy_place(w, WEIR_SOURCE_FILE, file);
 	else
@@ -45,7 +64,7 @@ static int policy_choose(struct weir_worker *w, struct weir_diags *diags)
 	if (w->source == WEIR_SOURCE_BUILTIN)
 		return weir_policy_read_text("built-in", NULL, weir_policy_builtin, strlen(weir_policy_builtin), &w->policy,
 					     diags);
-	return weir_policy_read(w->path, &w->policy, diags);
+	return w->source == WEIR_SOURCE_SAVED ? saved_read(w, diags) : weir_policy_read(w->path, &w->policy, diags);
 }
 
 static int state_open(struct weir_worker *w, char *why, size_t why_size)

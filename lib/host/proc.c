@@ -256,7 +256,7 @@ void weir_proc_unit_of(const char *cgroup, char *buf, size_t size)
 
 void weir_proc_unit(uint32_t pid, char *buf, size_t size)
 {
-	char text[4096];
+	char text[4096] = "";
 
 	buf[0] = 0;
 	if (weir_proc_read(pid, "cgroup", text, sizeof text) > 0)

@@ -341,7 +341,7 @@ static int build_blocklists(struct weir_build *b)
 	const struct weir_values *v = &b->policy->doc.blocklists;
 	const struct weir_p_addr *a = v->v;
 	struct weir_ranges all = { 0 };
-	uint16_t number;
+	uint16_t number = 0;
 	int err = 0;
 
 	for (uint32_t i = 0; i < v->n && !err; i++) {

@@ -203,7 +203,7 @@ static int include(struct weir_policy *p, struct weir_walk *w, struct files *f)
 								     : list->node;
 	int bad = 0;
 
-	for (uint32_t i = 0; i < list->n; i++, at = at->next) {
+	for (uint32_t i = 0; at && i < list->n; i++, at = at->next) {
 		glob_t found;
 		char *pattern;
 		int r;

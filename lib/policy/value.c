@@ -159,7 +159,7 @@ static int parse_cidr(const char *s, const char *slash, struct weir_range *ret, 
 	char addr[64], text[64];
 	struct weir_why inner;
 	uint32_t bits, width;
-	weir_u128 a, mask;
+	weir_u128 a = 0, mask;
 
 	if ((size_t)(slash - s) >= sizeof addr)
 		return refuse(why, NULL, "bad address '%.60s'", s);

@@ -156,7 +156,7 @@ int weir_json_load(const char *dir, const char *name, json_t **ret, char *note, 
 	_cleanup_free_ char *text = NULL;
 	json_error_t e;
 	json_t *j;
-	size_t len;
+	size_t len = 0;
 	int r = weir_state_read(dir, name, WEIR_STATE_FILE_MAX, &text, &len);
 
 	if (r == -EINVAL || r == -EFBIG || r == -ELOOP) {
