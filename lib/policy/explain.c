@@ -26,7 +26,7 @@ struct steps {
 	size_t n;
 	json_t *rules; /* those that are not FALSE: label, truth, outcome */
 	struct weir_result res;
-	bool lo;
+	bool lo, under_wish; /* nothing but a staged default lets it by: who wants that says more */
 };
 
 static void say(struct steps *s, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -76,9 +76,26 @@ static void unknown_facts(const struct weir_rule *r, const struct weir_facts *f,
 			n += (size_t)snprintf(buf + n, size - n, "%s%s", n ? ", " : "", facts[i].name);
 }
 
-/* Every rule that is not FALSE, up to the one that ends the enforced walk. */
+static void say_default(struct steps *s, const struct weir_img *img, uint8_t dir)
+{
+	const struct weir_fixed *d = &img->cfg->defaults[weir_dir_index(dir)];
+	const char *label = dir == WEIR_DIR_IN	  ? "default inbound"
+			    : dir == WEIR_DIR_OUT ? "default outbound"
+						  : "default forward";
+	bool staged = d->mode == WEIR_DETECT && d->action;
+
+	s->under_wish = staged && s->res.wanted == s->res.enforced;
+	json_array_append_new(
+		s->rules,
+		json_pack("{s:s, s:s, s:s, s:o}", "rule", label, "truth", "true", "action", action_name(d->action),
+			  "text", json_sprintf("-> %s%s", action_name(d->action), staged ? ", staged: not done" : "")));
+}
+
+/* Every rule that is not FALSE, up to the one that ends the enforced walk; where nothing is enforced, the wished one.
+ */
 static void walk_rules(struct steps *s, const struct weir_img *img, const struct weir_facts *f)
 {
+	bool watching = img->cfg->mode == WEIR_DETECT;
 	uint32_t n = img->cfg->n_rules;
 
 	s->rules = json_array();
@@ -88,7 +105,10 @@ static void walk_rules(struct steps *s, const struct weir_img *img, const struct
 		char label[160], unknown[160], text[256];
 		bool allows = r->action == WEIR_ACT_ALLOW || r->action == WEIR_ACT_LOG;
 		bool ends = r->action != WEIR_ACT_LOG && !(t == WEIR_UNKNOWN && allows);
-		const char *staged = r->mode == WEIR_DETECT && ends ? ", staged: not done" : "";
+		const char *staged = r->mode != WEIR_DETECT || !ends	       ? ""
+				     : watching && r->action == WEIR_ACT_ALLOW ? ""
+				     : r->action == WEIR_ACT_ALLOW	       ? ", staged: passed over"
+									       : ", staged: not done";
 
 		if (t == WEIR_FALSE)
 			continue;
@@ -103,22 +123,12 @@ static void walk_rules(struct steps *s, const struct weir_img *img, const struct
 						weir_rule_label(img, i, WEIR_REASON_RULE, label, sizeof label), "truth",
 						t == WEIR_TRUE ? "true" : "unknown", "action", action_name(r->action),
 						"text", text));
-		if (ends && r->mode == WEIR_PREVENT)
+		if (watching && t == WEIR_TRUE && r->action == WEIR_ACT_ALLOW)
+			s->under_wish = s->res.wanted == s->res.enforced;
+		if (ends && (r->mode == WEIR_PREVENT || (watching && t == WEIR_TRUE)))
 			return;
 	}
-	json_array_append_new(
-		s->rules,
-		json_pack("{s:s, s:s, s:s, s:o}", "rule",
-			  f->dir == WEIR_DIR_IN	   ? "default inbound"
-			  : f->dir == WEIR_DIR_OUT ? "default outbound"
-						   : "default forward",
-			  "truth", "true", "action", action_name(img->cfg->defaults[weir_dir_index(f->dir)].action),
-			  "text",
-			  json_sprintf("-> %s%s", action_name(img->cfg->defaults[weir_dir_index(f->dir)].action),
-				       img->cfg->defaults[weir_dir_index(f->dir)].mode == WEIR_DETECT &&
-						       img->cfg->defaults[weir_dir_index(f->dir)].action
-					       ? ", staged: not done"
-					       : "")));
+	say_default(s, img, f->dir);
 }
 
 /* The stages in the order of core/policy.h; each that decides is the last line. */
@@ -259,12 +269,42 @@ static const char *by(const struct weir_img *img, const struct steps *s, uint32_
 	return buf;
 }
 
+static void put_by(FILE *out, const struct weir_img *img, const struct steps *s, uint32_t rule, uint32_t reason)
+{
+	char label[160];
+
+	by(img, s, rule, reason, label, sizeof label);
+	fputs("  by ", out);
+	weir_text_put(out, label, strlen(label));
+	fprintf(out, ", reason %s", weir_reason_name(reason));
+}
+
+static void conclude(FILE *out, const struct weir_img *img, const struct steps *s, bool color)
+{
+	const struct weir_result *r = &s->res;
+	bool watching = img->cfg->mode == WEIR_DETECT, differ = r->wanted != r->enforced;
+
+	fprintf(out, "=> %s%s%s", color ? r->enforced ? "\x1b[1;31m" : "\x1b[1;32m" : "", verdict_word(r->enforced),
+		color ? "\x1b[0m" : "");
+	if (watching && differ)
+		fputs("  since nothing is blocked in mode detect", out);
+	else if (s->under_wish)
+		put_by(out, img, s, r->wanted_rule, r->wanted_reason);
+	else
+		put_by(out, img, s, r->enforced_rule, r->enforced_reason);
+	putc('\n', out);
+	if (!differ)
+		return;
+	fprintf(out, "   would %s", verdict_word(r->wanted));
+	put_by(out, img, s, r->wanted_rule, r->wanted_reason);
+	fputs(watching ? "\n" : ": it is staged (mode detect)\n", out);
+}
+
 int weir_explain(FILE *out, const struct weir_img *img, const struct weir_packet_spec *spec, bool color)
 {
 	struct steps s = { 0 };
 	_cleanup_free_ char *fix = NULL;
 	const struct weir_result *r = &s.res;
-	char label[160];
 	size_t width = 18, i;
 	json_t *row;
 
@@ -288,17 +328,7 @@ int weir_explain(FILE *out, const struct weir_img *img, const struct weir_packet
 			json_string_value(json_object_get(row, "text")));
 	}
 	json_decref(s.rules);
-	fprintf(out, "=> %s%s%s  by ", color ? r->enforced ? "\x1b[1;31m" : "\x1b[1;32m" : "",
-		verdict_word(r->enforced), color ? "\x1b[0m" : "");
-	by(img, &s, r->enforced_rule, r->enforced_reason, label, sizeof label);
-	weir_text_put(out, label, strlen(label));
-	fprintf(out, ", reason %s\n", weir_reason_name(r->enforced_reason));
-	if (r->wanted != r->enforced) {
-		by(img, &s, r->wanted_rule, r->wanted_reason, label, sizeof label);
-		fprintf(out, "   would %s  by ", verdict_word(r->wanted));
-		weir_text_put(out, label, strlen(label));
-		fprintf(out, ", reason %s: it is staged (mode detect)\n", weir_reason_name(r->wanted_reason));
-	}
+	conclude(out, img, &s, color);
 	fix = fix_text(img, spec, r);
 	if (fix)
 		fprintf(out, "   fix: %s\n", fix);

@@ -214,6 +214,13 @@ static int set_icmp(struct packet *p, const char *w)
 	return 0;
 }
 
+static int set_icmpv6(struct packet *p, const char *w)
+{
+	p->s.proto = WEIR_IPPROTO_ICMPV6;
+	p->proto = true;
+	return set_icmp(p, w);
+}
+
 static const struct setter {
 	const char *word, *flag; /* in the sentence; as an option */
 	int (*set)(struct packet *p, const char *w);
@@ -222,6 +229,7 @@ static const struct setter {
 	{ NULL, "--src", set_src },
 	{ NULL, "--dst", set_dst },
 	{ NULL, "--sport", set_sport },
+	{ NULL, "--source-port", set_sport },
 	{ NULL, "--port", set_dport },
 	{ NULL, "--dport", set_dport },
 	{ NULL, "--direction", set_direction },
@@ -233,6 +241,7 @@ static const struct setter {
 	{ "mac", "--mac", set_mac },
 	{ "ttl", "--ttl", set_ttl },
 	{ "type", "--icmp", set_icmp },
+	{ NULL, "--icmpv6", set_icmpv6 },
 };
 
 /* 'addr', 'addr:port', '[v6]:port' */
@@ -320,14 +329,18 @@ static int read_flags(struct packet *p)
 				s = &setters[k];
 		if (!s)
 			return refuse(p, w, "unknown option of a packet",
-				      "--proto --src --sport --dst --port --direction --interface --icmp --vlan --mark "
-				      "--mac --ttl");
+				      "--proto --src --sport --dst --port --direction --interface --icmp --icmpv6 "
+				      "--vlan --mark --mac --ttl");
 		if (!value && i + 1 == p->n)
 			return refuse(p, w, "a value is missing behind it", NULL);
 		if (!value)
 			value = p->word[++i];
 		if (s->set(p, value) < 0)
 			return -EINVAL;
+	}
+	if (p->icmp && !p->proto) { /* a type names its protocol, as it does in a rule */
+		p->s.proto = p->s.family == 6 ? WEIR_IPPROTO_ICMPV6 : WEIR_IPPROTO_ICMP;
+		p->proto = true;
 	}
 	if (!p->proto || !p->src || !p->dst)
 		return refuse(p, NULL, "a packet needs --proto, --src and --dst", NULL);

@@ -401,6 +401,49 @@ static void test_explain_names_the_rule_and_the_way_out(void **state)
 	done(&f);
 }
 
+static char *explained(const char *policy, const char *packet)
+{
+	struct weir_packet_spec s;
+	struct fixture f;
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	read_policy(&f, policy);
+	compile(&f);
+	assert_int_equal(weir_packet_parse(packet, &s, &f.diags), 0);
+	weir_explain(out, &f.img, &s, false);
+	fclose(out);
+	done(&f);
+	return text;
+}
+
+static void test_explain_says_whose_allow_it_is_where_nothing_is_blocked(void **state)
+{
+	static const char watch[] =
+		"version: 1\nmode: detect\nrules:\n- { name: ping, action: allow, icmp: echo-request }\n"
+		"- { name: no web, action: drop, ports: 80 }\n";
+	static const char staged[] =
+		"version: 1\nmode: prevent\ndefault: { inbound: drop, outbound: { action: drop, mode: detect } }\n"
+		"rules: [ { name: web, action: allow, mode: detect, ports: 80 } ]\n";
+	_cleanup_free_ char *ping = explained(watch, "--icmp 8 --src 10.0.0.1 --dst 10.0.0.2");
+	_cleanup_free_ char *ping6 = explained(watch, "--icmpv6 128 --src 2001:db8::1 --dst 2001:db8::2");
+	_cleanup_free_ char *web = explained(watch, "tcp 10.0.0.1:4000 > 10.0.0.2:80");
+	_cleanup_free_ char *in = explained(staged, "tcp 10.0.0.1:4000 > 10.0.0.2:80");
+	_cleanup_free_ char *out = explained(staged, "tcp 10.0.0.1:4000 > 10.0.0.2:80 outbound");
+
+	assert_non_null(strstr(ping, "TRUE -> allow\n=> allow  by rule 'ping' (p.yaml:4), reason rule\n"));
+	assert_non_null(strstr(ping6, "TRUE -> allow\n=> allow  by rule 'ping' (p.yaml:4), reason rule\n"));
+	assert_non_null(strstr(web,
+			       "TRUE -> drop, staged: not done\n=> allow  since nothing is blocked in mode detect\n"
+			       "   would drop  by rule 'no web' (p.yaml:5), reason rule\n"));
+	assert_non_null(strstr(in, "TRUE -> allow, staged: passed over\n"));
+	assert_non_null(strstr(in,
+			       "=> drop  by default inbound, reason default\n   would allow  by rule 'web' (p.yaml:4), "
+			       "reason rule: it is staged (mode detect)\n"));
+	assert_non_null(strstr(out, "=> allow  by rule 'web' (p.yaml:4), reason rule\n"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +455,7 @@ int main(void)
 		cmocka_unit_test(test_lint_finds_what_does_nothing_and_only_that),
 		cmocka_unit_test(test_packets_that_are_none_are_refused),
 		cmocka_unit_test(test_explain_names_the_rule_and_the_way_out),
+		cmocka_unit_test(test_explain_says_whose_allow_it_is_where_nothing_is_blocked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
