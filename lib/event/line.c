@@ -141,7 +141,7 @@ void weir_event_line_header(FILE *out, bool color)
 
 void weir_event_line(FILE *out, const json_t *event, bool color)
 {
-	char when[16], verdict[16], way[16], proto[16], src[80], dst[80], ends[168], by[300], fix[256];
+	char when[16], verdict[16], way[16], proto[16], src[80], dst[80], ends[168], by[300], fix[256], log[160];
 	json_int_t suppressed = json_integer_value(json_object_get(event, "suppressed"));
 	const char *on = "";
 
@@ -157,6 +157,9 @@ void weir_event_line(FILE *out, const json_t *event, bool color)
 		way, proto, ends, by);
 	iface_put(out, event);
 	who_put(out, event);
+	/* a rule with action log only looks: the one that decided stands in its column */
+	if (*text(event, "log", log, sizeof log) && strcmp(log, json_string_value(json_object_get(event, "rule")) ?: ""))
+		fprintf(out, "  logged by %s", log);
 	if (suppressed > 0)
 		fprintf(out, "  (%lld more like it)", (long long)suppressed);
 	fputc('\n', out);
