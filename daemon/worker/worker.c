@@ -47,18 +47,21 @@ static int saved_read(struct weir_worker *w, struct weir_diags *diags)
 	return weir_policy_read_text(slash ? w->origin.path : "policy.yaml", slash ? dir : NULL, text, len, &w->policy, diags);
 }
 
-/* The command line's; else what was confirmed last; else the file; else the built-in one, which only looks. */
+/* The command line's; else what was confirmed last; else what there is; else the built-in one, which only looks. */
 static int policy_choose(struct weir_worker *w, struct weir_diags *diags)
 {
-	char file[PATH_MAX];
+	char file[PATH_MAX], saved[PATH_MAX];
 
 	snprintf(file, sizeof file, "%s/policy.yaml", w->o.config_dir);
+	snprintf(saved, sizeof saved, "%s/policy.yaml", w->o.state_dir);
 	if (w->o.policy)
 		policy_place(w, strcmp(w->o.policy, file) ? WEIR_SOURCE_OTHER : WEIR_SOURCE_FILE, w->o.policy);
 	else if (w->origin.boot == WEIR_SOURCE_SAVED)
 		policy_place(w, WEIR_SOURCE_SAVED, *w->origin.path ? w->origin.path : "policy.yaml");
 	else if (w->origin.boot == WEIR_SOURCE_FILE || exists(file))
 		policy_place(w, WEIR_SOURCE_FILE, file);
+	else if (exists(saved)) /* the note of where the policy came from was lost, what was saved was not */
+		policy_place(w, WEIR_SOURCE_SAVED, saved);
 	else
 		policy_place(w, WEIR_SOURCE_BUILTIN, "built-in");
 	if (w->source == WEIR_SOURCE_BUILTIN)
