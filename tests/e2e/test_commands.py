@@ -276,6 +276,43 @@ def test_events_follow():
         check("weir rule add" in str(event.get("fix")), f"a drop without a fix: {event}")
 
 
+def test_a_log_rule_is_told():
+    with Router() as lab:
+        d = Dut(lab, OPEN.replace("rules:\n", "rules:\n  - { name: note it, action: log, ports: 80 }\n"))
+        d.opens(80, "log goes on")
+        import time
+        deadline = time.monotonic() + PATIENCE
+        while "note it" not in (text := d.weir("events").stdout) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        check("note it" in text and "web" in text, f"the event names the log rule and the one that decided:\n{text}")
+
+
+def test_many_clients():
+    """Commands that come at the same time: none is lost, none is mixed up."""
+    import threading
+    with Router() as lab:
+        d = Dut(lab)
+        errors = []
+
+        def work(k):
+            try:
+                for _ in range(long_or(20, 4)):
+                    r = d.weir.json("rule", "add", "--port", str(2000 + k), "--action", "allow")
+                    check(str(2000 + k) in d.weir("rule", "list").stdout, "a rule that was just added is not listed")
+                    d.weir("rule", "delete", "--id", str(r["id"]))
+            except Exception as e:
+                errors.append(e)
+
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(5)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        equal(errors, [], "errors of commands")
+        equal(d.weir.json("rule", "list")["rules"][0]["name"], "fence", "the first rule: the overlay is empty again")
+        d.silent(82, "afterwards")
+
+
 def test_the_fix_fixes():
     """The command of the fix line, run as it stands, allows what was dropped."""
     import shlex

@@ -148,6 +148,39 @@ def test_reboot_with_the_file_of_the_system():
         check("differs" in text, f"status does not say that the file differs:\n{text}")
 
 
+def test_damaged_state():
+    """A torn or forged file in the state directory never opens the host: what can be read counts, what cannot is
+    set aside and told, a policy that cannot be read refuses the start and leaves what is in force."""
+    with Router() as lab:
+        d = Dut(lab)
+        w = d.weir
+        w("rule", "add", "--port", "82", "--proto", "tcp", "--action", "allow")
+        w("ban", "add", "192.0.2.7")
+        w.apply(OPEN, "--save")
+        w.stop()
+        names = [n for n in os.listdir(w.state) if os.path.isfile(f"{w.state}/{n}")]
+        must({"policy.yaml", "origin.json", "overlay.json", "bans.json"} <= set(names), f"the state is {names}")
+        whole = {n: open(f"{w.state}/{n}", "rb").read() for n in names}
+        for n in names:
+            for junk in (b"", b"[]", b"\0" * 64, b'{"version": 99}', whole[n][:len(whole[n]) // 2]):
+                with open(f"{w.state}/{n}", "wb") as f:
+                    f.write(junk)
+                what = f"{n} is {junk[:16]!r}"
+                try:
+                    w.run()
+                    must(n != "policy.yaml", f"{what}: taken as a policy")
+                    p = w("status", check=False)
+                    check(p.returncode == 3 and n in p.stdout, f"{what}: status {p.returncode} does not tell it:\n{p.stdout}")
+                    d.silent(82, f"{what}: running", protos=("udp",))
+                    d.opens(80, f"{what}: running")
+                    w.stop()
+                except RuntimeError:
+                    check(n == "policy.yaml", f"{what}: does not start:\n{w.said()[-500:]}")
+                    d.silent(82, f"{what}: refused", protos=("udp",))
+                with open(f"{w.state}/{n}", "wb") as f:
+                    f.write(whole[n])
+
+
 def test_no_policy_at_all():
     """The builtin policy only watches."""
     with Router() as lab:

@@ -80,6 +80,27 @@ def test_blocklist_at_xdp():
             equal(attached(lab.dut, "in0"), None, f"{xdp}: XDP in mode detect")
 
 
+def test_failsafe_beats_the_blocklist():
+    """Who the failsafe lets in is let in from a blocked address, too: XDP must not be early."""
+    for xdp in ("native", "generic", "off"):
+        with Router() as lab:
+            lab.alias(lab.client, "cl0", "10.1.0.70/24", "fd01::b:7/64")
+            Listener(lab, lab.dut, "tcp", 22, 80)
+            heard = Listener(lab, lab.dut, "udp", 9999)
+            out = Listener(lab, lab.client, "udp", 443)
+            w = Weir(lab, lab.dut)
+            w.run(policy(xdp) + "failsafe: [ { name: mgmt, direction: inbound, protocol: tcp, ports: 22, "
+                                "from: [10.1.0.70, 'fd01::b:7'] } ]\n")
+            for v, bad in ((4, "10.1.0.70"), (6, "fd01::b:7")):
+                equal(ask(lab.client, "tcp", lab.DUT[v], 22, src=bad), "open", f"{xdp} v{v}: the failsafe")
+                p, q = Probe(lab.client, "tcp", lab.DUT[v], 80, src=bad), Probe(lab.dut, "udp", bad, 443)
+                must(fence(lab.client, lab.DUT[v], heard, 9999), "fence")
+                check(p.quiet(), f"{xdp} v{v}: a blocked source gets an answer")
+                equal(out.payloads(), [], f"{xdp} v{v}: sent to a blocked address")
+                p.close()
+                q.close()
+
+
 def random_frames(rnd, src, dst, n):
     """Frames to the dut and through it: blocked and unblocked sources, and everything that may look odd."""
     def addr(net):
