@@ -45,3 +45,9 @@ int weir_cli_error(const char *hint, const char *fmt, ...) __attribute__((format
 int weir_cli_usage(const struct weir_cmd *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Print a JSON value to stdout, one line per call (pretty when stdout is a terminal), and free it. */
 void weir_cli_json(json_t *j);
+/* On one line, as streams do. In both everything beyond ASCII is written as \uXXXX: no terminal obeys it. */
+void weir_cli_json_line(const json_t *j);
+/* A JSON string of any bytes: what is no UTF-8, and what a terminal would obey, becomes \xNN. */
+json_t *weir_cli_text(const char *text);
+/* For people, on stdout: paths and names come from outside, so everything but line breaks is escaped. */
+void weir_cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

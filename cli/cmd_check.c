@@ -30,9 +30,10 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	} else {
 		weir_policy_file_complain(&f, cli);
 		if (f.blob)
-			printf("%s: ok: %u rules, %u address lists, mode %s, compiled to %u bytes.\n", path,
-			       f.img.cfg->n_rules, f.img.h->lists.count,
-			       f.img.cfg->mode == WEIR_PREVENT ? "prevent" : "detect", f.size);
+			weir_cli_say("%s: ok: %u rule%s, %u address list%s, mode %s, compiled to %u bytes.\n", path,
+				     f.img.cfg->n_rules, f.img.cfg->n_rules == 1 ? "" : "s", f.img.h->lists.count,
+				     f.img.h->lists.count == 1 ? "" : "s",
+				     f.img.cfg->mode == WEIR_PREVENT ? "prevent" : "detect", f.size);
 	}
 	return !f.blob || (strict && f.diags.n) ? WEIR_EXIT_FAIL : WEIR_EXIT_OK;
 }

@@ -43,7 +43,7 @@ static void found(struct doctor *d, enum grade g, const char *what, const char *
 	va_end(ap);
 	if (g > d->worst)
 		d->worst = g;
-	json_array_append_new(d->list, json_pack("{s:s, s:s, s:s, s:s}", "check", what, "result", grades[g], "found", text,
+	json_array_append_new(d->list, json_pack("{s:s, s:s, s:o, s:s}", "check", what, "result", grades[g], "found", weir_cli_text(text),
 						 "todo", g == OK || !todo ? "" : todo));
 }
 
@@ -107,8 +107,8 @@ static void check_instance(struct doctor *d)
 	if (r < 0)
 		found(d, WARN, "pins", "look at it as root", "cannot be read: %s", strerror(-r));
 	else
-		found(d, OK, "pins", NULL, p.attached ? "generation %u on %u interfaces" : "none", p.generation,
-		      p.n_interfaces);
+		found(d, OK, "pins", NULL, p.attached ? "generation %u on %u interface%s" : "none", p.generation,
+		      p.n_interfaces, p.n_interfaces == 1 ? "" : "s");
 }
 
 /* What the kernel lets us do is known by trying; that is the daemon's work, so he is asked where he runs. */

@@ -9,12 +9,10 @@
 
 static int show(const struct weir_cli *cli, const json_t *event)
 {
-	if (cli->json) {
-		json_dumpf(event, stdout, JSON_COMPACT);
-		putchar('\n');
-	} else {
+	if (cli->json)
+		weir_cli_json_line(event);
+	else
 		weir_event_line(stdout, event, cli->color);
-	}
 	return fflush(stdout); /* whoever follows wants it now, and a closed pipe must end us */
 }
 
@@ -70,8 +68,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	}
 	if (!cli->json)
 		weir_event_line_header(stdout, cli->color);
-	json_array_foreach (json_object_get(j, "events"), i, one)
-		show(cli, one);
+	json_array_foreach(json_object_get(j, "events"), i, one) show(cli, one);
 	if (following) {
 		fflush(stdout);
 		status = follow(cli, c);

@@ -58,11 +58,13 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		return WEIR_EXIT_OK;
 	}
 	if (!ended && !report[0] && !files)
-		printf("nothing of weir was in force in %s\n", cli->runtime_dir);
+		weir_cli_say("nothing of weir was in force in %s\n", cli->runtime_dir);
 	else
-		printf("removed: %s%s%s\n  nothing is enforced any more. start again: sudo weir run\n",
-		       ended ? "the daemon and all that it held" : "", ended && report[0] ? ", " : "",
-		       report[0] ? report : ended ? "" : "the runtime directory");
+		weir_cli_say("removed: %s%s%s\n  nothing is enforced any more. start again: sudo weir run\n",
+			     ended ? "the daemon and all that it held" : "", ended && report[0] ? ", " : "",
+			     report[0] ? report
+			     : ended   ? ""
+				       : "the runtime directory");
 	return WEIR_EXIT_OK;
 }
 

@@ -9,7 +9,36 @@
 #include "lib/policy/policy.h"
 #include "lib/util/cleanup.h"
 
-static int write_file(const char *profile, const char *path)
+static int written(const struct weir_cli *cli, const char *profile, const char *path)
+{
+	if (cli->json)
+		weir_cli_json(json_pack("{s:s, s:o}", "profile", profile, "file", weir_cli_text(path)));
+	else
+		weir_cli_say("%s: the profile '%s', in mode detect. Read it, then:\n  weir check %s && weir apply %s\n",
+			     path, profile, path, path);
+	return WEIR_EXIT_OK;
+}
+
+static int print(const struct weir_cli *cli, const char *profile)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size = 0;
+	FILE *f;
+	int r;
+
+	if (!cli->json)
+		return weir_policy_profile(stdout, profile) < 0 ? weir_cli_error(NULL, "cannot write") : WEIR_EXIT_OK;
+	f = open_memstream(&text, &size);
+	if (!f)
+		return weir_cli_error(NULL, "out of memory");
+	r = weir_policy_profile(f, profile);
+	if (fclose(f) || r < 0)
+		return weir_cli_error(NULL, "out of memory");
+	weir_cli_json(json_pack("{s:s, s:s}", "profile", profile, "yaml", text));
+	return WEIR_EXIT_OK;
+}
+
+static int write_file(const struct weir_cli *cli, const char *profile, const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	_cleanup_fclose_ FILE *f = NULL;
@@ -22,9 +51,7 @@ static int write_file(const char *profile, const char *path)
 		TAKE_FD(fd);
 	if (!f || weir_policy_profile(f, profile) < 0 || fflush(f) || fsync(fileno(f)))
 		return weir_cli_error(NULL, "cannot write %s: %s", path, strerror(errno));
-	printf("%s: the profile '%s', in mode detect. Read it, then:\n  weir check %s && weir apply %s\n", path,
-	       profile, path, path);
-	return WEIR_EXIT_OK;
+	return written(cli, profile, path);
 }
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
@@ -51,9 +78,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 				      profile ? "unknown profile '%s' (laptop, server, router, containers, agent)"
 					      : "which profile? (laptop, server, router, containers, agent)",
 				      profile);
-	if (path)
-		return write_file(profile, path);
-	return weir_policy_profile(stdout, profile) < 0 ? weir_cli_error(NULL, "cannot write") : WEIR_EXIT_OK;
+	return path ? write_file(cli, profile, path) : print(cli, profile);
 }
 
 const struct weir_cmd weir_cmd_init = {

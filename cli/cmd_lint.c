@@ -5,18 +5,20 @@
 #include "cli/cmd.h"
 #include "cli/policy_file.h"
 
-static void show(const struct weir_diags *d)
+static void show(const char *path, const struct weir_diags *d)
 {
 	for (size_t i = 0; i < d->n; i++) {
 		const struct weir_diag *x = &d->v[i];
 
 		if (x->line)
-			printf("%s:%u:%u: %s\n", x->file, x->line, x->col, x->message);
+			weir_cli_say("%s:%u:%u: %s\n", x->file, x->line, x->col, x->message);
 		else
-			printf("%s: %s\n", x->file ? x->file : "policy", x->message);
+			weir_cli_say("%s: %s\n", x->file ? x->file : "policy", x->message);
 	}
 	if (d->n)
 		printf("%zu finding%s.\n", d->n + d->dropped, d->n + d->dropped == 1 ? "" : "s");
+	else
+		weir_cli_say("%s: nothing found.\n", path);
 }
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
@@ -41,10 +43,10 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	if (n < 0)
 		status = weir_cli_error(NULL, "out of memory");
 	else if (cli->json)
-		weir_cli_json(json_pack("{s:s, s:i, s:o}", "file", argv[1], "findings", n, "messages",
+		weir_cli_json(json_pack("{s:o, s:i, s:o}", "file", weir_cli_text(argv[1]), "findings", n, "messages",
 					weir_diags_json(&findings)));
 	else
-		show(&findings);
+		show(argv[1], &findings);
 	weir_diags_free(&findings);
 	return status;
 }

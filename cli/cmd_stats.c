@@ -14,7 +14,8 @@ static const json_t *before_of(const json_t *before, const char *reason)
 	const json_t *one;
 	size_t i;
 
-	json_array_foreach (json_object_get(before, "reasons"), i, one) {
+	json_array_foreach(json_object_get(before, "reasons"), i, one)
+	{
 		if (!strcmp(weir_str(one, "reason"), reason))
 			return one;
 	}
@@ -42,15 +43,16 @@ static void show(const struct weir_cli *cli, const json_t *now, const json_t *be
 	char bytes[16];
 	size_t i;
 
-	json_array_foreach (json_object_get(now, "reasons"), i, one) {
+	json_array_foreach(json_object_get(now, "reasons"), i, one)
+	{
 		json_int_t delta = packets(one) - packets(before_of(before, weir_str(one, "reason")));
 
 		weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(one, "reason"));
 		number(t, WEIR_PLAIN, weir_int(one, "pass"));
 		number(t, WEIR_STOPPED, weir_int(one, "drop"));
 		number(t, WEIR_STOPPED, weir_int(one, "reject"));
-		weir_table_cell(t, WEIR_PLAIN, "%s", weir_bytes((unsigned long long)weir_int(one, "bytes"), bytes,
-								sizeof bytes));
+		weir_table_cell(t, WEIR_PLAIN, "%s",
+				weir_bytes((unsigned long long)weir_int(one, "bytes"), bytes, sizeof bytes));
 		if (before && seconds > 0 && delta >= 0)
 			weir_table_cell(t, WEIR_PLAIN, "%.0f", (double)delta / seconds);
 		else
@@ -58,7 +60,7 @@ static void show(const struct weir_cli *cli, const json_t *now, const json_t *be
 	}
 	weir_table_print(t, cli->color);
 	i = 0;
-	json_object_foreach ((json_t *)counters, key, value)
+	json_object_foreach((json_t *)counters, key, value)
 		printf("%s%s %lld", i++ ? "  " : "", key, json_integer_value(value));
 	putchar('\n');
 }
@@ -75,8 +77,7 @@ static int loop(const struct weir_cli *cli, uint64_t interval, long count)
 		if (!now)
 			break;
 		if (cli->json) {
-			json_dumpf(now, stdout, JSON_COMPACT);
-			putchar('\n');
+			weir_cli_json_line(now);
 		} else {
 			if (i)
 				putchar('\n');
@@ -95,7 +96,9 @@ static int loop(const struct weir_cli *cli, uint64_t interval, long count)
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
 	const char *interval = NULL, *count = NULL;
-	const struct weir_opt opts[] = { { "--interval", .value = &interval }, { "--count", .value = &count }, { NULL } };
+	const struct weir_opt opts[] = { { "--interval", .value = &interval },
+					 { "--count", .value = &count },
+					 { NULL } };
 	int n = weir_opts_parse(&weir_cmd_status_stats, opts, argc, argv);
 	uint64_t seconds = 1;
 	char *end;

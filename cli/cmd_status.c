@@ -17,25 +17,29 @@ static int dead(const struct weir_cli *cli)
 
 	if (r < 0) {
 		if (geteuid())
-			return weir_cli_error("sudo weir status", "weir is not running in %s; only root may see what it left",
+			return weir_cli_error("sudo weir status",
+					      "weir is not running in %s; only root may see what it left",
 					      cli->runtime_dir);
 		return weir_cli_error(NULL, "cannot look into %s: %s", cli->runtime_dir, strerror(-r));
 	}
 	status = p.attached && p.mode == WEIR_PREVENT ? WEIR_EXIT_STOPPED : WEIR_EXIT_OFF;
 	if (cli->json) {
-		weir_cli_json(json_pack("{s:b, s:b, s:I, s:I, s:i}", "running", 0, "enforcing", status == WEIR_EXIT_STOPPED,
-					"generation", (json_int_t)p.generation, "interfaces", (json_int_t)p.n_interfaces,
-					"exit_status", status));
+		weir_cli_json(json_pack("{s:b, s:b, s:I, s:I, s:i}", "running", 0, "enforcing",
+					status == WEIR_EXIT_STOPPED, "generation", (json_int_t)p.generation,
+					"interfaces", (json_int_t)p.n_interfaces, "exit_status", status));
 		return status;
 	}
-	if (status == WEIR_EXIT_STOPPED)
-		printf("weir is not running in %s. Generation %u is still %sENFORCING%s on %u interfaces.\n"
+	if (status == WEIR_EXIT_STOPPED) {
+		weir_cli_say("weir is not running in %s. ", cli->runtime_dir);
+		printf("Generation %u is still %sENFORCING%s on %u interface%s.\n"
 		       "  watch it again: sudo weir run      remove it: sudo weir flush\n",
-		       cli->runtime_dir, p.generation, weir_paint_begin(WEIR_STOPPED, cli->color),
-		       weir_paint_end(WEIR_STOPPED, cli->color), p.n_interfaces);
-	else
-		printf("weir is not running in %s, nothing is enforced%s.\n  start it: sudo weir run\n", cli->runtime_dir,
-		       p.attached ? " (what a dead start left only watches: weir flush removes it)" : "");
+		       p.generation, weir_paint_begin(WEIR_STOPPED, cli->color),
+		       weir_paint_end(WEIR_STOPPED, cli->color), p.n_interfaces, p.n_interfaces == 1 ? "" : "s");
+	} else {
+		weir_cli_say("weir is not running in %s, nothing is enforced%s.\n  start it: sudo weir run\n",
+			     cli->runtime_dir,
+			     p.attached ? " (what a dead start left only watches: weir flush removes it)" : "");
+	}
 	return status;
 }
 
@@ -58,13 +62,15 @@ static void show_interfaces(const struct weir_cli *cli, const json_t *list)
 	const json_t *one, *other;
 	size_t i, k;
 
-	json_array_foreach (list, i, one) {
+	json_array_foreach(list, i, one)
+	{
 		char text[256], next[256];
 		bool shown = false, bad = weir_bool(one, "wanted") && !weir_bool(one, "covered");
 		size_t same = 0;
 
 		describe(one, text, sizeof text);
-		json_array_foreach (list, k, other) {
+		json_array_foreach(list, k, other)
+		{
 			if (strcmp(weir_str(other, "kind"), weir_str(one, "kind")) || !*weir_str(one, "kind"))
 				continue;
 			describe(other, next, sizeof next);
@@ -92,7 +98,7 @@ static void show_drops(const json_t *drops)
 	size_t i;
 
 	printf("      drops %lld in %lld s", weir_int(drops, "packets"), seconds);
-	json_array_foreach (json_object_get(drops, "reasons"), i, one)
+	json_array_foreach(json_object_get(drops, "reasons"), i, one)
 		printf("%s%s %lld", i ? ", " : " (", weir_str(one, "reason"), weir_int(one, "packets"));
 	if (i)
 		putchar(')');
@@ -141,15 +147,15 @@ static void show_rest(const struct weir_cli *cli, const json_t *j)
 
 	if (*weir_str(j, "guard"))
 		printf("%-12s new interfaces wait for their hooks (%s)\n", "guard", weir_str(j, "guard"));
-	json_array_foreach (json_object_get(j, "firewalls"), i, one)
-		printf("%-12s %s%s%s\n", i ? "" : "beside weir", weir_str(one, "name"), *weir_str(one, "detail") ? ": " : "",
-		       weir_str(one, "detail"));
+	json_array_foreach(json_object_get(j, "firewalls"), i, one)
+		printf("%-12s %s%s%s\n", i ? "" : "beside weir", weir_str(one, "name"),
+		       *weir_str(one, "detail") ? ": " : "", weir_str(one, "detail"));
 	printf("%-12s %s live, %s half open", "flows",
 	       weir_count((unsigned long long)weir_int(flows, "live"), live, sizeof live),
 	       weir_count((unsigned long long)weir_int(flows, "half_open"), half, sizeof half));
 	show_drops(json_object_get(j, "drops"));
 	printf("      events lost %s\n", weir_count((unsigned long long)weir_int(events, "lost"), lost, sizeof lost));
-	json_array_foreach (json_object_get(j, "degraded"), i, one)
+	json_array_foreach(json_object_get(j, "degraded"), i, one)
 		printf("%-12s %s%s%s\n", i ? "" : "degraded", weir_paint_begin(WEIR_LOOK, cli->color),
 		       json_string_value(one), weir_paint_end(WEIR_LOOK, cli->color));
 	if (i)
@@ -165,7 +171,8 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	if (n < 0)
 		return -n;
 	if (n)
-		return weir_cli_usage(&weir_cmd_status, "unexpected word '%s'; did you mean 'show' or 'stats'?", argv[1]);
+		return weir_cli_usage(&weir_cmd_status, "unexpected word '%s'; did you mean 'show' or 'stats'?",
+				      argv[1]);
 	if (!weir_daemon_pid(cli) && !(geteuid() && !access(cli->runtime_dir, F_OK)))
 		return dead(cli);
 	j = weir_ask(cli, "status", NULL);
@@ -185,8 +192,8 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	return status;
 }
 
-#define STATUS_HELP                                                                                                  \
-	"Exit status: 0 all that was asked is in force; 3 something asked for is not, named under 'degraded';\n"     \
+#define STATUS_HELP                                                                                              \
+	"Exit status: 0 all that was asked is in force; 3 something asked for is not, named under 'degraded';\n" \
 	"4 not running, still enforcing; 5 not running, not enforcing. Works with the daemon dead, too."
 
 const struct weir_cmd weir_cmd_status = {

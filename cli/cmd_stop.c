@@ -26,11 +26,12 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	if (weir_answered_json(cli, j))
 		return WEIR_EXIT_OK;
 	if (weir_bool(j, "enforcing"))
-		printf("weir stopped. Generation %lld is still enforced on %lld interfaces.\n"
+		printf("weir stopped. Generation %lld is still enforced on %lld interface%s.\n"
 		       "  watch it again: sudo weir run      remove it: sudo weir flush\n",
-		       weir_int(j, "generation"), weir_int(j, "interfaces"));
+		       weir_int(j, "generation"), weir_int(j, "interfaces"), weir_int(j, "interfaces") == 1 ? "" : "s");
 	else
-		printf("weir stopped. It was in mode detect: nothing stays in the kernel.\n  start it again: sudo weir run\n");
+		printf("weir stopped. It was in mode detect: nothing stays in the kernel.\n  start it again: sudo weir "
+		       "run\n");
 	json_decref(j);
 	return WEIR_EXIT_OK;
 }

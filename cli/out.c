@@ -8,6 +8,7 @@
 
 #include "cli/cmd.h"
 #include "cli/table.h"
+#include "lib/util/cleanup.h"
 
 static void say(const char *fmt, va_list ap)
 {
@@ -47,11 +48,51 @@ int weir_cli_usage(const struct weir_cmd *c, const char *fmt, ...)
 	return WEIR_EXIT_USAGE;
 }
 
+void weir_cli_say(const char *fmt, ...)
+{
+	_cleanup_free_ char *text = NULL, *clean = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		text = NULL;
+	va_end(ap);
+	clean = text ? weir_clean(text, true) : NULL;
+	if (clean)
+		fputs(clean, stdout);
+}
+
+json_t *weir_cli_text(const char *text)
+{
+	_cleanup_free_ char *clean = weir_clean(text, true);
+
+	return clean ? json_string(clean) : NULL;
+}
+
+static void dump(const json_t *j, size_t flags)
+{
+	_cleanup_free_ char *text = j ? json_dumps(j, flags | JSON_ENCODE_ANY | JSON_ENSURE_ASCII) : NULL;
+
+	if (!text) {
+		weir_cli_error(NULL, "cannot write the answer as JSON");
+		return;
+	}
+	for (const char *p = text; *p; p++) {
+		if (*p == 0x7f) /* ASCII, and still not for a terminal */
+			fputs("\\u007f", stdout);
+		else
+			putchar(*p);
+	}
+	putchar('\n');
+}
+
 void weir_cli_json(json_t *j)
 {
-	size_t flags = isatty(STDOUT_FILENO) ? JSON_INDENT(2) : JSON_COMPACT;
-
-	json_dumpf(j, stdout, flags | JSON_ENCODE_ANY);
-	putchar('\n');
+	dump(j, isatty(STDOUT_FILENO) ? JSON_INDENT(2) : JSON_COMPACT);
 	json_decref(j);
+}
+
+void weir_cli_json_line(const json_t *j)
+{
+	dump(j, JSON_COMPACT);
 }

@@ -49,16 +49,17 @@ json_t *weir_diags_json(const struct weir_diags *d)
 	for (size_t i = 0; i < d->n; i++) {
 		const struct weir_diag *x = &d->v[i];
 
-		json_array_append_new(list, json_pack("{s:s, s:s*, s:i, s:i, s:s, s:s*}", "severity",
-						      x->severity == WEIR_ERROR ? "error" : "warning", "file", x->file,
-						      "line", (int)x->line, "col", (int)x->col, "message", x->message,
-						      "hint", x->hint));
+		json_array_append_new(list, json_pack("{s:s, s:o*, s:i, s:i, s:o, s:o*}", "severity",
+						      x->severity == WEIR_ERROR ? "error" : "warning", "file",
+						      x->file ? weir_cli_text(x->file) : NULL, "line", (int)x->line,
+						      "col", (int)x->col, "message", weir_cli_text(x->message), "hint",
+						      x->hint ? weir_cli_text(x->hint) : NULL));
 	}
 	return list;
 }
 
 json_t *weir_policy_file_json(const struct weir_policy_file *f)
 {
-	return json_pack("{s:b, s:s, s:i, s:o}", "ok", f->blob != NULL, "file", f->path, "errors", (int)f->diags.errors,
-			 "messages", weir_diags_json(&f->diags));
+	return json_pack("{s:b, s:o, s:i, s:o}", "ok", f->blob != NULL, "file", weir_cli_text(f->path), "errors",
+			 (int)f->diags.errors, "messages", weir_diags_json(&f->diags));
 }

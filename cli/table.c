@@ -124,10 +124,9 @@ static size_t width(const char *s)
 }
 
 static void put_cell(const struct weir_table *t, size_t column, const char *text, enum weir_paint paint, size_t room,
-		     bool color)
+		     bool last, bool color)
 {
 	size_t pad = room > width(text) ? room - width(text) : 0;
-	bool last = column + 1 == t->n_columns;
 
 	if (t->right[column])
 		printf("%*s", (int)pad, "");
@@ -151,13 +150,17 @@ void weir_table_print(struct weir_table *t, bool color)
 		}
 	}
 	for (size_t c = 0; c < t->n_columns; c++)
-		put_cell(t, c, t->name[c], WEIR_BOLD, room[c], color);
+		put_cell(t, c, t->name[c], WEIR_BOLD, room[c], c + 1 == t->n_columns, color);
 	putchar('\n');
 	for (size_t r = 0; r < rows; r++) {
-		for (size_t c = 0; c < t->n_columns; c++) {
+		size_t n = t->n_columns;
+
+		while (n && !width(t->cells[r * t->n_columns + n - 1].text)) /* no blanks at a line's end */
+			n--;
+		for (size_t c = 0; c < n; c++) {
 			const struct cell *x = &t->cells[r * t->n_columns + c];
 
-			put_cell(t, c, x->text, x->paint, room[c], color);
+			put_cell(t, c, x->text, x->paint, room[c], c + 1 == n, color);
 		}
 		putchar('\n');
 	}

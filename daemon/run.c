@@ -3,6 +3,7 @@
 #include <fnmatch.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "daemon/rundir.h"
 #include "daemon/worker/worker.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/text.h"
 
 struct run {
 	const struct weir_run_options *o;
@@ -31,9 +33,26 @@ struct run {
 	bool keep_pins; /* this start failed, and what an earlier life enforces must go on */
 };
 
+static void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* A line on stderr. Paths and interfaces have names from outside: a terminal obeys none of them. */
+static void say(const char *fmt, ...)
+{
+	_cleanup_free_ char *text = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) < 0)
+		text = NULL;
+	va_end(ap);
+	if (text)
+		weir_text_put(stderr, text, strlen(text));
+	putc('\n', stderr);
+}
+
 static int fail(const char *what, const char *why)
 {
-	fprintf(stderr, "weir: error: %s%s%s\n", what, why && *why ? ": " : "", why ? why : "");
+	say("weir: error: %s%s%s", what, why && *why ? ": " : "", why ? why : "");
 	return 1;
 }
 
@@ -139,8 +158,8 @@ static int check_interfaces(const struct run *x)
 			i++;
 		if (i < n)
 			continue;
-		fprintf(stderr, "weir: error: there is no interface '%s'\n  ip link shows them; '%s*' waits for one to come\n",
-			*want, *want);
+		say("weir: error: there is no interface '%s'", *want);
+		say("  ip link shows them; '%s*' waits for one to come", *want);
 		return -ENODEV;
 	}
 	return 0;
@@ -248,10 +267,10 @@ static void say_ready(const struct run *x)
 		covered += ifs[i].covered;
 	for (int i = 0; i < 3; i++) {
 		if (w->notes[i][0])
-			fprintf(stderr, "weir: warning: %s\n", w->notes[i]);
+			say("weir: warning: %s", w->notes[i]);
 	}
-	fprintf(stderr, "weir: ready: generation %u (%s), mode %s, %zu interfaces covered, pid %d\n", w->generation,
-		w->path, weir_worker_mode(w) == WEIR_PREVENT ? "prevent" : "detect", covered, getpid());
+	say("weir: ready: generation %u (%s), mode %s, %zu interface%s covered, pid %d", w->generation, w->path,
+	    weir_worker_mode(w) == WEIR_PREVENT ? "prevent" : "detect", covered, covered == 1 ? "" : "s", getpid());
 	weir_notify("READY=1");
 }
 

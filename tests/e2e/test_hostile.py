@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names that want to speak to the terminal or to forge a log line: interfaces, rules, paths, arguments. What
 weir prints holds no control byte, and audit.log is one line a record, for root's eyes only."""
+import json
 import os
 import re
 import stat
@@ -52,7 +53,6 @@ def test_names_in_policies_and_arguments():
         w = d.weir
         generation = w.json("show", "effective")["generation"]
         for n in EVIL:
-            import json
             path = w.write("version: 1\nrules:\n  - { name: %s, action: drop, ports: 1 }\n" % json.dumps(n))
             for args in (["check", path], ["apply", path, "--no-confirm"], ["lint", path]):
                 p = w(*args, check=False)
@@ -69,6 +69,33 @@ def test_names_in_policies_and_arguments():
         for args in (["rule", "list"], ["rule", "export"], ["show", "effective"], ["events"], ["status"]):
             clean(args, w(*args, check=False))
         equal(w.json("show", "effective")["generation"], generation, "generation: no hostile file went into force")
+
+
+def test_paths_in_what_people_read():
+    """Files and directories that are there, or are not, under names that no terminal should obey; as JSON too."""
+    with Router() as lab:
+        d = Dut(lab)
+        w = d.weir
+        for n in EVIL + ("del\x7fx", "raw\udc9bbyte"):
+            good = f"{w.dir}/{n}.yaml"
+            with open(good, "w") as f:
+                f.write(OPEN)
+            for args in (["check", good], ["lint", good], ["check", f"{w.dir}/{n}.missing"], ["apply", good, "--no-confirm"],
+                         ["explain", good, "--packet", "tcp 192.0.2.1:1 > 192.0.2.2:80"], ["status"],
+                         ["init", "--profile", "agent", f"{w.dir}/{n}.init"],
+                         ["--runtime-dir", f"{w.dir}/{n}", "status"], ["--runtime-dir", f"{w.dir}/{n}", "flush"],
+                         ["--runtime-dir", f"{w.dir}/{n}", "stop"], ["--runtime-dir", f"{w.dir}/{n}", "doctor"]):
+                p = w(*args, check=False)
+                clean(args, p)
+                check("\ufffd" not in p.stdout + p.stderr, f"{args}: bytes that are no UTF-8: {p.stdout}{p.stderr}")
+                if args[0] == "init":
+                    os.path.exists(args[-1]) and os.unlink(args[-1])
+                p = w(*args, "--output", "json", check=False)
+                clean(args + ["json"], p)
+                for line in p.stdout.splitlines():
+                    json.loads(line)
+            os.unlink(good)
+        clean("the daemon's output", type("P", (), {"stdout": d.weir.said(), "stderr": ""}))
 
 
 def test_audit_log():
