@@ -89,6 +89,8 @@ WEIR_INLINE uint32_t weir_route_dir(struct __sk_buff *skb, struct weir_scratch *
 	__builtin_memset(q, 0, sizeof *q);
 	q->ifindex = s->ifindex;
 	q->l4_protocol = s->pkt.proto;
+	q->sport = (uint16_t)(s->pkt.t.sport << 8 | s->pkt.t.sport >> 8); /* rules of the routes can ask for ports */
+	q->dport = (uint16_t)(s->pkt.t.dport << 8 | s->pkt.t.dport >> 8);
 	if (s->pkt.family == 4) {
 		q->family = 2;
 		__builtin_memcpy(&q->ipv4_src, s->pkt.t.src + 12, 4);
@@ -290,15 +292,17 @@ WEIR_INLINE int weir_stage_face(struct weir_scratch *s)
 	s->res.enforced_rule = f->enforced_rule;
 	s->res.wanted_reason = f->wanted_reason;
 	s->res.enforced_reason = f->enforced_reason;
-	if (oside != weir_flow_orig(f)) /* a packet of the responder */
+	f->peer = s->key;
+	f->flags = (uint8_t)((f->flags & ~WEIR_FF_PEER_B) | WEIR_FF_NAT);
+	if ((oside == weir_flow_orig(f)) == s->side) /* end b, unless the responder sent this */
+		f->flags |= WEIR_FF_PEER_B;
+	if (oside != weir_flow_orig(f))
 		weir_reverse();
 	s->facts.dir = f->dir;
-	f->peer = s->key;
-	f->flags |= WEIR_FF_NAT;
 	return WEIR_DONE;
 }
 
-/* A flow that this image has not judged yet: judge it again, in its originator's view. 1: it may go on. */
+/* A flow that this image has not judged yet, or denies: judge it, in its originator's view. 1: it may go on. */
 __noinline int weir_rejudge(uint32_t half)
 {
 	struct weir_scratch *s = weir_scratch_get();
@@ -315,7 +319,7 @@ __noinline int weir_rejudge(uint32_t half)
 	if (weir_failsafe_stage(0))
 		goto pass;
 	if (weir_stage_lists(s))
-		return 0;
+		goto denied;
 	adopted = !f->epoch;
 	/* from the packet's view to the originator's; a fact that only the first packet had is unknown now */
 	if (s->side != weir_flow_orig(f))
@@ -323,13 +327,14 @@ __noinline int weir_rejudge(uint32_t half)
 	s->facts.dir = f->dir;
 	s->facts.known &= ~(uint32_t)(WEIR_K_MAC | WEIR_K_MARK | WEIR_K_TTL);
 	if (f->flags & WEIR_FF_NAT) {
-		weir_flow_tuple(&f->peer, f->flags, &s->facts.orig);
+		weir_flow_tuple(&f->peer, f->flags & WEIR_FF_PEER_B ? WEIR_FF_ORIG_B : 0, &s->facts.orig);
 		s->facts.has_orig = 1;
 		weir_prepare();
 	}
 	s->facts.in_if = s->facts.out_if = s->facts.in_lower = s->facts.out_lower = 0;
 	weir_iface_facts(&s->facts, f->in_ifindex, f->out_ifindex);
-	keep = cfg->established == WEIR_EST_KEEP && f->generation != cfg->generation && !adopted;
+	keep = cfg->established == WEIR_EST_KEEP && f->generation != cfg->generation && !adopted &&
+	       f->enforced == WEIR_PASS;
 	weir_rules_stage(weir_result_staged(&s->res));
 	if (s->res.enforced == WEIR_PASS && !adopted)
 		goto pass;
@@ -341,7 +346,7 @@ __noinline int weir_rejudge(uint32_t half)
 		weir_reverse();
 		weir_rules_stage(0);
 		if (s->res.enforced == WEIR_PASS && (s->res.wanted == WEIR_PASS || s->res2.enforced != WEIR_PASS)) {
-			f->flags ^= WEIR_FF_ORIG_B;
+			f->flags ^= WEIR_FF_ORIG_B | WEIR_FF_PEER_B;
 			f->dir = s->facts.dir;
 			goto pass;
 		}
@@ -351,13 +356,13 @@ __noinline int weir_rejudge(uint32_t half)
 			goto pass;
 	}
 	if (!keep)
-		return 0;
+		goto denied;
 	/* kept by flows.established: the overlay and the lists are not kept against */
 	if (s->res.enforced_rule < cfg->n_rules) {
 		const struct weir_rule *r = weir_img_rule(0, WEIR_RULES, s->res.enforced_rule);
 
 		if (r && (r->flags & WEIR_RF_OVERLAY))
-			return 0;
+			goto denied;
 	}
 	f->flags |= WEIR_FF_KEPT;
 	weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FLOW, f->enforced_rule);
@@ -369,6 +374,11 @@ pass:
 	f->flags &= (uint8_t)~WEIR_FF_KEPT;
 	weir_flow_settle(s, f);
 	return 1;
+denied:
+	/* it stays known, and is judged at each packet: what the responder goes on to send opens nothing new */
+	weir_flow_settle(s, f);
+	f->half[s->side & 1].last = s->now;
+	return 0;
 }
 
 /*
@@ -378,7 +388,7 @@ pass:
 __noinline int weir_remember(uint32_t flags)
 {
 	struct weir_scratch *s = weir_scratch_get();
-	uint32_t side;
+	uint32_t side, oside;
 	uint64_t id;
 	bool half;
 
@@ -389,12 +399,11 @@ __noinline int weir_remember(uint32_t flags)
 		s->flow_id = weir_flow_begin(s, &s->key, side, flags, 0);
 		return 0;
 	}
-	weir_flow_key_of(&s->note.t, &s->okey);
-	id = weir_flow_begin(s, &s->key, side, flags, &s->okey);
-	side = weir_flow_key_of(&s->facts.orig, &s->okey);
+	oside = weir_flow_key_of(&s->facts.orig, &s->okey);
+	id = weir_flow_begin(s, &s->key, side, flags | (oside ? WEIR_FF_PEER_B : 0), &s->okey);
 	if (s->facts.dir == WEIR_DIR_FWD && !weir_flow_find(s, &s->okey, &half)) {
 		s->side = weir_flow_key_of(&s->note.t, &s->okey);
-		weir_flow_begin(s, &s->okey, side, flags, &s->key);
+		weir_flow_begin(s, &s->okey, oside, flags | (side ? WEIR_FF_PEER_B : 0), &s->key);
 	}
 	s->flow_id = id;
 	return 0;
@@ -491,15 +500,22 @@ __noinline int weir_decide(struct __sk_buff *skb)
 	f = weir_flow_find(s, &s->key, &half);
 	if (!f || s->pkt.frag == WEIR_FRAG_LATER)
 		return weir_judge_new(skb);
+	/* ingress took it for one of this host's, and it leaves again, not translated: the routes say otherwise */
+	if (s->hook == WEIR_HOOK_TC_OUT && s->in_ifindex && f->dir == WEIR_DIR_IN && !(f->flags & WEIR_FF_NAT) &&
+	    s->side == weir_flow_orig(f))
+		return weir_judge_new(skb);
 	/* a SYN that opens: a port used again, or the other side's own conversation */
 	if (s->pkt.proto == WEIR_IPPROTO_TCP &&
-	    (s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN &&
-	    (weir_flow_closing(f) || s->side != weir_flow_orig(f))) {
-		if (weir_flow_closing(f))
+	    (s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN) {
+		bool other = s->side != weir_flow_orig(f), over = weir_flow_closing(f);
+		bool denied = !other && f->enforced != WEIR_PASS;
+
+		if (over || denied)
 			weir_flow_forget(&s->key);
-		return weir_judge_new(skb);
+		if (over || denied || other)
+			return weir_judge_new(skb);
 	}
-	again = f->epoch != cfg->epoch || f->edit != s->edit;
+	again = f->epoch != cfg->epoch || f->edit != s->edit || f->enforced != WEIR_PASS;
 	if (s->hook == WEIR_HOOK_TC_IN && (f->dir == WEIR_DIR_FWD || (s->ifflags & WEIR_IF_BRIDGE_PORT))) {
 		if (again) {
 			weir_gather(f->dir);
@@ -512,14 +528,8 @@ __noinline int weir_decide(struct __sk_buff *skb)
 		weir_note_leave(skb, s);
 		return WEIR_PASS;
 	}
-	if (again && !weir_rejudge(half)) {
-		weir_flow_forget(&s->key);
-		if (f->flags & WEIR_FF_NAT) {
-			s->okey = f->peer;
-			weir_flow_forget(&s->okey);
-		}
+	if (again && !weir_rejudge(half))
 		return weir_report(0);
-	}
 	if (s->pkt.frag == WEIR_FRAG_FIRST)
 		weir_frag_remember(s);
 	return weir_flow_packet(skb, s, f, half);

@@ -45,6 +45,7 @@ enum {
 	WEIR_FF_KEPT = 4,     /* not allowed by the policy in force, kept by flows.established */
 	WEIR_FF_NAT = 8,      /* peer holds the key of its other face */
 	WEIR_FF_ICMP_ERR = 16,
+	WEIR_FF_PEER_B = 32,  /* end b of that key opened it: translation may change the order of the ends */
 };
 
 struct weir_flow {

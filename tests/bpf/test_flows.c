@@ -204,6 +204,8 @@ static void bans(void)
 	tcp_in(4003, SYN, 1, 0);
 	expect("and refuses a new one", IN, WEIR_DROP, WEIR_REASON_BAN);
 	say(!weir_kern_ban_remove(runner.kern, &key), "lift the ban");
+	tcp_in(4000, ACK, 101, 551);
+	expect("then the live flow goes on", IN, WEIR_PASS, WEIR_REASON_FLOW);
 	tcp_in(4003, SYN, 1, 0);
 	expect("then it may come again", IN, WEIR_PASS, WEIR_REASON_RULE);
 }
@@ -227,7 +229,22 @@ static int policy_changes(void)
 	tcp_in(4011, ACK, 101, 551);
 	expect("recheck: it is judged again", IN, WEIR_DROP, WEIR_REASON_RULE);
 	tcp_out(4011, ACK, 551, 101);
-	expect("from both sides", OUT, WEIR_DROP, WEIR_REASON_NO_FLOW);
+	expect("from both sides", OUT, WEIR_DROP, WEIR_REASON_RULE);
+	err = install(4, true, WEIR_EST_KEEP);
+	if (err)
+		return err;
+	tcp_in(4011, ACK, 101, 551);
+	expect("allowed again, it goes on", IN, WEIR_PASS, WEIR_REASON_FLOW);
+	err = install(5, false, WEIR_EST_RECHECK);
+	if (err)
+		return err;
+	tcp_in(4011, ACK, 101, 551);
+	expect("denied", IN, WEIR_DROP, WEIR_REASON_RULE);
+	err = install(6, false, WEIR_EST_KEEP);
+	if (err)
+		return err;
+	tcp_in(4011, ACK, 101, 551);
+	expect("keep: what was denied is not kept", IN, WEIR_DROP, WEIR_REASON_RULE);
 	return 0;
 }
 

@@ -127,5 +127,29 @@ def test_router_interfaces():
             denied(lab, lab.server, lab.CLIENT[v], 80, at_client, at_client["udp"])
 
 
+def test_routed_by_mark():
+    """The routes that a mark leads to are not known before netfilter has set it: what ingress took for this
+    host's own is judged as forwarded when it leaves again."""
+    with Router() as lab:
+        lab.server.ip("addr", "add", "10.9.9.9/32", "dev", "sv0")
+        lab.dut.ip("route", "add", "10.9.9.9/32", "via", "10.2.0.2", "table", "100")
+        lab.dut.ip("rule", "add", "fwmark", "1", "lookup", "100")
+        lab.nft("""
+            table inet wtmark {
+                chain pre { type filter hook prerouting priority mangle;
+                    ip daddr 10.9.9.9 meta mark set 1
+                }
+            }""")
+        heard = {p: Listener(lab, lab.server, p, 80, 82, addrs=("10.9.9.9",)) for p in ("tcp", "udp")}
+        fences = Listener(lab, lab.server, "udp", 9999)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text(FENCE + """
+    - { name: through, action: allow, direction: forward, ports: 80 }
+""", inbound="allow", outbound="drop", forward="drop"))
+        denied(lab, lab.client, "10.9.9.9", 82, heard, fences, fence_addr=lab.SERVER[4])
+        for proto in ("tcp", "udp"):
+            equal(ask(lab.client, proto, "10.9.9.9", 80), "open", f"{proto}: allowed as forwarded")
+
+
 if __name__ == "__main__":
     main(globals())
