@@ -194,6 +194,8 @@ WEIR_INLINE long weir_reject_icmp6(struct __sk_buff *skb, const struct weir_pkt 
 	if (err)
 		return err;
 	sum = weir_reject_ip(skb, p, sizeof b, WEIR_IPPROTO_ICMPV6, &err);
+	/* where a device still fills in a UDP checksum: the pseudo-header sum, which it then finds there again */
+	weir_put16(b + 6, weir_csum_fold(sum));
 	weir_put16(b + 2, ~weir_csum_fold(weir_csum_fold(sum) + weir_csum_add(0, b, sizeof b)) & 0xffff);
 	err |= bpf_skb_store_bytes(skb, p->l3_off + 40u, b, sizeof b, 0);
 	return err;
