@@ -11,9 +11,6 @@
 
 #include "lib/kern/internal.h"
 
-#define CLSACT_HANDLE 0x7765u
-#define CLSACT_PRIORITY 1u
-
 /* What native XDP carries in one page: 4,096 less headroom (256), tail (320) and the Ethernet header. */
 #define XDP_NATIVE_MTU 3506u
 
@@ -171,56 +168,13 @@ static int link_pin(struct weir_kern *k, int fd, uint32_t ifindex, enum weir_hoo
 	return bpf_obj_pin(fd, path) ? -errno : 0;
 }
 
-static int clsact_attach(struct weir_kern *k, uint32_t ifindex, enum weir_hook_slot slot)
-{
-	enum bpf_tc_attach_point point = slot == WEIR_SLOT_IN ? BPF_TC_INGRESS : BPF_TC_EGRESS;
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, o, .prog_fd = weir_prog_fd(k, slot), .handle = CLSACT_HANDLE,
-		    .priority = CLSACT_PRIORITY, .flags = BPF_TC_F_REPLACE);
-	char path[PATH_MAX];
-	int r = bpf_tc_hook_create(&hook);
-
-	if (r && r != -EEXIST)
-		return r;
-	hook.attach_point = point;
-	r = bpf_tc_attach(&hook, &o);
-	if (r || slot != WEIR_SLOT_IN)
-		return r;
-	/* no link to pin: the program's pin remembers which interfaces have filters of ours */
-	r = weir_pins_path(k, path, sizeof path, "links/clsact_%u", ifindex);
-	if (r)
-		return r;
-	unlink(path);
-	return bpf_obj_pin(weir_prog_fd(k, slot), path) ? -errno : 0;
-}
-
-static int clsact_detach(uint32_t ifindex, enum weir_hook_slot slot)
-{
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
-		    .attach_point = slot == WEIR_SLOT_IN ? BPF_TC_INGRESS : BPF_TC_EGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, o, .handle = CLSACT_HANDLE, .priority = CLSACT_PRIORITY);
-
-	return bpf_tc_detach(&hook, &o);
-}
-
-int weir_clsact_remove_all(char *report, size_t size, const uint32_t *ids, size_t n_ids)
-{
-	int n = 0;
-
-	for (size_t i = 0; i < n_ids; i++) {
-		n += !clsact_detach(ids[i], WEIR_SLOT_IN);
-		n += !clsact_detach(ids[i], WEIR_SLOT_OUT);
-	}
-	return n;
-}
-
 /* One TC direction: the link of before, a new tcx link, or a clsact filter. */
 static int tc_slot(struct weir_kern *k, struct weir_cover *c, enum weir_hook_slot slot)
 {
 	int prog = weir_prog_fd(k, slot), fd, r;
 
 	if (c->clsact[slot])
-		return clsact_attach(k, c->i.ifindex, slot);
+		return weir_clsact_attach(k, c->i.ifindex, slot);
 	if (c->link[slot] >= 0)
 		return bpf_link_update(c->link[slot], prog, NULL) ? -errno : 0;
 	fd = link_take_over(k, c->i.ifindex, slot);
@@ -236,7 +190,7 @@ static int tc_slot(struct weir_kern *k, struct weir_cover *c, enum weir_hook_slo
 	}
 	if (fd == -ENODEV)
 		return fd;
-	r = clsact_attach(k, c->i.ifindex, slot); /* before 6.6 */
+	r = weir_clsact_attach(k, c->i.ifindex, slot); /* before 6.6 */
 	if (!r)
 		c->clsact[slot] = true;
 	return r;
@@ -294,11 +248,9 @@ static void slot_remove(struct weir_kern *k, struct weir_cover *c, enum weir_hoo
 	char path[PATH_MAX];
 
 	if (c->clsact[slot])
-		clsact_detach(c->i.ifindex, slot);
+		weir_clsact_detach(k->bpffs, c->i.ifindex, slot);
 	c->clsact[slot] = false;
 	if (!weir_pins_path(k, path, sizeof path, "links/%s_%u", slot_names[slot], c->i.ifindex))
-		unlink(path);
-	if (slot == WEIR_SLOT_IN && !weir_pins_path(k, path, sizeof path, "links/clsact_%u", c->i.ifindex))
 		unlink(path);
 	if (c->link[slot] >= 0)
 		close(c->link[slot]);

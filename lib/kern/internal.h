@@ -99,7 +99,11 @@ int weir_cover_update(struct weir_kern *k, struct weir_cover *c, char *why, size
 void weir_cover_refresh(struct weir_kern *k); /* rewrite weir_ifaces and weir_vlans */
 void weir_cover_free(struct weir_cover *c);
 void weir_cover_remove(struct weir_kern *k, struct weir_cover *c); /* detach and unpin */
-int weir_clsact_remove_all(char *report, size_t size, const uint32_t *ids, size_t n_ids);
+
+/* clsact.c */
+int weir_clsact_attach(struct weir_kern *k, uint32_t ifindex, enum weir_hook_slot slot);
+int weir_clsact_detach(const char *bpffs, uint32_t ifindex, enum weir_hook_slot slot);
+int weir_clsact_remove_all(const char *bpffs); /* returns how many filters */
 
 /* guard.c */
 void weir_guard_remove_nft(void);

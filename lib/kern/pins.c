@@ -116,7 +116,7 @@ int weir_kern_pinned(const char *runtime_dir, struct weir_kern_pinned *ret)
 	ret->mode = c.mode;
 	d = opendir(join(path, runtime_dir, "bpf/links"));
 	for (struct dirent *e; d && (e = readdir(d));)
-		if (!strncmp(e->d_name, "in_", 3) || !strncmp(e->d_name, "clsact_", 7))
+		if (!strncmp(e->d_name, "in_", 3) || (!strncmp(e->d_name, "clsact_", 7) && strstr(e->d_name, "_in")))
 			ret->n_interfaces++;
 	ret->attached = ret->n_interfaces > 0;
 	return 0;
@@ -139,32 +139,16 @@ static int unlink_all(const char *bpffs, const char *sub)
 	return n;
 }
 
-/* Interfaces whose clsact filters are weir's: pinned programs named clsact_IFINDEX_{in,out}. */
-static int clsact_ids(const char *bpffs, uint32_t *ids, size_t max)
-{
-	_cleanup_closedir_ DIR *d = NULL;
-	char path[PATH_MAX];
-	size_t n = 0;
-
-	d = opendir(join(path, bpffs, "links"));
-	for (struct dirent *e; d && (e = readdir(d)) && n < max;)
-		if (sscanf(e->d_name, "clsact_%u", &ids[n]) == 1)
-			n++;
-	return (int)n;
-}
-
 int weir_kern_flush(const char *runtime_dir, char *report, size_t report_size)
 {
 	char bpffs[PATH_MAX], path[PATH_MAX];
-	static uint32_t ids[WEIR_COVERS_MAX];
-	int links, maps, filters, n;
+	int links, maps, filters;
 
 	if (!is_bpffs(join(bpffs, runtime_dir, "bpf"))) {
 		rmdir(bpffs);
 		return weir_why(report, report_size, 0, "nothing was attached");
 	}
-	n = clsact_ids(bpffs, ids, WEIR_COVERS_MAX);
-	filters = weir_clsact_remove_all(report, report_size, ids, (size_t)n);
+	filters = weir_clsact_remove_all(bpffs);
 	weir_guard_remove_nft();
 	links = unlink_all(bpffs, "links");
 	maps = unlink_all(bpffs, "maps");
@@ -173,6 +157,5 @@ int weir_kern_flush(const char *runtime_dir, char *report, size_t report_size)
 	if (umount2(bpffs, MNT_DETACH))
 		return weir_why(report, report_size, -errno, "unmounting %s: %s", bpffs, strerror(errno));
 	rmdir(bpffs);
-	return weir_why(report, report_size, links + filters, "%d links, %d filters, %d maps removed", links - n,
-			filters, maps);
+	return weir_why(report, report_size, links + filters, "%d links, %d filters, %d maps removed", links, filters, maps);
 }
