@@ -89,8 +89,8 @@ def test_commands():
                 lines.append((place, (m.group(1) or "").strip()))
     must(lines, "the docs show no command")
     for place, line in lines:
-        line = re.split(r"\s[|>#&;]|\s<", " " + line)[0].strip()
-        words = shlex.split(line)
+        words = shlex.split(line, comments=True)  # a '>' inside quotes is part of a packet, not of the shell
+        words = words[:next((i for i, w in enumerate(words) if w in ("|", ">", ">>", "<", "&&", "||", ";", "&")), None)]
         name = [w for w in words[:2] if not w.startswith("-")]
         if not name:
             continue
