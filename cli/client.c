@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/client.h"
@@ -29,6 +30,9 @@ static struct weir_conn *refuse(const struct weir_cli *cli, int error)
 
 	if (error == EACCES || error == EPERM) {
 		weir_cli_error("try it again with sudo", "only root may talk to weir in %s", cli->runtime_dir);
+	} else if ((error == ENOENT || error == ECONNREFUSED) && weir_daemon_pid(cli)) {
+		weir_cli_error("try it again in a moment", "weir is just starting or ending in %s, pid %d", cli->runtime_dir,
+			       weir_daemon_pid(cli));
 	} else if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR) {
 		if (geteuid() && !access(cli->runtime_dir, F_OK) && access(cli->runtime_dir, X_OK))
 			return refuse(cli, EACCES);
@@ -252,4 +256,11 @@ pid_t weir_daemon_pid(const struct weir_cli *cli)
 	pid_t pid = weir_rundir_owner(cli->runtime_dir);
 
 	return pid > 0 ? pid : 0;
+}
+
+bool weir_daemon_ended(const struct weir_cli *cli)
+{
+	for (int i = 0; i < 500 && weir_daemon_pid(cli); i++)
+		nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
+	return !weir_daemon_pid(cli);
 }

@@ -28,3 +28,5 @@ bool weir_bool(const json_t *j, const char *key);
 
 /* Is a daemon there? Its pid, or 0. */
 pid_t weir_daemon_pid(const struct weir_cli *cli);
+/* After it said that it ends: wait until it has let go of everything. False: it has not in 10 s. */
+bool weir_daemon_ended(const struct weir_cli *cli);

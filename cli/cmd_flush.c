@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/client.h"
@@ -25,8 +24,7 @@ static int end_daemon(const struct weir_cli *cli)
 	json_decref(j);
 	if (!j)
 		return -1;
-	for (int i = 0; i < 500 && weir_daemon_pid(cli); i++) /* ... and lets go of its lock when it is done */
-		nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
+	weir_daemon_ended(cli); /* ... and lets go of its lock when it is done */
 	return 1;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/client.h"
 #include "cli/opts.h"
@@ -16,6 +17,11 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		return -n;
 	if (n)
 		return weir_cli_usage(&weir_cmd_stop, "unexpected word '%s'", argv[1]);
+	if (!weir_daemon_pid(cli) && !geteuid()) {
+		weir_cli_error("weir flush removes what is still enforced; weir status shows it",
+			       "weir is not running in %s", cli->runtime_dir);
+		return WEIR_EXIT_FAIL;
+	}
 	c = weir_conn_open(cli);
 	j = c ? weir_conn_ask(c, "stop", NULL) : NULL;
 	if (j)
@@ -23,6 +29,10 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	weir_conn_close(c);
 	if (!j)
 		return WEIR_EXIT_FAIL;
+	if (!weir_daemon_ended(cli)) { /* so that 'weir run' may follow at once */
+		json_decref(j);
+		return weir_cli_error("weir status", "weir was told to stop and has not ended in 10 s");
+	}
 	if (weir_answered_json(cli, j))
 		return WEIR_EXIT_OK;
 	if (weir_bool(j, "enforcing"))

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "daemon/rundir.h"
 #include "lib/state/file.h"
@@ -38,11 +38,27 @@ static int lock_path(const char *dir, char ret[PATH_MAX])
 	return snprintf(ret, PATH_MAX, "%s/" LOCK_NAME, dir) < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
+/* A lock that can be asked about without being taken: who only looks must never stand in a start's way. */
+static bool lock_do(int fd, int what, struct flock *l)
+{
+	*l = (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	return !fcntl(fd, what, l);
+}
+
+/* Is the file still the one of that name? Who ends takes the name away before he lets go of the lock. */
+static bool still_there(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return !fstat(fd, &a) && !lstat(path, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
 int weir_rundir_open(const char *path, char *why, size_t why_size)
 {
 	_cleanup_close_ int fd = -1;
 	char lock[PATH_MAX], pid[32];
 	bool made = access(path, F_OK) && errno == ENOENT;
+	struct flock l;
 	int r = weir_dir_prepare(path, why, why_size);
 
 	if (r)
@@ -56,9 +72,14 @@ int weir_rundir_open(const char *path, char *why, size_t why_size)
 		snprintf(why, why_size, "cannot open %s: %s", lock, strerror(-r));
 		return r;
 	}
-	if (flock(fd, LOCK_EX | LOCK_NB)) {
+	if (!lock_do(fd, F_OFD_SETLK, &l)) {
+		r = errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
 		snprintf(why, why_size, "weir is already running in %s, pid %d", path, pid_read(fd));
-		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+		return r;
+	}
+	if (!still_there(fd, lock)) {
+		snprintf(why, why_size, "weir was just ending in %s; try it again", path);
+		return -EAGAIN;
 	}
 	snprintf(pid, sizeof pid, "%d\n%s", getpid(), made || made_read(fd) ? "made\n" : "");
 	if (ftruncate(fd, 0) || pwrite(fd, pid, strlen(pid), 0) < 0) {
@@ -74,6 +95,7 @@ pid_t weir_rundir_owner(const char *path)
 	_cleanup_close_ int fd = -1;
 	char lock[PATH_MAX];
 	int r = lock_path(path, lock);
+	struct flock l;
 	pid_t pid;
 
 	if (r)
@@ -81,8 +103,10 @@ pid_t weir_rundir_owner(const char *path)
 	fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
-	if (!flock(fd, LOCK_SH | LOCK_NB))
-		return 0; /* let go again by close */
+	if (!lock_do(fd, F_OFD_GETLK, &l))
+		return -errno;
+	if (l.l_type == F_UNLCK)
+		return 0;
 	pid = pid_read(fd);
 	return pid > 0 ? pid : -EBUSY;
 }

@@ -21,11 +21,12 @@ struct weir_audit {
 };
 
 /* A file of ours that only we can have put there: not a link, not a pipe, not another user's. */
-static int audit_file(const char *path, int *ret)
+static int audit_file(const char *path, int *ret, bool *ret_torn)
 {
-	/* O_NONBLOCK: a fifo would hold us here for ever */
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+	/* O_NONBLOCK: no fifo may hold us here; read: did an earlier life end in the middle of a record? */
+	_cleanup_close_ int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
 	struct stat st;
+	char last = '\n';
 
 	if (fd < 0)
 		return -errno;
@@ -37,6 +38,9 @@ static int audit_file(const char *path, int *ret)
 		return -EPERM;
 	if ((st.st_mode & 07777) != 0600 && fchmod(fd, 0600) < 0)
 		return -errno;
+	if (st.st_size && pread(fd, &last, 1, st.st_size - 1) < 0)
+		return -errno;
+	*ret_torn = last != '\n';
 	*ret = TAKE_FD(fd);
 	return 0;
 }
@@ -53,7 +57,7 @@ int weir_audit_open(const char *log_dir, struct weir_audit **ret)
 		a->path = NULL;
 		e = -ENOMEM;
 	} else {
-		e = audit_file(a->path, &a->fd);
+		e = audit_file(a->path, &a->fd, &a->torn);
 	}
 	if (e < 0) {
 		weir_audit_free(a);
@@ -76,17 +80,18 @@ void weir_audit_free(struct weir_audit *a)
 static int audit_follow(struct weir_audit *a)
 {
 	struct stat mine, there;
+	bool torn = false;
 	int fd = -1, e;
 
 	if (a->fd >= 0 && fstat(a->fd, &mine) == 0 && lstat(a->path, &there) == 0 && mine.st_ino == there.st_ino &&
 	    mine.st_dev == there.st_dev)
 		return 0;
-	e = audit_file(a->path, &fd);
+	e = audit_file(a->path, &fd, &torn);
 	if (e < 0)
 		return e;
 	weir_closep(&a->fd);
 	a->fd = fd;
-	a->torn = false;
+	a->torn = torn;
 	return 0;
 }
 

@@ -79,6 +79,23 @@ static void test_rotation(void **state)
 	weir_audit_free(a);
 }
 
+static void test_a_record_cut_short_in_an_earlier_life(void **state)
+{
+	struct weir_audit *a = NULL;
+	char text[1024];
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	fputs("2026-01-01T00:00:00.000Z  root  rule add  id 4", f);
+	fclose(f);
+	assert_int_equal(weir_audit_open(dir, &a), 0);
+	assert_int_equal(weir_audit_write(a, "x", "next", "", "ok"), 0);
+	slurp(path, text, sizeof text);
+	assert_non_null(strstr(text, "  id 4\n2"));
+	assert_null(strstr(text, "\n\n"));
+	weir_audit_free(a);
+}
+
 static void test_refuse(void **state)
 {
 	struct weir_audit *a = NULL;
@@ -89,7 +106,7 @@ static void test_refuse(void **state)
 	assert_int_equal(weir_audit_open(dir, &a), -ELOOP);
 	unlink(path);
 	assert_int_equal(mkfifo(path, 0600), 0);
-	assert_int_equal(weir_audit_open(dir, &a), -ENXIO);
+	assert_int_equal(weir_audit_open(dir, &a), -EINVAL);
 	unlink(path);
 	/* a hard link: what is appended would land in another file */
 	assert_true(close(open(old, O_CREAT | O_WRONLY, 0600)) == 0);
@@ -110,6 +127,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_record),
 		cmocka_unit_test(test_rotation),
+		cmocka_unit_test(test_a_record_cut_short_in_an_earlier_life),
 		cmocka_unit_test(test_refuse),
 	};
 
