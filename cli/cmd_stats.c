@@ -59,10 +59,13 @@ static void show(const struct weir_cli *cli, const json_t *now, const json_t *be
 			weir_table_cell(t, WEIR_DIM, "-");
 	}
 	weir_table_print(t, cli->color);
-	i = 0;
-	json_object_foreach((json_t *)counters, key, value)
-		printf("%s%s %lld", i++ ? "  " : "", key, json_integer_value(value));
 	putchar('\n');
+	t = weir_table_new("COUNTER|>NUMBER");
+	json_object_foreach((json_t *)counters, key, value) {
+		weir_table_cell(t, WEIR_PLAIN, "%s", key);
+		number(t, WEIR_PLAIN, json_integer_value(value));
+	}
+	weir_table_print(t, cli->color);
 }
 
 static int loop(const struct weir_cli *cli, uint64_t interval, long count)

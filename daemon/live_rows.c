@@ -117,12 +117,17 @@ static void row_judge(const struct maker *m, struct weir_live_row *row, const st
 {
 	struct weir_packet_spec s = { .t = *t, .proto = row->proto, .dir = row->dir, .ttl = 64,
 				      .family = weir_addr_is_v4(t->dst) ? 4 : 6 };
+	bool echo = row->proto == WEIR_IPPROTO_ICMP || row->proto == WEIR_IPPROTO_ICMPV6;
 	struct weir_result res;
 	struct weir_facts f;
 
 	if (!m->in->img)
 		return;
 	snprintf(row->dir == WEIR_DIR_OUT ? s.out_if : s.in_if, sizeof s.in_if, "%s", m->only_if);
+	if (echo) { /* of ICMP only an echo makes a conversation */
+		s.icmp_type = s.family == 4 ? 8 : 128;
+		s.has_icmp = 1;
+	}
 	weir_packet_facts(m->in->img, &s, &f);
 	weir_packet_judge(m->in->img, &f, false, &res);
 	row->wanted = res.wanted;

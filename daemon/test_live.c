@@ -23,7 +23,8 @@ static const char policy[] = "version: 1\n"
 			     "default: { inbound: drop, outbound: allow }\n"
 			     "rules:\n"
 			     "  - { name: no 4444, action: drop, direction: outbound, protocol: tcp, ports: 4444 }\n"
-			     "  - { name: web, action: allow, direction: inbound, protocol: tcp, ports: 443 }\n";
+			     "  - { name: web, action: allow, direction: inbound, protocol: tcp, ports: 443 }\n"
+			     "  - { name: ping, action: allow, direction: inbound, icmp: echo-request }\n";
 
 
 struct weir_owners {
@@ -253,6 +254,23 @@ static void test_prevent(void **state)
 	stage_close(&s);
 }
 
+/* The table does not keep the type of an echo; an image that did not judge it must still know it for one. */
+static void test_ping_after_a_change(void **state)
+{
+	struct weir_tuple t = { .sport = 77, .dport = 77, .zone = weir_zone(1, 0, 0) };
+	struct weir_flow f = { .dir = WEIR_DIR_IN, .wanted_reason = WEIR_REASON_RULE };
+	struct weir_flow_key k;
+	struct stage s;
+
+	stage_open(&s, "prevent", -1);
+	addr(t.src, "192.0.2.9");
+	addr(t.dst, "10.0.0.2");
+	f.flags = weir_flow_key_of(&t, &k) ? WEIR_FF_ORIG_B : 0;
+	weir_live_flow(&k, &f, false, false, s.l);
+	assert_non_null(strstr(draw(&s), "icmp           0  allow     ping\n"));
+	stage_close(&s);
+}
+
 static void test_nothing_yet(void **state)
 {
 	struct stage s;
@@ -334,6 +352,7 @@ int main(void)
 		cmocka_unit_test(test_detect),
 		cmocka_unit_test(test_pipe_prints_new_rows),
 		cmocka_unit_test(test_prevent),
+		cmocka_unit_test(test_ping_after_a_change),
 		cmocka_unit_test(test_nothing_yet),
 		cmocka_unit_test(test_terminal),
 	};

@@ -42,6 +42,17 @@ static void add_people(struct weir_worker *w, json_t *j, const struct weir_tuple
 		json_object_set_new(j, "pid", json_integer(owner.pid));
 }
 
+/* What a flow was judged by. A rule number means nothing in another image than its own. */
+static const char *flow_rule(const struct weir_worker *w, const struct weir_flow *f, char *buf, size_t size)
+{
+	bool by_number = f->wanted_reason == WEIR_REASON_RULE || f->wanted_reason == WEIR_REASON_FAILSAFE;
+
+	if (f->epoch == w->epoch || !by_number)
+		return weir_rule_label(&w->img, f->wanted_rule, f->wanted_reason, buf, size);
+	snprintf(buf, size, "a rule of before the last change");
+	return buf;
+}
+
 static json_t *flow_json(struct weir_worker *w, const struct weir_flow_key *k, const struct weir_flow *f, bool half)
 {
 	char src[WEIR_ADDR_MAX], dst[WEIR_ADDR_MAX], proto[8], label[256];
@@ -55,7 +66,7 @@ static json_t *flow_json(struct weir_worker *w, const struct weir_flow_key *k, c
 		      (json_int_t)t.sport, "dst", weir_addr_text(t.dst, dst), "dport", (json_int_t)t.dport, "direction",
 		      weir_dir_text(f->dir), "verdict", weir_verdict_name(f->enforced), "would_be",
 		      weir_verdict_name(f->wanted), "rule",
-		      weir_rule_label(&w->img, f->wanted_rule, f->wanted_reason, label, sizeof label), "reason",
+		      flow_rule(w, f, label, sizeof label), "reason",
 		      weir_reason_name(f->wanted_reason), "half_open", (int)half, "adopted",
 		      (f->flags & WEIR_FF_ADOPTED) != 0, "sent_packets", (json_int_t)f->half[o].packets, "sent",
 		      (json_int_t)f->half[o].bytes, "received", (json_int_t)f->half[1 - o].bytes, "age_s",

@@ -105,8 +105,8 @@ static int compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* A sorted list of what the file's rules say; NULL without memory. */
-static uint64_t *hash_rules(const struct weir_img *img, size_t *ret_n)
+/* A sorted list of what the file's rules say, their modes only when asked; NULL without memory. */
+static uint64_t *hash_rules(const struct weir_img *img, bool modes, size_t *ret_n)
 {
 	struct hashes *lists = malloc(sizeof *lists);
 	uint64_t *v = lists ? calloc(img->cfg->n_rules + 1, sizeof *v) : NULL;
@@ -122,7 +122,7 @@ static uint64_t *hash_rules(const struct weir_img *img, size_t *ret_n)
 		if (r->flags & WEIR_RF_OVERLAY)
 			continue;
 		h = mix(hash_cond(img, lists, &r->pos), name, strlen(name));
-		h = mix(h, (uint8_t[]){ r->action, r->mode, r->flags }, 3);
+		h = mix(h, (uint8_t[]){ r->action, modes ? r->mode : 0, r->flags }, 3);
 		h = mix(h, &r->max_duration, sizeof r->max_duration);
 		if (r->flags & WEIR_RF_NOT)
 			h ^= hash_cond(img, lists, &r->neg) * 3;
@@ -139,7 +139,9 @@ void weir_rules_diff(const struct weir_img *old, const struct weir_img *now, uin
 		     uint32_t *ret_removed)
 {
 	size_t n, m, i = 0, j = 0;
-	uint64_t *a = hash_rules(old, &n), *b = hash_rules(now, &m);
+	/* under another ceiling every rule has another mode, and none was written anew */
+	bool modes = old->cfg->mode == now->cfg->mode;
+	uint64_t *a = hash_rules(old, modes, &n), *b = hash_rules(now, modes, &m);
 
 	while (a && b && (i < n || j < m)) {
 		if (j == m || (i < n && a[i] < b[j])) {

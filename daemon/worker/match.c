@@ -238,6 +238,16 @@ static void say_l2(struct words *w, const struct weir_img *img, const struct wei
 		say(w, "mark 0x%x/0x%x ", c->mark, c->mark_mask);
 }
 
+static void say_icmp(struct words *w, const struct weir_icmp_match *m)
+{
+	say(w, "icmp%s type %u", m->family == 6 ? "v6" : "", m->type);
+	if (m->code_min == m->code_max)
+		say(w, " code %u", m->code_min);
+	else if (m->code_min || m->code_max != 255)
+		say(w, " code %u-%u", m->code_min, m->code_max);
+	say(w, " ");
+}
+
 static void say_cond(struct words *w, const struct weir_img *img, const struct weir_cond *c)
 {
 	if ((c->set & WEIR_C_DIR) && c->dirs != WEIR_DIR_ANY) {
@@ -261,7 +271,7 @@ static void say_cond(struct words *w, const struct weir_img *img, const struct w
 	if (c->set & WEIR_C_FAMILY)
 		say(w, "ipv%u ", c->family);
 	for (uint32_t i = 0; (c->set & WEIR_C_ICMP) && i < c->n_icmp && i < WEIR_ICMP_MAX; i++)
-		say(w, "icmp%s type %u ", c->icmp[i].family == 6 ? "v6" : "", c->icmp[i].type);
+		say_icmp(w, &c->icmp[i]);
 	say_l2(w, img, c);
 }
 

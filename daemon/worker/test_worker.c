@@ -466,6 +466,60 @@ static void events_are_kept_and_explained(void **state)
 	bad(f, "why", json_pack("{s:s}", "target", "nonsense"), "no address");
 }
 
+static void the_rule_of_the_flow_is(struct fixture *f, const char *rule)
+{
+	json_t *j = ask(f, "flows", NULL);
+	json_t *flow = json_array_get(json_object_get(json_object_get(j, "result"), "flows"), 0);
+
+	assert_string_equal(json_string_value(json_object_get(flow, "rule")), rule);
+	json_decref(j);
+}
+
+static void a_flow_keeps_no_name_of_another_image(void **state)
+{
+	struct fixture *f = *state;
+	struct weir_tuple t = { .sport = 4000, .dport = 80, .zone = weir_zone(WEIR_IPPROTO_TCP, 0, 0) };
+	struct weir_flow flow = { .dir = WEIR_DIR_IN, .wanted_reason = WEIR_REASON_RULE };
+	struct weir_flow_key k;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	flow.epoch = f->worker->epoch;
+	memcpy(t.src, (uint8_t[16]){ [10] = 0xff, [11] = 0xff, [12] = 198, 51, 100, 7 }, 16);
+	memcpy(t.dst, (uint8_t[16]){ [10] = 0xff, [11] = 0xff, [12] = 192, 0, 2, 1 }, 16);
+	flow.flags = weir_flow_key_of(&t, &k) ? WEIR_FF_ORIG_B : 0;
+	assert_int_equal(weir_kern_fake_flow(weir_keeper_kern(f->keeper), &k, &flow), 0);
+	the_rule_of_the_flow_is(f, "rule 'web' (policy.yaml:6)");
+	good(f, "rule add", json_pack("{s:{s:s, s:i}}", "rule", "action", "drop", "ports", 9));
+	the_rule_of_the_flow_is(f, "a rule of before the last change");
+}
+
+static void a_rule_is_shown_with_its_icmp_code(void **state)
+{
+	struct fixture *f = *state;
+	json_t *j;
+
+	start(f, NULL);
+	j = ask(f, "rule add", json_pack("{s:{s:s, s:s}}", "rule", "action", "drop", "icmp", "3/4"));
+	assert_string_equal(json_string_value(json_object_get(json_object_get(j, "result"), "match")),
+			    "icmp icmp type 3 code 4");
+	json_decref(j);
+}
+
+static void another_ceiling_is_no_change_of_rules(void **state)
+{
+	struct fixture *f = *state;
+	json_t *j;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	j = ask(f, "mode", json_pack("{s:s}", "mode", "detect"));
+	assert_true(json_is_true(json_object_get(j, "ok")));
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(j, "result"), "added")), 0);
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(j, "result"), "removed")), 0);
+	json_decref(j);
+}
+
 static void unknown_verbs_and_arguments_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -499,6 +553,9 @@ int main(void)
 		T(a_saved_policy_finds_its_lists),
 		T(numbers_go_on),
 		T(events_are_kept_and_explained),
+		T(a_flow_keeps_no_name_of_another_image),
+		T(a_rule_is_shown_with_its_icmp_code),
+		T(another_ceiling_is_no_change_of_rules),
 		T(unknown_verbs_and_arguments_are_refused),
 	};
 
