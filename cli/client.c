@@ -128,7 +128,7 @@ json_t *weir_conn_next(struct weir_conn *c)
 	size_t looked = 0;
 
 	for (;;) {
-		char *from = c->data + c->at;
+		char *from = c->data ? c->data + c->at : NULL;
 		char *end = c->len > c->at + looked ? memchr(from + looked, '\n', c->len - c->at - looked) : NULL;
 
 		if (end) {
