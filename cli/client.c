@@ -15,20 +15,43 @@
 #include "lib/util/cleanup.h"
 #include "lib/util/diag.h"
 
+#define ANSWER_SECONDS 30 /* the largest policy takes less than one */
 #define ANSWER_MAX (256u << 20) /* longer than any answer of ours: not ours */
 
 struct weir_conn {
+	const struct weir_cli *cli;
 	int fd;
-	bool json, color;
+	bool json, color, silent; /* silent: it did not answer in time */
 	char *data;
 	size_t at, len, space;
 };
+
+/* A daemon that is stopped or stuck must not hold us for ever. 0: as long as it takes. */
+static void answer_within(int fd, time_t seconds)
+{
+	struct timeval t = { seconds, 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t);
+}
+
+static void complain_silent(const struct weir_cli *cli)
+{
+	int pid = weir_daemon_pid(cli);
+	char hint[128];
+
+	snprintf(hint, sizeof hint, "kill -CONT %d if it was stopped; after kill -9 %d what is enforced stays: weir status", pid,
+		 pid);
+	weir_cli_error(hint, "weir, pid %d, does not answer", pid);
+}
 
 static struct weir_conn *refuse(const struct weir_cli *cli, int error)
 {
 	char hint[PATH_MAX + 64];
 
-	if (error == EACCES || error == EPERM) {
+	if (error == EAGAIN) {
+		complain_silent(cli);
+	} else if (error == EACCES || error == EPERM) {
 		weir_cli_error("try it again with sudo", "only root may talk to weir in %s", cli->runtime_dir);
 	} else if ((error == ENOENT || error == ECONNREFUSED) && weir_daemon_pid(cli)) {
 		weir_cli_error("try it again in a moment", "weir is just starting or ending in %s, pid %d", cli->runtime_dir,
@@ -56,6 +79,7 @@ struct weir_conn *weir_conn_open(const struct weir_cli *cli)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return refuse(cli, errno);
+	answer_within(fd, ANSWER_SECONDS);
 	if (connect(fd, (struct sockaddr *)&a, sizeof a)) {
 		int error = errno;
 
@@ -67,7 +91,7 @@ struct weir_conn *weir_conn_open(const struct weir_cli *cli)
 		close(fd);
 		return refuse(cli, ENOMEM);
 	}
-	*c = (struct weir_conn){ .fd = fd, .json = cli->json, .color = isatty(STDERR_FILENO) && cli->color };
+	*c = (struct weir_conn){ .fd = fd, .cli = cli, .json = cli->json, .color = isatty(STDERR_FILENO) && cli->color };
 	return c;
 }
 
@@ -101,6 +125,7 @@ static int read_more(struct weir_conn *c)
 	do
 		n = read(c->fd, c->data + c->len, c->space - c->len);
 	while (n < 0 && errno == EINTR);
+	c->silent = n < 0 && errno == EAGAIN;
 	if (n <= 0)
 		return n ? -errno : -ECONNRESET;
 	c->len += (size_t)n;
@@ -192,10 +217,16 @@ json_t *weir_conn_ask(struct weir_conn *c, const char *verb, json_t *args)
 		weir_cli_error(NULL, "the arguments are not UTF-8 text");
 		return NULL;
 	}
+	answer_within(c->fd, ANSWER_SECONDS);
 	/* a daemon that turns us away says so and hangs up before it reads: its words are still to be read */
 	if (!send_all(c->fd, text, strlen(text)))
 		send_all(c->fd, "\n", 1);
 	answer = weir_conn_next(c);
+	answer_within(c->fd, 0); /* what it says by itself comes when it comes */
+	if (!answer && c->silent) {
+		complain_silent(c->cli);
+		return NULL;
+	}
 	if (!answer) {
 		weir_cli_error("weir status", "weir ended before it answered");
 		return NULL;

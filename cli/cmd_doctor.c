@@ -100,6 +100,10 @@ static void check_instance(struct doctor *d)
 	pid_t pid = weir_daemon_pid(d->cli);
 	int r = weir_kern_pinned(d->cli->runtime_dir, &p);
 
+	if (geteuid() && !access(d->cli->runtime_dir, F_OK) && access(d->cli->runtime_dir, X_OK)) {
+		found(d, WARN, "daemon", "sudo weir doctor", "only root may look into %s", d->cli->runtime_dir);
+		return;
+	}
 	if (pid)
 		found(d, OK, "daemon", NULL, "running in %s, pid %d", d->cli->runtime_dir, pid);
 	else

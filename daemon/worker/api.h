@@ -44,6 +44,8 @@ json_t *weir_api_call(struct weir_worker *w, const struct weir_request *rq);
 int weir_reply_fail(struct weir_reply *rp, int error, const char *hint, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 void weir_reply_detail(struct weir_reply *rp, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#define WEIR_SPAN_MAX 315360000 /* the longest --for, as the command line has it: 10 years */
+
 /* Arguments by jansson's format, strictly: an unknown key is refused. */
 #define WEIR_ARGS(rq, rp, ...) weir_args_check(json_unpack_ex((json_t *)(rq)->args, &weir_args_error, JSON_STRICT, \
 							      __VA_ARGS__), &weir_args_error, rp)

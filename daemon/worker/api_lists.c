@@ -64,8 +64,8 @@ static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, stru
 	char text[64];
 	int r = WEIR_ARGS(rq, rp, "{s:s, s?I, s?s}", "address", &addr, "for", &seconds, "why", &why);
 
-	if (!r && seconds < 0)
-		r = weir_reply_fail(rp, -EINVAL, NULL, "a negative time");
+	if (!r && (seconds < 0 || seconds > WEIR_SPAN_MAX))
+		r = weir_reply_fail(rp, -EINVAL, NULL, "no time: 0 is for ever, 10 years are the most");
 	if (!r)
 		r = parse_key(addr, &k, rp);
 	if (!r)

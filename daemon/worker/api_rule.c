@@ -63,8 +63,10 @@ static int do_add(struct weir_worker *w, const struct weir_request *rq, struct w
 
 	if (r)
 		return r;
-	if (seconds < 0 || before < 0 || before > UINT32_MAX)
-		return weir_reply_fail(rp, -EINVAL, NULL, "a negative time or id");
+	if (seconds < 0 || seconds > WEIR_SPAN_MAX)
+		return weir_reply_fail(rp, -EINVAL, NULL, "no time: 0 is for ever, 10 years are the most");
+	if (before < 0 || before > UINT32_MAX)
+		return weir_reply_fail(rp, -EINVAL, NULL, "no id of a rule: %" JSON_INTEGER_FORMAT, before);
 	json = json_dumps(rule, JSON_COMPACT | JSON_ENCODE_ANY);
 	if (!json)
 		return -ENOMEM;

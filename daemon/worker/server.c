@@ -330,7 +330,7 @@ int weir_server_open(struct weir_loop *l, const char *path, const struct weir_se
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	unlink(path);
 	mask = umask(0177); /* 0600 from its first moment */
-	if (!s->path || s->fd < 0 || bind(s->fd, (struct sockaddr *)&a, sizeof a) || listen(s->fd, 16))
+	if (!s->path || s->fd < 0 || bind(s->fd, (struct sockaddr *)&a, sizeof a) || listen(s->fd, 256))
 		r = s->path ? -errno : -ENOMEM;
 	umask(mask);
 	if (!r)

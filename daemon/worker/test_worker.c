@@ -520,6 +520,20 @@ static void another_ceiling_is_no_change_of_rules(void **state)
 	json_decref(j);
 }
 
+static void times_and_ids_have_bounds(void **state)
+{
+	struct fixture *f = *state;
+	json_int_t bad_times[] = { -1, WEIR_SPAN_MAX + 1ll, INT64_MAX };
+
+	start(f, NULL);
+	for (size_t i = 0; i < 3; i++) {
+		bad(f, "ban add", json_pack("{s:s, s:I}", "address", "192.0.2.9", "for", bad_times[i]), "10 years");
+		bad(f, "rule add", json_pack("{s:{s:s}, s:I}", "rule", "action", "drop", "for", bad_times[i]), "10 years");
+	}
+	bad(f, "rule add", json_pack("{s:{s:s}, s:I}", "rule", "action", "drop", "before", (json_int_t)1 << 40), "no id");
+	good(f, "ban add", json_pack("{s:s, s:i}", "address", "192.0.2.9", "for", WEIR_SPAN_MAX));
+}
+
 static void unknown_verbs_and_arguments_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -556,6 +570,7 @@ int main(void)
 		T(a_flow_keeps_no_name_of_another_image),
 		T(a_rule_is_shown_with_its_icmp_code),
 		T(another_ceiling_is_no_change_of_rules),
+		T(times_and_ids_have_bounds),
 		T(unknown_verbs_and_arguments_are_refused),
 	};
 
