@@ -121,7 +121,7 @@ __noinline int weir_gather(uint32_t dir)
 	weir_facts_init(f, &s->pkt, dir);
 	if (out) {
 		f->mac = 0; /* the source is this host; forward: the note knows the sender */
-		if (dir == WEIR_DIR_FWD && s->note.kind) {
+		if (dir == WEIR_DIR_FWD && s->note.kind == WEIR_NOTE_INGRESS) {
 			f->mac = (uint64_t)weir_be32(s->note.smac) << 16 | weir_be16(s->note.smac + 4);
 			f->orig = s->note.t;
 			f->has_orig = !weir_tuple_equal(&f->orig, &f->t);
@@ -424,8 +424,6 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	else
 		dir = weir_route_dir(skb, s);
 	if (s->pkt.frag == WEIR_FRAG_LATER) {
-		if (s->hook == WEIR_HOOK_TC_IN && dir == WEIR_DIR_FWD)
-			weir_note_leave(skb, s);
 		weir_gather(dir);
 		if (!weir_stage_lists(s))
 			weir_stage_later(skb, s, dir);
@@ -446,6 +444,10 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	}
 	if (weir_stage_related(s))
 		goto settled;
+	if (s->note.kind == WEIR_NOTE_LOST && dir == WEIR_DIR_FWD) { /* it may have been another's before translation */
+		weir_judge_error(weir_config(), &s->res);
+		goto settled;
+	}
 	if (weir_stage_face(s))
 		goto settled;
 	open = ctl->adopt_until > bpf_ktime_get_boot_ns();
@@ -525,7 +527,9 @@ __noinline int weir_decide(struct __sk_buff *skb)
 		/* judged and counted where it leaves; a translated flow shows this face only here */
 		if (f->dir == WEIR_DIR_FWD && (f->flags & WEIR_FF_NAT) && !(s->ifflags & WEIR_IF_BRIDGE_PORT))
 			weir_flow_advance(s, f, half);
-		weir_note_leave(skb, s);
+		/* a settled flow that nothing translates is known there, too */
+		if (again || half || (f->flags & WEIR_FF_NAT) || f->dir != WEIR_DIR_FWD)
+			weir_note_leave(skb, s);
 		return WEIR_PASS;
 	}
 	if (again && !weir_rejudge(half))

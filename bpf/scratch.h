@@ -32,19 +32,22 @@ struct weir_recent {
 	uint32_t suppressed;
 };
 
-/* skb->tc_index: 0 nothing, 1..32767 a note */
+/* skb->tc_index: 0 nothing, 1..16383 a note of an ingress, 16384..32767 one of an egress or of weir's own packet */
 #define WEIR_NOTES 32768u
+#define WEIR_NOTES_IN 16384u
 
 /*
  * INGRESS: how the packet came in. OWN: built by weir, seen by its own hook next; OWN_ON: that happened, it may
- * be forwarded yet. JUDGED: let through at the egress of a device that stands on others.
+ * be forwarded yet. JUDGED: let through at the egress of a device that stands on others. LOST, in the scratch map
+ * only: there was one, and its place has been taken.
  */
-enum { WEIR_NOTE_NONE, WEIR_NOTE_INGRESS, WEIR_NOTE_OWN, WEIR_NOTE_OWN_ON, WEIR_NOTE_JUDGED };
+enum { WEIR_NOTE_NONE, WEIR_NOTE_INGRESS, WEIR_NOTE_OWN, WEIR_NOTE_OWN_ON, WEIR_NOTE_JUDGED, WEIR_NOTE_LOST };
 
 struct weir_note {
 	struct weir_tuple t; /* of the packet as it came in, before any translation */
 	uint32_t ifindex;    /* it came in by; for OWN: the device that it will pass */
 	uint32_t kind;
+	uint32_t hash, stamp; /* INGRESS: the packet's own hash, and what it carries in the meantime */
 	uint8_t smac[6];
 	uint16_t vlan[2];
 	uint16_t pad;

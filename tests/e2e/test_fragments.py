@@ -5,6 +5,7 @@ refuses (an overlap) may stay refused: the same datagrams are sent first without
 import itertools
 import os
 import random
+import socket
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -150,6 +151,58 @@ def test_random_cuts():
         equal(heard.payloads(82), [], "delivered to the denied port")
         got = set(heard.payloads(80))
         equal(sum(p not in got for p in allowed), 0, f"of {len(allowed)} allowed datagrams, lost")
+
+
+def test_translated():
+    """The first datagram of a conversation comes in pieces and is translated: rules still see its opener."""
+    with Router() as lab:
+        lab.masquerade()
+        lab.alias(lab.client, "cl0", "10.1.0.3/24", "fd01::3/64")
+        heard = Listener(lab, lab.server, "udp", 80, 9999)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text("""
+    - { name: fence, action: allow, protocol: udp, ports: 9999 }
+    - { name: not him, action: drop, from: [10.1.0.3, "fd01::3"] }
+    - { name: yes, action: allow, direction: forward, from: [10.1.0.2, "fd01::2"], ports: 80 }
+""", inbound="drop", forward="drop"))
+        for v, other in ((4, "10.1.0.3"), (6, "fd01::3")):
+            for src in (lab.CLIENT[v], other):
+                with lab.client, socket.socket(family_of(src), socket.SOCK_DGRAM) as s:
+                    s.bind((src, 0))
+                    s.sendto(token("big") + bytes(3000), (lab.SERVER[v], 80))
+                must(fence(lab.client, lab.SERVER[v], heard, 9999), "fence")
+                equal(len(heard.payloads(80)), int(src != other), f"v{v}: from {src}, delivered")
+                heard.clear()
+
+
+def test_held():
+    """A first fragment waits for the rest while its sender fills every note of the ingress with an allowed
+    conversation of his: it must not pass for that one."""
+    with Router() as lab:
+        lab.containers()
+        lab.publish(8080, 80)
+        heard = Listener(lab, lab.container, "udp", 80, 82)
+        fences = Listener(lab, lab.dut, "udp", 9999)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text("""
+    - { name: fence, action: allow, protocol: udp, ports: 9999 }
+    - { name: web, action: allow, direction: inbound, protocol: udp, ports: 8080 }
+""", inbound="drop", outbound="drop", forward="drop"))
+        wire = Wire(lab, lab.client, "cl0", sniff=False)
+        eth = sp.Ether(src=wire.mac, dst=lab.dut.mac("in0"))
+        for v in (4, 6):
+            src, to = lab.CLIENT[v], lab.CONTAINER[v]
+            equal(ask(lab.client, "udp", lab.DUT[v], 8080), "open", f"v{v}: published")
+            data = datagram(v, src, to, 82, b"x" * 80)
+            ident = next(_ident)
+            wire.send(eth / fragment(v, src, to, ident, data, 0, 40, False))
+            ip = sp.IP(src=src, dst=lab.DUT[v]) if v == 4 else sp.IPv6(src=src, dst=lab.DUT[v])
+            cover = bytes(eth / ip / sp.UDP(sport=5556, dport=8080) / b"x")
+            for _ in range(40000):
+                wire.send(cover)
+            wire.send(eth / fragment(v, src, to, ident, data, 40, len(data), True))
+            must(fence(lab.client, lab.DUT[v], fences, 9999), "fence")
+            equal(heard.payloads(82), [], f"v{v}: delivered to a port that is not published")
 
 
 if __name__ == "__main__":
