@@ -302,6 +302,22 @@ WEIR_INLINE int weir_stage_face(struct weir_scratch *s)
 	return WEIR_DONE;
 }
 
+/* From the packet's view to the originator's; a fact that only the first packet had is unknown now. */
+WEIR_INLINE void weir_flow_facts(struct weir_scratch *s, const struct weir_flow *f)
+{
+	if (s->side != weir_flow_orig(f))
+		weir_reverse();
+	s->facts.dir = f->dir;
+	s->facts.known &= ~(uint32_t)(WEIR_K_MAC | WEIR_K_MARK | WEIR_K_TTL);
+	if (f->flags & WEIR_FF_NAT) {
+		weir_flow_tuple(&f->peer, f->flags & WEIR_FF_PEER_B ? WEIR_FF_ORIG_B : 0, &s->facts.orig);
+		s->facts.has_orig = 1;
+		weir_prepare();
+	}
+	s->facts.in_if = s->facts.out_if = s->facts.in_lower = s->facts.out_lower = 0;
+	weir_iface_facts(&s->facts, f->in_ifindex, f->out_ifindex);
+}
+
 /* A flow that this image has not judged yet, or denies: judge it, in its originator's view. 1: it may go on. */
 __noinline int weir_rejudge(uint32_t half)
 {
@@ -321,18 +337,7 @@ __noinline int weir_rejudge(uint32_t half)
 	if (weir_stage_lists(s))
 		goto denied;
 	adopted = !f->epoch;
-	/* from the packet's view to the originator's; a fact that only the first packet had is unknown now */
-	if (s->side != weir_flow_orig(f))
-		weir_reverse();
-	s->facts.dir = f->dir;
-	s->facts.known &= ~(uint32_t)(WEIR_K_MAC | WEIR_K_MARK | WEIR_K_TTL);
-	if (f->flags & WEIR_FF_NAT) {
-		weir_flow_tuple(&f->peer, f->flags & WEIR_FF_PEER_B ? WEIR_FF_ORIG_B : 0, &s->facts.orig);
-		s->facts.has_orig = 1;
-		weir_prepare();
-	}
-	s->facts.in_if = s->facts.out_if = s->facts.in_lower = s->facts.out_lower = 0;
-	weir_iface_facts(&s->facts, f->in_ifindex, f->out_ifindex);
+	weir_flow_facts(s, f);
 	keep = cfg->established == WEIR_EST_KEEP && f->generation != cfg->generation && !adopted &&
 	       f->enforced == WEIR_PASS;
 	weir_rules_stage(weir_result_staged(&s->res));

@@ -14,7 +14,7 @@ if (!existsSync(join(folder, "node_modules/ajv"))) {
 	try {
 		execFileSync("npm", ["install", "--no-audit", "--no-fund", "--ignore-scripts"], { cwd: folder, stdio: "pipe", timeout: 120000 });
 	} catch (e) {
-		console.log("SKIP: ajv cannot be installed: " + String(e.stderr || e.message).split("\n")[0]);
+		console.log("SKIP: ajv cannot be installed: " + (String(e.stderr || "").split("\n").find((l) => l.trim()) || e.message));
 		process.exit(77);
 	}
 }
