@@ -77,7 +77,7 @@ const struct weir_cmd weir_cmd_apply = {
 	.name = "apply",
 	.args = "[FILE] [--save] [--no-confirm] [--force] [--i-have-console]",
 	.summary = "put a policy in force, all of it or nothing",
-	.help = "Without FILE: policy.yaml of the configuration directory, which is also what the next start takes.\n"
+	.help = "Without FILE: policy.yaml of the configuration directory, and the next start takes it as it is now.\n"
 		"Another file is in force until the next start, unless it is saved. When it has errors they are\n"
 		"shown and the policy in force is unchanged.\n\n"
 		"  --save            keep a copy: the next start takes it\n"

@@ -110,7 +110,7 @@ static const char *origin_text(const char *origin)
 		const char *name, *text;
 	} known[] = {
 		{ "builtin", "built in: no policy file was found" },
-		{ "file", "of the configuration directory, taken at each start" },
+		{ "file", "of the configuration directory, as applied last; taken at each start" },
 		{ "saved", "saved by weir apply --save, taken at each start" },
 		{ "other", "until the next start only: weir apply --save keeps it" },
 	};

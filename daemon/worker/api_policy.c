@@ -8,10 +8,6 @@
 #include "daemon/worker/api.h"
 #include "lib/state/file.h"
 #include "lib/util/cleanup.h"
-#include "lib/util/file.h"
-
-#define SAVED_NAME "policy.yaml"
-#define POLICY_FILE_MAX (16u << 20)
 
 static const char *mode_name(enum weir_mode m)
 {
@@ -51,12 +47,11 @@ static json_t *put_result(const struct weir_worker *w, const struct weir_change 
 /* Keep a copy for the next start. Includes and list files are still read where they stand. */
 static int save_copy(struct weir_worker *w, const char *path, struct weir_reply *rp)
 {
-	_cleanup_free_ char *text = NULL;
-	size_t len;
-	int r = weir_file_read(path, POLICY_FILE_MAX, &text, &len);
+	int r = weir_worker_keep(w, path);
 
-	if (!r)
-		r = weir_state_replace(w->o.state_dir, SAVED_NAME, text, len);
+	if (r == -ESTALE)
+		return weir_reply_fail(rp, r, "weir apply", "in force, but not kept for the next start: %s changed meanwhile",
+				       path);
 	return r ? weir_reply_fail(rp, r, NULL, "in force, but not saved to %s: %s", w->o.state_dir, strerror(-r)) : 0;
 }
 
@@ -127,13 +122,11 @@ static int do_apply(struct weir_worker *w, const struct weir_request *rq, struct
 	w->source = strcmp(path, file) ? WEIR_SOURCE_OTHER : WEIR_SOURCE_FILE;
 	snprintf(w->path, sizeof w->path, "%s", path);
 	boot = w->source == WEIR_SOURCE_FILE ? WEIR_SOURCE_FILE : save ? WEIR_SOURCE_SAVED : -1;
-	if (boot == WEIR_SOURCE_SAVED) {
+	if (boot >= 0) {
 		r = save_copy(w, path, rp);
 		if (r)
 			return r;
-		w->source = WEIR_SOURCE_SAVED;
-	}
-	if (boot >= 0) {
+		w->source = (enum weir_policy_source)boot;
 		w->origin.boot = (enum weir_policy_source)boot;
 		snprintf(w->origin.path, sizeof w->origin.path, "%s", path);
 	}

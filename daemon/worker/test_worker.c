@@ -428,7 +428,33 @@ static void numbers_go_on(void **state)
 	end(f, false);
 	write_policy(f, detect_policy);
 	start(f, NULL);
+	assert_int_equal(number(f, "status", "generation"), 3); /* an edit that nobody applied counts for nothing */
+	good(f, "apply", NULL);
 	assert_int_equal(number(f, "status", "generation"), 4);
+}
+
+/* The file of the system is being edited when the power fails: the host comes up with what was confirmed. */
+static void boot_takes_no_unconfirmed_edit(void **state)
+{
+	static const char *const edits[] = { "version: 1\nrules: [", "", detect_policy };
+	struct fixture *f = *state;
+	char drift[512];
+
+	write_policy(f, prevent_policy);
+	start(f, NULL); /* the first start confirms it */
+	for (size_t i = 0; i < 3; i++) {
+		end(f, true);
+		write_policy(f, edits[i]);
+		start(f, NULL);
+		assert_int_equal(weir_worker_mode(f->worker), WEIR_PREVENT);
+		assert_int_equal(f->worker->source, WEIR_SOURCE_FILE);
+		assert_non_null(strstr(weir_worker_drift(f->worker, drift, sizeof drift),
+				       i < 2 ? "does not check" : "differs from the file"));
+	}
+	end(f, true);
+	assert_int_equal(unlink(f->policy), 0);
+	start(f, NULL);
+	assert_int_equal(weir_worker_mode(f->worker), WEIR_PREVENT);
 }
 
 static void events_are_kept_and_explained(void **state)
@@ -566,6 +592,7 @@ int main(void)
 		T(boot_takes_what_was_saved),
 		T(a_saved_policy_finds_its_lists),
 		T(numbers_go_on),
+		T(boot_takes_no_unconfirmed_edit),
 		T(events_are_kept_and_explained),
 		T(a_flow_keeps_no_name_of_another_image),
 		T(a_rule_is_shown_with_its_icmp_code),

@@ -11,9 +11,12 @@
 #include "lib/event/event.h"
 #include "lib/state/file.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/file.h"
 
 #define OWNERS_EVERY_MS 2000
 #define EXPIRE_RETRY_S 30
+
+#define SAVED_NAME "policy.yaml" /* in the state directory: the copy of what was confirmed last */
 
 static void policy_place(struct weir_worker *w, enum weir_policy_source source, const char *path)
 {
@@ -27,37 +30,66 @@ static bool exists(const char *path)
 	return !access(path, F_OK) || errno != ENOENT;
 }
 
+/* A policy's text as if it stood at path: its includes and lists are looked for there. */
+static int text_read(const char *path, const char *text, size_t len, struct weir_policy **ret, struct weir_diags *diags)
+{
+	_cleanup_free_ char *dir = strdup(path);
+	char *slash = dir ? strrchr(dir, '/') : NULL;
+
+	if (slash)
+		*(slash == dir ? slash + 1 : slash) = 0;
+	return weir_policy_read_text(slash ? path : SAVED_NAME, slash ? dir : NULL, text, len, ret, diags);
+}
+
 /*
- * The copy that `apply --save` made. Its includes and lists stand beside the file that it was copied from, which
- * need not be there any more itself.
+ * The copy of what was confirmed last. Its includes and lists stand beside the file that it was copied from, which
+ * need not be there any more itself, or may have been edited since and never applied.
  */
 static int saved_read(struct weir_worker *w, struct weir_diags *diags)
 {
-	_cleanup_free_ char *text = NULL, *dir = strdup(w->origin.path);
-	char *slash = dir ? strrchr(dir, '/') : NULL;
+	_cleanup_free_ char *text = NULL;
 	size_t len = 0;
-	int r = weir_state_read(w->o.state_dir, "policy.yaml", WEIR_STATE_FILE_MAX, &text, &len);
+	int r = weir_state_read(w->o.state_dir, SAVED_NAME, WEIR_STATE_FILE_MAX, &text, &len);
 
 	if (r) {
 		weir_diags_add(diags, WEIR_ERROR, w->o.state_dir, 0, 0, 0, "the saved policy cannot be read: %s", strerror(-r));
 		return r;
 	}
-	if (slash)
-		*(slash == dir ? slash + 1 : slash) = 0;
-	return weir_policy_read_text(slash ? w->origin.path : "policy.yaml", slash ? dir : NULL, text, len, &w->policy, diags);
+	return text_read(w->origin.path, text, len, &w->policy, diags);
+}
+
+int weir_worker_keep(struct weir_worker *w, const char *path)
+{
+	_cleanup_policy_ struct weir_policy *p = NULL;
+	_cleanup_free_ char *text = NULL;
+	struct weir_diags diags = { 0 };
+	size_t len;
+	int r = weir_file_read(path, WEIR_STATE_FILE_MAX, &text, &len);
+
+	if (r)
+		return r;
+	/* what is kept must be what is in force, and the file may have changed since it was read */
+	r = text_read(path, text, len, &p, &diags);
+	weir_diags_free(&diags);
+	if (r || memcmp(weir_policy_digest(p), weir_policy_digest(w->policy), 32))
+		return -ESTALE;
+	return weir_state_replace(w->o.state_dir, SAVED_NAME, text, len);
 }
 
 /* The command line's; else what was confirmed last; else what there is; else the built-in one, which only looks. */
 static int policy_choose(struct weir_worker *w, struct weir_diags *diags)
 {
 	char file[PATH_MAX], saved[PATH_MAX];
+	bool copy = false;
 
 	snprintf(file, sizeof file, "%s/policy.yaml", w->o.config_dir);
-	snprintf(saved, sizeof saved, "%s/policy.yaml", w->o.state_dir);
+	snprintf(saved, sizeof saved, "%s/" SAVED_NAME, w->o.state_dir);
 	if (w->o.policy)
 		policy_place(w, strcmp(w->o.policy, file) ? WEIR_SOURCE_OTHER : WEIR_SOURCE_FILE, w->o.policy);
 	else if (w->origin.boot == WEIR_SOURCE_SAVED)
-		policy_place(w, WEIR_SOURCE_SAVED, *w->origin.path ? w->origin.path : "policy.yaml");
+		policy_place(w, WEIR_SOURCE_SAVED, *w->origin.path ? w->origin.path : SAVED_NAME);
+	else if (w->origin.boot == WEIR_SOURCE_FILE && !strcmp(w->origin.path, file) && exists(saved))
+		policy_place(w, WEIR_SOURCE_FILE, file), copy = true;
 	else if (w->origin.boot == WEIR_SOURCE_FILE || exists(file))
 		policy_place(w, WEIR_SOURCE_FILE, file);
 	else if (exists(saved)) /* the note of where the policy came from was lost, what was saved was not */
@@ -67,7 +99,7 @@ static int policy_choose(struct weir_worker *w, struct weir_diags *diags)
 	if (w->source == WEIR_SOURCE_BUILTIN)
 		return weir_policy_read_text("built-in", NULL, weir_policy_builtin, strlen(weir_policy_builtin), &w->policy,
 					     diags);
-	return w->source == WEIR_SOURCE_SAVED ? saved_read(w, diags) : weir_policy_read(w->path, &w->policy, diags);
+	return copy || w->source == WEIR_SOURCE_SAVED ? saved_read(w, diags) : weir_policy_read(w->path, &w->policy, diags);
 }
 
 static int state_open(struct weir_worker *w, char *why, size_t why_size)
@@ -200,6 +232,12 @@ int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why
 	r = weir_worker_put(w, &c, diags, why, why_size);
 	if (r)
 		return r;
+	/* the first start with the file of the system confirms it */
+	if (w->source == WEIR_SOURCE_FILE && !w->o.policy && w->origin.boot != WEIR_SOURCE_FILE &&
+	    !weir_worker_keep(w, w->path)) {
+		w->origin.boot = WEIR_SOURCE_FILE;
+		snprintf(w->origin.path, sizeof w->origin.path, "%s", w->path);
+	}
 	w->origin.generation = w->generation;
 	memcpy(w->origin.digest, weir_policy_digest(w->policy), 32);
 	r = weir_origin_save(w->o.state_dir, &w->origin);

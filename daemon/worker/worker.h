@@ -100,6 +100,11 @@ int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited
 
 enum weir_mode weir_worker_mode(const struct weir_worker *w);      /* effective */
 enum weir_mode weir_worker_requested(const struct weir_worker *w); /* what was asked for last */
+/*
+ * Keep a copy of the file at path, which the policy in force came from, for the next start. Includes and list files
+ * are still read where they stand. -ESTALE: the file is not what is in force any more.
+ */
+int weir_worker_keep(struct weir_worker *w, const char *path);
 /* "", or how the policy on disk differs from the one in force. */
 const char *weir_worker_drift(const struct weir_worker *w, char *buf, size_t size);
 /* Packets that a rule of the image in force took, earlier images of the same rule included. */

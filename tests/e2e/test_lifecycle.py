@@ -146,6 +146,13 @@ def test_reboot_with_the_file_of_the_system():
             f.write("# changed by hand\n")
         text = w("status", check=False).stdout
         check("differs" in text, f"status does not say that the file differs:\n{text}")
+        # an edit that nobody applied, valid or half done, decides nothing at the next boot
+        for edit in (OPEN, "version: 1\nrules: ["):
+            w.write(edit, path)
+            reboot(w)
+            w.run()
+            d.opens(82, "what was confirmed")
+            d.silent(80, "what was confirmed")
 
 
 def test_damaged_state():
