@@ -184,15 +184,15 @@ static const struct weir_cmd *find_command(int argc, char **argv, int *words)
 	return one;
 }
 
-/* The nearest command to what was typed: both words, then the first alone, also as the word of a group. */
+/* The nearest command to what was typed: both words, then the first alone among commands and words of groups. */
 static const char *nearest_command(int argc, char **argv)
 {
-	static const char *const groups[] = { "rule", "ban", "set", "show", "status", NULL };
+	static const char *const groups[] = { "rule", "ban", "set", "show" }; /* status is a command, too */
 	const char *names[64] = { NULL }, *near = NULL;
 	char both[64];
 	size_t n = 0;
 
-	for (const struct weir_cmd *const *c = weir_commands; *c && n < 62; c++) {
+	for (const struct weir_cmd *const *c = weir_commands; *c && n < 58; c++) {
 		if (!(*c)->hidden)
 			names[n++] = (*c)->name;
 	}
@@ -200,9 +200,11 @@ static const char *nearest_command(int argc, char **argv)
 		snprintf(both, sizeof both, "%s %s", argv[1], argv[2]);
 		near = weir_nearest(both, names);
 	}
-	if (!near)
-		near = weir_nearest(argv[1], names);
-	return near ? near : weir_nearest(argv[1], groups);
+	if (near)
+		return near;
+	for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+		names[n++] = groups[i];
+	return weir_nearest(argv[1], names);
 }
 
 static int unknown_command(int argc, char **argv)

@@ -86,7 +86,7 @@ static int add_range(struct weir_policy *p, struct weir_p_set *s, const struct w
 	for (size_t i = 0; i < n; i++)
 		if (text[i] == '#')
 			n = i;
-	while (n && strchr(" \t\r", text[n - 1]))
+	while (n && memchr(" \t\r", text[n - 1], 3)) /* not strchr: a NUL is no blank */
 		n--;
 	if (!n)
 		return 0;

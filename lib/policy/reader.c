@@ -263,7 +263,7 @@ static int refuse_syntax(struct reader *r)
 	if (y->context && (strstr(y->context, "alias") || strstr(y->context, "anchor") || strstr(y->context, "tag") ||
 			   strstr(y->context, "block scalar")))
 		return refuse_sign(r, &y->context_mark, mark_byte(r->source, y->context_mark.index));
-	if (y->problem && strstr(y->problem, "any token") && strchr("@`%", c) && c)
+	if (y->problem && strstr(y->problem, "any token") && strchr("@`%>|", c) && c)
 		return refuse_sign(r, &at, byte);
 	if (y->problem && strstr(y->problem, "any token") && c == '\t') {
 		weir_diag_hint(fail(r, &at, 1, "a tab as indentation"), "use spaces");
