@@ -154,9 +154,10 @@ static bool end_is(const struct target *t, const uint8_t addr[16], uint16_t port
 	return !memcmp(t->addr, addr, 16) && (!t->has_port || t->port == port);
 }
 
+/* The port beside an address is what a person saw: the one of that end, or, from who came in, the one he asked for. */
 static bool tuple_has(const struct target *t, const struct weir_tuple *u)
 {
-	return end_is(t, u->dst, u->dport) || end_is(t, u->src, u->sport);
+	return end_is(t, u->dst, u->dport) || end_is(t, u->src, u->sport) || end_is(t, u->src, u->dport);
 }
 
 static struct weir_recent_entry *find_recent(struct weir_recent_ring *ring, const struct target *t)

@@ -485,6 +485,13 @@ static void events_are_kept_and_explained(void **state)
 	assert_string_equal(json_string_value(json_object_get(r, "rule")), "rule 'no telnet' (policy.yaml:7)");
 	assert_non_null(json_object_get(r, "fix"));
 	json_decref(j);
+	/* as the live view names it: who came, and what for */
+	j = ask(f, "why", json_pack("{s:s}", "target", "198.51.100.7:23"));
+	assert_non_null(json_object_get(json_object_get(j, "result"), "event"));
+	json_decref(j);
+	j = ask(f, "why", json_pack("{s:s}", "target", "198.51.100.7:24"));
+	assert_null(json_object_get(json_object_get(j, "result"), "event"));
+	json_decref(j);
 	j = ask(f, "why", json_pack("{s:s}", "target", "203.0.113.1:443"));
 	assert_non_null(json_object_get(json_object_get(j, "result"), "would"));
 	json_decref(j);
