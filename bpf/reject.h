@@ -64,10 +64,25 @@ WEIR_INLINE bool weir_reject_allowed(const struct weir_scratch *s)
 	return true;
 }
 
-/* Never answered: broadcast and multicast, RST, ICMP errors, later fragments (RFC 1122 section 3.2.2). */
-WEIR_INLINE bool weir_reject_fit(struct __sk_buff *skb, const struct weir_pkt *p)
+/* Does the address name one host that can be reached? Not 0.0.0.0/8, loopback, class E; not :: nor ::1. */
+WEIR_INLINE bool weir_reject_reaches(const struct weir_pkt *p)
 {
+	const uint8_t *a = p->t.src;
+
+	if (p->family == 4)
+		return a[12] && a[12] != 127 && a[12] < 240;
+	return weir_be64(a) || weir_be64(a + 8) > 1;
+}
+
+/* Never answered: broadcast and multicast, RST, ICMP errors, later fragments (RFC 1122 section 3.2.2). */
+WEIR_INLINE bool weir_reject_fit(struct __sk_buff *skb, const struct weir_scratch *s)
+{
+	const struct weir_pkt *p = &s->pkt;
+
 	if (p->has & WEIR_HAS_MCAST || p->frag == WEIR_FRAG_LATER || skb->pkt_type == 1 || skb->pkt_type == 2)
+		return false;
+	/* 1: the loopback device */
+	if (s->hook == WEIR_HOOK_TC_IN && s->ifindex != 1 && !weir_reject_reaches(p))
 		return false;
 	if ((p->has & WEIR_HAS_MAC) && (p->dmac[0] & 1))
 		return false;

@@ -88,6 +88,33 @@ def test_reject_on_the_wire():
                     check(checksums_valid(icmp[0]), f"{what}: bad checksum in {icmp[0].summary()}")
 
 
+def test_reject_nobody():
+    """No answer to an address that is no single host that could have asked."""
+    with Router() as lab:
+        listen(lab)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text(RULES, inbound="drop", outbound="drop", forward="drop"))
+        wire = Wire(lab, lab.client, "cl0")
+        eth = sp.Ether(src=wire.mac, dst=lab.dut.mac("in0"))
+        all_ones = sp.Ether(src=wire.mac, dst="ff:ff:ff:ff:ff:ff")
+        for v, ip, nobody in ((4, sp.IP, ("0.0.0.0", "127.0.0.1", "240.0.0.1")), (6, sp.IPv6, ("::", "::1"))):
+            dst = lab.DUT[v]
+            for l4 in (sp.UDP(sport=700, dport=81) / b"x", sp.TCP(sport=700, dport=81, flags="S", seq=1)):
+                wire.packets()
+                wire.send(*(eth / ip(src=a, dst=dst) / l4 for a in nobody), all_ones / ip(src=lab.CLIENT[v], dst=dst) / l4)
+                # what the same hook answers afterwards is the fence
+                wire.send(eth / ip(src=lab.CLIENT[v], dst=dst) / sp.UDP(sport=701, dport=81) / b"x")
+                seen = []
+
+                def fenced(p):
+                    if ip in p and p[ip].src == dst and not any("ICMPv6ND" in x.__name__ for x in p.layers()):
+                        seen.append(p)
+                        return b"\x02\xbd\x00Q" in bytes(p)  # ports 701 and 81, quoted
+
+                must(wire.expect(fenced) is not None, f"v{v}: no answer to an honest packet")
+                equal([p.summary() for p in seen[:-1]], [], f"v{v}: answers")
+
+
 def test_icmp():
     with Router() as lab:
         at = listen(lab)
