@@ -142,8 +142,11 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 	if (r)
 		return r;
 	r = weir_overlay_edit(&edited, set, element, remove);
-	if (r)
-		weir_reply_fail(rp, r, "weir set list", r == -EALREADY ? "that edit was made already" : "cannot keep the edit");
+	if (r == -EALREADY)
+		weir_reply_fail(rp, r, "weir set list", "%s was %s $%s already", element, remove ? "taken out of" : "added to",
+				set);
+	else if (r)
+		weir_reply_fail(rp, r, "weir set list", "cannot keep the edit: %s", strerror(-r));
 	if (!r)
 		r = weir_worker_overlay(w, &edited, &rp->diags, why, sizeof why);
 	if (r && why[0])
