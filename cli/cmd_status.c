@@ -104,6 +104,11 @@ static void show_drops(const json_t *drops)
 		putchar(')');
 }
 
+static const char *plural(const json_t *j, const char *key)
+{
+	return weir_int(j, key) == 1 ? "" : "s";
+}
+
 static const char *origin_text(const char *origin)
 {
 	static const struct {
@@ -135,8 +140,9 @@ static void show_head(const struct weir_cli *cli, const json_t *j)
 	       prevent ? "ENFORCING" : "DETECT: nothing is blocked", weir_paint_end(paint, cli->color));
 	printf("%-12s %s%s%s\n", "policy", origin_text(weir_str(j, "origin")), *drift ? "; " : "", drift);
 	if (weir_int(j, "overlay_rules") || weir_int(j, "bans") || weir_int(j, "set_edits"))
-		printf("%-12s %lld rules, %lld bans, %lld set edits\n", "added", weir_int(j, "overlay_rules"),
-		       weir_int(j, "bans"), weir_int(j, "set_edits"));
+		printf("%-12s %lld rule%s, %lld ban%s, %lld set edit%s\n", "added", weir_int(j, "overlay_rules"),
+		       plural(j, "overlay_rules"), weir_int(j, "bans"), plural(j, "bans"), weir_int(j, "set_edits"),
+		       plural(j, "set_edits"));
 }
 
 static void show_rest(const struct weir_cli *cli, const json_t *j)

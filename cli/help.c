@@ -66,7 +66,7 @@ bool weir_help_group(FILE *out, const char *word)
 		if (!any)
 			fprintf(out, "usage: weir %s COMMAND\n\n", word);
 		any = true;
-		fprintf(out, "  weir %s %s\n      %s\n", (*c)->name, (*c)->args, (*c)->summary);
+		fprintf(out, "  weir %s%s%s\n      %s\n", (*c)->name, *(*c)->args ? " " : "", (*c)->args, (*c)->summary);
 	}
 	return any;
 }
