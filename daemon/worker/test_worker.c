@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keeper, worker and handlers over the kernel in memory. */
+/*
+ * Keeper, worker and handlers over the kernel in memory.
+ * This file is long because every case stands on the same fixture: an instance with all its directories.
+ */
 #include <errno.h>
 #include <net/if.h>
 #include <setjmp.h>
