@@ -55,7 +55,9 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	if (confirm)
 		return weir_cli_error("every apply counts as confirmed: weir apply --no-confirm",
 				      "--confirm is not in this version");
-	args = json_pack("{s:b, s:b, s:b}", "save", save, "force", force, "console", console);
+	if (force)
+		return weir_cli_error("no policy is refused that it would let by: leave it away", "--force is not in this version");
+	args = json_pack("{s:b, s:b}", "save", save, "console", console);
 	if (n) {
 		if (!realpath(argv[1], path)) {
 			json_decref(args);
@@ -75,14 +77,14 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 
 const struct weir_cmd weir_cmd_apply = {
 	.name = "apply",
-	.args = "[FILE] [--save] [--no-confirm] [--force] [--i-have-console]",
+	.args = "[FILE] [--save] [--no-confirm] [--i-have-console]",
 	.summary = "put a policy in force, all of it or nothing",
 	.help = "Without FILE: policy.yaml of the configuration directory, and the next start takes it as it is now.\n"
 		"Another file is in force until the next start, unless it is saved. When it has errors they are\n"
 		"shown and the policy in force is unchanged.\n\n"
 		"  --save            keep a copy: the next start takes it\n"
 		"  --no-confirm      do not wait for a confirmation (in this version none does)\n"
-		"  --force           apply although it would cut the session that this was typed in\n"
-		"  --i-have-console  allow a policy that removes a built-in failsafe entry\n",
+		"  --i-have-console  allow a policy that removes a built-in failsafe entry\n\n"
+		"  weir check policy.yaml && sudo weir apply policy.yaml --save",
 	.run = run,
 };

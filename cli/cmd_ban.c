@@ -45,22 +45,22 @@ const struct weir_cmd weir_cmd_ban_add = {
 	.args = "ADDRESS|NETWORK [--for 1h] [--why TEXT]",
 	.summary = "drop everything to and from an address, before any rule",
 	.help = "Bans are kept over a restart. This host's own addresses and everybody (0.0.0.0/0, ::/0) are refused.\n"
-		"Failsafe access stands before bans: weir show effective.",
+		"Failsafe access stands before bans: weir show effective.\n\n"
+		"  sudo weir ban add 192.0.2.0/24 --for 1h --why 'password guessing'",
 	.run = run_add,
 };
 
 static int run_list(const struct weir_cli *cli, int argc, char **argv)
 {
-	const struct weir_opt opts[] = { { NULL } };
-	int n = weir_opts_parse(&weir_cmd_ban_list, opts, argc, argv);
+	int status = weir_opts_none(&weir_cmd_ban_list, argc, argv);
 	json_int_t now = (json_int_t)time(NULL);
 	struct weir_table *t;
 	const json_t *one;
 	size_t i;
 	json_t *j;
 
-	if (n)
-		return n < 0 ? -n : weir_cli_usage(&weir_cmd_ban_list, "unexpected word '%s'", argv[1]);
+	if (status)
+		return status;
 	j = weir_ask(cli, "ban list", NULL);
 	if (!j)
 		return WEIR_EXIT_FAIL;
@@ -78,9 +78,8 @@ static int run_list(const struct weir_cli *cli, int argc, char **argv)
 						    sizeof span) : "never");
 		weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(one, "why"));
 	}
-	n = (int)weir_table_rows(t);
 	weir_table_print(t, cli->color);
-	if (n && !weir_bool(j, "blocking"))
+	if (i && !weir_bool(j, "blocking"))
 		puts("\nmode detect: bans are recorded, NOT blocking");
 	json_decref(j);
 	return WEIR_EXIT_OK;
@@ -90,6 +89,8 @@ const struct weir_cmd weir_cmd_ban_list = {
 	.name = "ban list",
 	.args = "",
 	.summary = "the banned addresses",
+	.help = "What ends by itself shows when. In mode detect bans are recorded and do not block.\n\n"
+		"  sudo weir ban list",
 	.run = run_list,
 };
 
@@ -117,5 +118,7 @@ const struct weir_cmd weir_cmd_ban_remove = {
 	.name = "ban remove",
 	.args = "ADDRESS|NETWORK",
 	.summary = "lift a ban",
+	.help = "Takes the address or network as it was banned, not one inside of it.\n\n"
+		"  sudo weir ban remove 192.0.2.0/24",
 	.run = run_remove,
 };

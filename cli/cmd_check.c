@@ -1,36 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weir check: is this file a policy? Reads and compiles it; touches nothing that is in force. */
-#include <stdlib.h>
-#include <string.h>
-
-#include "cli/cmd.h"
+#include "cli/opts.h"
 #include "cli/policy_file.h"
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
 	_cleanup_policy_file_ struct weir_policy_file f = { 0 };
-	const char *path = NULL;
 	bool strict = false;
+	const struct weir_opt opts[] = { { "--strict", .flag = &strict }, { NULL } };
+	int n = weir_opts_parse(&weir_cmd_check, opts, argc, argv);
 
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--strict"))
-			strict = true;
-		else if (argv[i][0] == '-' && argv[i][1])
-			return weir_cli_usage(&weir_cmd_check, "unknown option '%s'", argv[i]);
-		else if (path)
-			return weir_cli_usage(&weir_cmd_check, "one file at a time, not '%s' too", argv[i]);
-		else
-			path = argv[i];
-	}
-	if (!path)
-		return weir_cli_usage(&weir_cmd_check, "which file?");
-	weir_policy_file_open(&f, path);
+	if (n < 0)
+		return -n;
+	if (n != 1)
+		return n ? weir_cli_usage(&weir_cmd_check, "one file at a time, not '%s' too", argv[2])
+			 : weir_cli_usage(&weir_cmd_check, "which file?");
+	weir_policy_file_open(&f, argv[1]);
 	if (cli->json) {
 		weir_cli_json(weir_policy_file_json(&f));
 	} else {
 		weir_policy_file_complain(&f, cli);
 		if (f.blob)
-			weir_cli_say("%s: ok: %u rule%s, %u address list%s, mode %s, compiled to %u bytes.\n", path,
+			weir_cli_say("%s: ok: %u rule%s, %u address list%s, mode %s, compiled to %u bytes.\n", argv[1],
 				     f.img.cfg->n_rules, f.img.cfg->n_rules == 1 ? "" : "s", f.img.h->lists.count,
 				     f.img.h->lists.count == 1 ? "" : "s",
 				     f.img.cfg->mode == WEIR_PREVENT ? "prevent" : "detect", f.size);

@@ -211,12 +211,12 @@ static void show(const struct doctor *d)
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
-	const struct weir_opt opts[] = { { NULL } };
-	int n = weir_opts_parse(&weir_cmd_doctor, opts, argc, argv);
-	struct doctor d = { .cli = cli, .list = json_array() };
+	int status = weir_opts_none(&weir_cmd_doctor, argc, argv);
+	struct doctor d = { .cli = cli };
 
-	if (n)
-		return n < 0 ? -n : weir_cli_usage(&weir_cmd_doctor, "unexpected word '%s'", argv[1]);
+	if (status)
+		return status;
+	d.list = json_array();
 	found(&d, geteuid() ? FAIL : OK, "root", "sudo weir doctor", geteuid() ? "not root: some checks are blind" : "root");
 	check_kernel(&d);
 	check_bpf(&d);
@@ -241,6 +241,7 @@ const struct weir_cmd weir_cmd_doctor = {
 	.name = "doctor",
 	.args = "",
 	.summary = "look at everything that weir stands on",
-	.help = "Changes nothing. Exit status 1 when something keeps weir from working.",
+	.help = "Changes nothing. Exit status 1 when something keeps weir from working.\n\n"
+		"  sudo weir doctor",
 	.run = run,
 };

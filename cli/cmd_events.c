@@ -85,6 +85,7 @@ const struct weir_cmd weir_cmd_events = {
 	.help = "The newest 1,000 are kept. With --output json each line is one event.\n\n"
 		"  --follow   go on with new ones until Ctrl-C\n"
 		"  --count N  begin with the newest N\n"
-		"  --flows    the newest flows instead, also those that passed",
+		"  --flows    the newest flows instead, also those that passed\n\n"
+		"  sudo weir events --follow --count 20",
 	.run = run,
 };

@@ -25,17 +25,14 @@ static void show_programs(const struct weir_cli *cli, const json_t *list)
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
-	const struct weir_opt opts[] = { { NULL } };
-	int n = weir_opts_parse(&weir_cmd_features, opts, argc, argv);
+	int status = weir_opts_none(&weir_cmd_features, argc, argv);
 	struct weir_table *t;
 	const json_t *one;
 	size_t i;
 	json_t *j;
 
-	if (n < 0)
-		return -n;
-	if (n)
-		return weir_cli_usage(&weir_cmd_features, "unexpected word '%s'", argv[1]);
+	if (status)
+		return status;
 	j = weir_ask(cli, "features", NULL);
 	if (!j)
 		return WEIR_EXIT_FAIL;
@@ -63,5 +60,7 @@ const struct weir_cmd weir_cmd_features = {
 	.name = "features",
 	.args = "",
 	.summary = "what this kernel can do, the programs in it, what the policy made unnecessary",
+	.help = "A policy that does not use something is loaded without its code: that is folded away.\n\n"
+		"  sudo weir features",
 	.run = run,
 };

@@ -80,6 +80,7 @@ const struct weir_cmd weir_cmd_flows = {
 	.args = "[--all]",
 	.summary = "the conversations that are known now",
 	.help = "Programs are marked ~: they are looked up from outside, not told by the kernel with the packet.\n\n"
-		"  --all  also those that only one side has spoken in",
+		"  --all  also those that only one side has spoken in\n\n"
+		"  sudo weir flows --all",
 	.run = run,
 };

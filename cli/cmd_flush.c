@@ -30,14 +30,11 @@ static int end_daemon(const struct weir_cli *cli)
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
-	const struct weir_opt opts[] = { { NULL } };
-	int n = weir_opts_parse(&weir_cmd_flush, opts, argc, argv), ended, files, r;
+	int status = weir_opts_none(&weir_cmd_flush, argc, argv), ended, files, r;
 	char report[1024] = "";
 
-	if (n < 0)
-		return -n;
-	if (n)
-		return weir_cli_usage(&weir_cmd_flush, "unexpected word '%s'", argv[1]);
+	if (status)
+		return status;
 	if (geteuid())
 		return weir_cli_error("sudo weir flush", "weir needs root to remove its programs");
 	ended = end_daemon(cli);
@@ -70,6 +67,7 @@ const struct weir_cmd weir_cmd_flush = {
 	.name = "flush",
 	.args = "",
 	.summary = "end weir and remove everything that it put into the kernel",
-	.help = "Works with the daemon dead, too. The policy files, the state directory and audit.log stay.",
+	.help = "Works with the daemon dead, too. The policy files, the state directory and audit.log stay.\n\n"
+		"  sudo weir flush",
 	.run = run,
 };

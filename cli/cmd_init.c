@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/cmd.h"
+#include "cli/opts.h"
 #include "lib/policy/policy.h"
 #include "lib/util/cleanup.h"
 
@@ -56,21 +56,15 @@ static int write_file(const struct weir_cli *cli, const char *profile, const cha
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
-	const char *profile = NULL, *path = NULL;
+	const char *profile = NULL;
+	const struct weir_opt opts[] = { { "--profile", .value = &profile }, { NULL } };
+	int n = weir_opts_parse(&weir_cmd_init, opts, argc, argv);
 	bool known = false;
 
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--profile") && i + 1 < argc)
-			profile = argv[++i];
-		else if (!strncmp(argv[i], "--profile=", 10))
-			profile = argv[i] + 10;
-		else if (argv[i][0] == '-')
-			return weir_cli_usage(&weir_cmd_init, "unknown option '%s'", argv[i]);
-		else if (path)
-			return weir_cli_usage(&weir_cmd_init, "one file at a time, not '%s' too", argv[i]);
-		else
-			path = argv[i];
-	}
+	if (n < 0)
+		return -n;
+	if (n > 1)
+		return weir_cli_usage(&weir_cmd_init, "one file at a time, not '%s' too", argv[2]);
 	for (size_t i = 0; profile && weir_policy_profiles[i]; i++)
 		known |= !strcmp(profile, weir_policy_profiles[i]);
 	if (!known)
@@ -78,7 +72,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 				      profile ? "unknown profile '%s' (laptop, server, router, containers, agent)"
 					      : "which profile? (laptop, server, router, containers, agent)",
 				      profile);
-	return path ? write_file(cli, profile, path) : print(cli, profile);
+	return n ? write_file(cli, profile, argv[1]) : print(cli, profile);
 }
 
 const struct weir_cmd weir_cmd_init = {

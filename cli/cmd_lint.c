@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weir lint: rules that do nothing. A finding is no error of the language, so check accepts it. */
-#include <string.h>
-
-#include "cli/cmd.h"
+#include "cli/opts.h"
 #include "cli/policy_file.h"
 
 static void show(const char *path, const struct weir_diags *d)
@@ -26,10 +24,14 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	_cleanup_policy_file_ struct weir_policy_file f = { 0 };
 	struct weir_compile_options o = { .mode_ceiling = WEIR_PREVENT };
 	struct weir_diags findings = { 0 };
-	int n, status;
+	const struct weir_opt opts[] = { { NULL } };
+	int n = weir_opts_parse(&weir_cmd_lint, opts, argc, argv), status;
 
-	if (argc != 2 || (argv[1][0] == '-' && argv[1][1]))
-		return weir_cli_usage(&weir_cmd_lint, argc < 2 ? "which file?" : "one file, and no options");
+	if (n < 0)
+		return -n;
+	if (n != 1)
+		return n ? weir_cli_usage(&weir_cmd_lint, "one file at a time, not '%s' too", argv[2])
+			 : weir_cli_usage(&weir_cmd_lint, "which file?");
 	weir_policy_file_open(&f, argv[1]);
 	if (!f.blob) {
 		if (cli->json)

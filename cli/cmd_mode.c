@@ -37,6 +37,7 @@ const struct weir_cmd weir_cmd_mode = {
 	.args = "[detect|prevent]",
 	.summary = "show or set whether weir only watches or also blocks",
 	.help = "The mode is a ceiling: the softest of this, the policy, the group and the rule counts. It is kept over a\n"
-		"restart. Exit status 3 when the policy is softer than what was asked for.",
+		"restart. Exit status 3 when the policy is softer than what was asked for.\n\n"
+		"  sudo weir mode prevent",
 	.run = run,
 };

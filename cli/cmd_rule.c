@@ -9,18 +9,6 @@
 #include "cli/opts.h"
 #include "cli/table.h"
 
-static int no_words(const struct weir_cmd *c, int argc, char **argv)
-{
-	const struct weir_opt opts[] = { { NULL } };
-	int n = weir_opts_parse(c, opts, argc, argv);
-
-	if (n > 0) {
-		weir_cli_usage(c, "unexpected word '%s'", argv[1]);
-		return WEIR_EXIT_USAGE;
-	}
-	return n < 0 ? -n : 0;
-}
-
 static enum weir_paint paint_of(const char *action, const char *mode)
 {
 	if (strcmp(action, "drop") && strcmp(action, "reject"))
@@ -49,7 +37,7 @@ static void list_row(struct weir_table *t, const json_t *r)
 
 static int run_list(const struct weir_cli *cli, int argc, char **argv)
 {
-	int r = no_words(&weir_cmd_rule_list, argc, argv);
+	int r = weir_opts_none(&weir_cmd_rule_list, argc, argv);
 	const json_t *one;
 	struct weir_table *t;
 	size_t i;
@@ -79,7 +67,8 @@ const struct weir_cmd weir_cmd_rule_list = {
 	.name = "rule list",
 	.args = "",
 	.summary = "all rules in the order of evaluation, added ones and those of the file",
-	.help = "Added rules have an id; rules of the file show where they stand.",
+	.help = "Added rules have an id; rules of the file show where they stand.\n\n"
+		"  sudo weir rule list",
 	.run = run_list,
 };
 
@@ -116,7 +105,7 @@ const struct weir_cmd weir_cmd_rule_delete = {
 
 static int run_clear(const struct weir_cli *cli, int argc, char **argv)
 {
-	int r = no_words(&weir_cmd_rule_clear, argc, argv);
+	int r = weir_opts_none(&weir_cmd_rule_clear, argc, argv);
 	json_t *j;
 
 	if (r)
@@ -136,12 +125,14 @@ const struct weir_cmd weir_cmd_rule_clear = {
 	.name = "rule clear",
 	.args = "",
 	.summary = "delete all added rules",
+	.help = "The rules of the policy file stay. weir rule export shows what would be lost.\n\n"
+		"  sudo weir rule clear",
 	.run = run_clear,
 };
 
 static int run_export(const struct weir_cli *cli, int argc, char **argv)
 {
-	int r = no_words(&weir_cmd_rule_export, argc, argv);
+	int r = weir_opts_none(&weir_cmd_rule_export, argc, argv);
 	json_t *j;
 
 	if (r)
@@ -160,5 +151,7 @@ const struct weir_cmd weir_cmd_rule_export = {
 	.name = "rule export",
 	.args = "",
 	.summary = "the added rules as YAML, to be moved into the policy file",
+	.help = "Changes nothing: weir rule clear takes them out of force when they stand in the file.\n\n"
+		"  sudo weir rule export > added.yaml",
 	.run = run_export,
 };

@@ -53,6 +53,7 @@ const struct weir_cmd weir_cmd_run = {
 		"  --interface NAME  cover only this one; may be repeated and may be a glob: 'eth*'\n"
 		"  --no-live         no picture of the traffic\n\n"
 		"Ctrl-C in detect leaves no trace. In prevent the policy stays in force without the daemon;\n"
-		"weir flush removes it.",
+		"weir flush removes it.\n\n"
+		"  sudo weir run --policy policy.yaml --interface 'eth*'",
 	.run = run,
 };

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weir schema: the language for editors and other programs; --reference: for people. */
-#include <string.h>
+#include <stdio.h>
 
-#include "cli/cmd.h"
+#include "cli/opts.h"
 #include "lib/policy/policy.h"
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
-	if (argc == 1)
-		weir_policy_schema(stdout);
-	else if (argc == 2 && !strcmp(argv[1], "--reference"))
+	bool reference = false;
+	const struct weir_opt opts[] = { { "--reference", .flag = &reference }, { NULL } };
+	int n = weir_opts_parse(&weir_cmd_schema, opts, argc, argv);
+
+	if (n)
+		return n < 0 ? -n : weir_cli_usage(&weir_cmd_schema, "unexpected word '%s'", argv[1]);
+	if (reference)
 		weir_policy_reference(stdout);
 	else
-		return weir_cli_usage(&weir_cmd_schema, "unknown option '%s'", argv[1]);
+		weir_policy_schema(stdout);
 	return ferror(stdout) ? WEIR_EXIT_FAIL : WEIR_EXIT_OK;
 }
 

@@ -37,7 +37,8 @@ const struct weir_cmd weir_cmd_set_add = {
 	.name = "set add",
 	.args = "SET ADDRESS|NETWORK|RANGE",
 	.summary = "put an element into a set of the policy",
-	.help = "Edits are kept over a restart, on top of what the policy file says.",
+	.help = "Edits are kept over a restart, on top of what the policy file says.\n\n"
+		"  sudo weir set add office 192.0.2.7",
 	.run = run_add,
 };
 
@@ -50,6 +51,8 @@ const struct weir_cmd weir_cmd_set_remove = {
 	.name = "set remove",
 	.args = "SET ADDRESS|NETWORK|RANGE",
 	.summary = "take an element out of a set of the policy",
+	.help = "An element of the policy file is left out of the set, as long as this edit is kept; the file stays.\n\n"
+		"  sudo weir set remove office 192.0.2.7",
 	.run = run_remove,
 };
 
@@ -112,5 +115,7 @@ const struct weir_cmd weir_cmd_set_list = {
 	.name = "set list",
 	.args = "[SET]",
 	.summary = "the sets in force, or what one holds",
+	.help = "Without SET: how many ranges each one holds, and how many edits were made at run time.\n\n"
+		"  sudo weir set list office",
 	.run = run_list,
 };

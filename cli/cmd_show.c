@@ -6,14 +6,11 @@
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
-	const struct weir_opt opts[] = { { NULL } };
-	int n = weir_opts_parse(&weir_cmd_show_effective, opts, argc, argv);
+	int status = weir_opts_none(&weir_cmd_show_effective, argc, argv);
 	json_t *j;
 
-	if (n < 0)
-		return -n;
-	if (n)
-		return weir_cli_usage(&weir_cmd_show_effective, "unexpected word '%s'", argv[1]);
+	if (status)
+		return status;
 	j = weir_ask(cli, "show effective", NULL);
 	if (!j)
 		return WEIR_EXIT_FAIL;
@@ -28,5 +25,7 @@ const struct weir_cmd weir_cmd_show_effective = {
 	.name = "show effective",
 	.args = "",
 	.summary = "the policy in force with everything that weir added, as YAML",
+	.help = "Failsafe entries that weir adds stand there with their reason. The page is a policy itself: weir check.\n\n"
+		"  sudo weir show effective > effective.yaml",
 	.run = run,
 };

@@ -127,6 +127,7 @@ const struct weir_cmd weir_cmd_status_stats = {
 	.args = "[--interval 5s] [--count N]",
 	.summary = "counters by reason, once or again and again",
 	.help = "  --interval T  again every T, with packets per second since the last time, until Ctrl-C\n"
-		"  --count N     N times",
+		"  --count N     N times\n\n"
+		"  sudo weir status stats --interval 5s --count 12",
 	.run = run,
 };

@@ -200,7 +200,8 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 
 #define STATUS_HELP                                                                                              \
 	"Exit status: 0 all that was asked is in force; 3 something asked for is not, named under 'degraded';\n" \
-	"4 not running, still enforcing; 5 not running, not enforcing. Works with the daemon dead, too."
+	"4 not running, still enforcing; 5 not running, not enforcing. Works with the daemon dead, too.\n\n"         \
+	"  sudo weir status --output json"
 
 const struct weir_cmd weir_cmd_status = {
 	.name = "status",

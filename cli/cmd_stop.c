@@ -8,15 +8,12 @@
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
-	const struct weir_opt opts[] = { { NULL } };
-	int n = weir_opts_parse(&weir_cmd_stop, opts, argc, argv);
+	int status = weir_opts_none(&weir_cmd_stop, argc, argv);
 	struct weir_conn *c;
 	json_t *j;
 
-	if (n < 0)
-		return -n;
-	if (n)
-		return weir_cli_usage(&weir_cmd_stop, "unexpected word '%s'", argv[1]);
+	if (status)
+		return status;
 	if (!weir_daemon_pid(cli) && !geteuid()) {
 		weir_cli_error("weir flush removes what is still enforced; weir status shows it",
 			       "weir is not running in %s", cli->runtime_dir);
@@ -50,5 +47,8 @@ const struct weir_cmd weir_cmd_stop = {
 	.name = "stop",
 	.args = "",
 	.summary = "end the daemon; what is enforced stays enforced",
+	.help = "In detect nothing stays in the kernel. In prevent the policy stays in force without the daemon:\n"
+		"weir run takes it up again, weir flush removes it.\n\n"
+		"  sudo weir stop",
 	.run = run,
 };

@@ -160,6 +160,8 @@ const struct weir_cmd weir_cmd_completion = {
 	.name = "completion",
 	.args = "bash",
 	.summary = "print completion for a shell: source <(weir completion bash)",
+	.help = "Commands, options and their values, made from the same table as this help.\n\n"
+		"  source <(weir completion bash)",
 	.run = run_completion,
 };
 

@@ -175,3 +175,11 @@ int weir_opts_parse(const struct weir_cmd *c, const struct weir_opt *o, int argc
 	argv[n + 1] = NULL;
 	return n;
 }
+
+int weir_opts_none(const struct weir_cmd *c, int argc, char **argv)
+{
+	const struct weir_opt opts[] = { { NULL } };
+	int n = weir_opts_parse(c, opts, argc, argv);
+
+	return n > 0 ? weir_cli_usage(c, "unexpected word '%s'", argv[1]) : -n;
+}

@@ -23,6 +23,9 @@ struct weir_opt {
  */
 int weir_opts_parse(const struct weir_cmd *c, const struct weir_opt *o, int argc, char **argv);
 
+/* The same for a command that takes neither options nor words: 0, or the exit status after it said so. */
+int weir_opts_none(const struct weir_cmd *c, int argc, char **argv);
+
 /* The nearest of `words` (NULL-terminated), or NULL when none is near. */
 const char *weir_nearest(const char *word, const char *const *words);
 

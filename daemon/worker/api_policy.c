@@ -96,9 +96,8 @@ static int do_apply(struct weir_worker *w, const struct weir_request *rq, struct
 	const char *path = NULL;
 	char file[PATH_MAX];
 	struct weir_change c;
-	int save = 0, force = 0, console = 0, boot;
-	int r = WEIR_ARGS(rq, rp, "{s?s, s?b, s?b, s?b}", "path", &path, "save", &save, "force", &force, "console",
-			  &console);
+	int save = 0, console = 0, boot;
+	int r = WEIR_ARGS(rq, rp, "{s?s, s?b, s?b}", "path", &path, "save", &save, "console", &console);
 
 	if (r)
 		return r;

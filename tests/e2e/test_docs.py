@@ -6,6 +6,7 @@ yaml blocks with rules pass inside of a policy, and commands in ```console block
 A block that shows a mistake says so in the info string: ```yaml wrong. One that needs files of its own, or
 shows another program's file, says ```yaml skip."""
 import glob
+import json
 import os
 import re
 import shlex
@@ -104,6 +105,17 @@ def test_commands():
             if word.startswith("--") and word != "--":
                 option = word.split("=")[0]
                 check(option in known, f"{place}: weir {line}: the help does not know {option}")
+
+
+def test_help():
+    """Every command shows how it is typed, and explains each option of its usage line."""
+    table = [c for c in json.loads(weir("__commands").stdout) if not c["hidden"]]
+    must(table, "no commands")
+    for c in table:
+        check(any(re.match(rf"  (.*\W)?weir {c['name']}\b", line) for line in c["help"].splitlines())
+              or c["name"] == "status show", f"weir {c['name']} --help has no example:\n{c['help']}")
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", c["args"]):
+            check(option in c["help"], f"weir {c['name']} --help does not explain {option}")
 
 
 if __name__ == "__main__":
