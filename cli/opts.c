@@ -5,49 +5,20 @@
 #include <string.h>
 
 #include "cli/opts.h"
-
-#define NEAREST_LEN 40
-
-/* Edit distance with swaps of neighbours (optimal string alignment); words longer than a screen are far. */
-static unsigned distance(const char *a, const char *b)
-{
-	size_t n = strlen(a), m = strlen(b);
-	unsigned d[NEAREST_LEN + 1][NEAREST_LEN + 1];
-
-	if (n > NEAREST_LEN || m > NEAREST_LEN)
-		return UINT32_MAX;
-	for (unsigned i = 0; i <= n; i++)
-		d[i][0] = i;
-	for (unsigned j = 0; j <= m; j++)
-		d[0][j] = j;
-	for (size_t i = 1; i <= n; i++) {
-		for (size_t j = 1; j <= m; j++) {
-			unsigned best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-
-			if (d[i - 1][j] + 1 < best)
-				best = d[i - 1][j] + 1;
-			if (d[i][j - 1] + 1 < best)
-				best = d[i][j - 1] + 1;
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
-				best = d[i - 2][j - 2] + 1;
-			d[i][j] = best;
-		}
-	}
-	return d[n][m];
-}
+#include "lib/util/text.h"
 
 const char *weir_nearest(const char *word, const char *const *words)
 {
+	unsigned most = (unsigned)strlen(word) / 3 + 1; /* farther than that is a different word */
 	const char *best = NULL;
-	unsigned least = (unsigned)strlen(word) / 3 + 2; /* farther than that is a different word */
 
-	for (; *words; words++) {
-		unsigned d = distance(word, *words);
+	for (; *words && most; words++) {
+		unsigned d = weir_text_distance(word, *words, most);
 
-		if (d < least) {
-			least = d;
-			best = *words;
-		}
+		if (d > most || (best && d == most))
+			continue;
+		best = *words;
+		most = d;
 	}
 	return best;
 }
@@ -96,7 +67,7 @@ static const struct weir_opt *find(const struct weir_opt *o, const char *word, s
 static int unknown(const struct weir_cmd *c, const struct weir_opt *o, const char *word, size_t len)
 {
 	const char *names[64] = { NULL }, *near;
-	char name[NEAREST_LEN + 1];
+	char name[41]; /* longer ones are near to none */
 	size_t n = 0;
 
 	for (; o->name && n < 63; o++)

@@ -5,7 +5,7 @@
 
 #include "cli/table.h"
 #include "lib/util/cleanup.h"
-#include "lib/util/escape.h"
+#include "lib/util/text.h"
 
 #define COLUMNS_MAX 16
 
@@ -39,20 +39,19 @@ char *weir_clean(const char *text, bool lines)
 {
 	size_t left = strlen(text), len;
 	char *out = malloc(left * 4 + 1), *o = out;
-	const uint8_t *p = (const uint8_t *)text;
 
-	for (; out && left; p += len, left -= len) {
-		uint32_t cp = 0;
+	for (; out && left; text += len, left -= len) {
+		uint32_t rune = 0;
 
-		len = weir_utf8_len(p, left, &cp);
-		if (len && (!weir_cp_is_hostile(cp) || (lines && cp == '\n'))) {
-			memcpy(o, p, len);
+		len = weir_utf8_next(text, left, &rune);
+		if (len && (!weir_rune_hostile(rune) || (lines && rune == '\n'))) {
+			memcpy(o, text, len);
 			o += len;
 			continue;
 		}
 		len = len ? len : 1;
 		for (size_t i = 0; i < len; i++)
-			o += sprintf(o, "\\x%02x", p[i]);
+			o += sprintf(o, "\\x%02x", (uint8_t)text[i]);
 	}
 	if (out)
 		*o = 0;

@@ -7,7 +7,7 @@
 #include "lib/event/event.h"
 #include "lib/policy/policy.h"
 #include "lib/util/cleanup.h"
-#include "lib/util/escape.h"
+#include "lib/util/text.h"
 
 char *weir_live_text(const char *raw, char *buf, size_t size)
 {

@@ -8,7 +8,7 @@
 
 #include "daemon/worker/api.h"
 #include "lib/util/cleanup.h"
-#include "lib/util/escape.h"
+#include "lib/util/text.h"
 
 json_error_t weir_args_error;
 

@@ -10,7 +10,7 @@
 
 #include "lib/event/event.h"
 #include "lib/util/cleanup.h"
-#include "lib/util/escape.h"
+#include "lib/util/text.h"
 
 #define FIELD_MAX 4096
 

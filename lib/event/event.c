@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "lib/policy/policy.h"
-#include "lib/util/escape.h"
+#include "lib/util/text.h"
 
 /*
  * Setting a member fails only when memory is gone; then the object goes too. So the members are written

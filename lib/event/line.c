@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The line for people, from the JSON object of an event: what a client got over a socket is all it needs.
- * Every string in it has been escaped when the object was made; what another party made up is escaped again.
+ * Every string in it has been escaped when the object was made; a control byte that another party put in becomes
+ * '?'.
  */
 #include <string.h>
 #include <time.h>
 
 #include "lib/event/event.h"
-#include "lib/util/escape.h"
 
 #define RED "\033[31m"
 #define YELLOW "\033[33m"

@@ -5,7 +5,7 @@
  * anything or needs a file of weir. (The kernel may load its own sock_diag modules when it is asked.)
  *
  * Names that come from processes, units and devices are hostile text: they are kept raw here (NUL-terminated,
- * cut at their size) and must go through weir_escape() before a person or a log sees them.
+ * cut at their size) and must go through weir_escape() (lib/util/text.h) before a person or a log sees them.
  *
  * Addresses are 16 bytes, IPv4 mapped (::ffff:a.b.c.d), also for the IPv4 traffic of a dual-stack socket.
  */

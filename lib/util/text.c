@@ -31,8 +31,38 @@ size_t weir_utf8_next(const char *s, size_t n, uint32_t *ret_rune)
 
 bool weir_rune_hostile(uint32_t r)
 {
-	return r < 0x20 || (r >= 0x7f && r <= 0x9f) || (r >= 0x200b && r <= 0x200f) || (r >= 0x2028 && r <= 0x202e) ||
-	       (r >= 0x2066 && r <= 0x2069) || r == 0xfeff;
+	return r < 0x20 || (r >= 0x7f && r <= 0x9f) || r == 0x061c || (r >= 0x200b && r <= 0x200f) ||
+	       (r >= 0x2028 && r <= 0x202e) || (r >= 0x2066 && r <= 0x2069) || r == 0xfeff || (r >= 0xfff9 && r <= 0xfffb);
+}
+
+char *weir_escape(const char *in, size_t n, char *out, size_t size)
+{
+	size_t at = 0, step;
+
+	for (size_t i = 0; i < n && size; i += step) {
+		const char *piece = in + i;
+		uint32_t rune = 0;
+		size_t len = weir_utf8_next(in + i, n - i, &rune), need = len;
+		char hex[4 * 4 + 1]; /* \xNN for each byte of a character */
+
+		step = len ? len : 1;
+		if (len && rune == '\\') {
+			piece = "\\\\";
+			need = 2;
+		} else if (!len || weir_rune_hostile(rune)) {
+			piece = hex;
+			need = 0;
+			for (size_t k = 0; k < step; k++)
+				need += (size_t)sprintf(hex + need, "\\x%02x", (uint8_t)in[i + k]);
+		}
+		if (at + need + 1 > size)
+			break;
+		memcpy(out + at, piece, need);
+		at += need;
+	}
+	if (size)
+		out[at] = 0;
+	return out;
 }
 
 size_t weir_text_put(FILE *out, const char *s, size_t n)

@@ -14,8 +14,19 @@
  */
 size_t weir_utf8_next(const char *s, size_t n, uint32_t *ret_rune);
 
-/* Control characters, bidirectional overrides and line separators: what may not stand in a file or on a screen. */
+/*
+ * Control characters (C0, DEL, C1), what is invisible or reorders a line, line separators, the byte order mark:
+ * what may not stand in a file or on a screen.
+ */
 bool weir_rune_hostile(uint32_t rune);
+
+/*
+ * Text from the network, from processes and from files, made fit for a terminal, a log and JSON: one line, valid
+ * UTF-8, nothing hostile. Bytes that do not pass become \xNN, a backslash becomes \\, so that the result is
+ * unambiguous. `out` is NUL-terminated and never cut inside a character or an escape; four times n, plus one, is
+ * always enough. Returns `out`.
+ */
+char *weir_escape(const char *in, size_t n, char *out, size_t size);
 
 /* Write n bytes; what a terminal would obey, and what is not UTF-8, comes out as \xNN. Returns the columns
  * that it takes; with out NULL it only counts them. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lib/util/escape.h */
+/* weir_escape */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "lib/util/escape.h"
+#include "lib/util/text.h"
 
 static void expect(const char *in, size_t n, const char *want)
 {
@@ -25,6 +25,8 @@ static void test_escape(void **state)
 	expect("\xc2\x9b", 2, "\\xc2\\x9b");         /* C1: CSI in one character */
 	expect("\xe2\x80\xae", 3, "\\xe2\\x80\\xae"); /* right-to-left override */
 	expect("\xe2\x81\xa6", 3, "\\xe2\\x81\\xa6"); /* isolate */
+	expect("\xe2\x80\x8b", 3, "\\xe2\\x80\\x8b"); /* no width */
+	expect("\xd8\x9c", 2, "\\xd8\\x9c");         /* Arabic letter mark: it reorders, too */
 	expect("\xc0\x80", 2, "\\xc0\\x80");         /* overlong */
 	expect("\xed\xa0\x80", 3, "\\xed\\xa0\\x80"); /* surrogate */
 	expect("\xf4\x90\x80\x80", 4, "\\xf4\\x90\\x80\\x80");
