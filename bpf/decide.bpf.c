@@ -310,12 +310,15 @@ WEIR_INLINE void weir_flow_facts(struct weir_scratch *s, const struct weir_flow 
 	s->facts.dir = f->dir;
 	s->facts.known &= ~(uint32_t)(WEIR_K_MAC | WEIR_K_MARK | WEIR_K_TTL);
 	if (f->flags & WEIR_FF_NAT) {
-		weir_flow_tuple(&f->peer, f->flags & WEIR_FF_PEER_B ? WEIR_FF_ORIG_B : 0, &s->facts.orig);
-		s->facts.has_orig = 1;
+		struct weir_tuple *t = f->flags & WEIR_FF_FAR ? &s->facts.t : &s->facts.orig;
+
+		s->facts.orig = s->facts.t;
+		weir_flow_tuple(&f->peer, f->flags & WEIR_FF_PEER_B ? WEIR_FF_ORIG_B : 0, t);
+		s->facts.has_orig = f->dir == WEIR_DIR_FWD; /* inbound was judged before any translation */
 		weir_prepare();
 	}
 	s->facts.in_if = s->facts.out_if = s->facts.in_lower = s->facts.out_lower = 0;
-	weir_iface_facts(&s->facts, f->in_ifindex, f->out_ifindex);
+	weir_iface_facts(&s->facts, f->in_ifindex, f->dir == WEIR_DIR_IN ? 0 : f->out_ifindex);
 }
 
 /* A flow that this image has not judged yet, or denies: judge it, in its originator's view. 1: it may go on. */
@@ -405,10 +408,11 @@ __noinline int weir_remember(uint32_t flags)
 		return 0;
 	}
 	oside = weir_flow_key_of(&s->facts.orig, &s->okey);
-	id = weir_flow_begin(s, &s->key, side, flags | (oside ? WEIR_FF_PEER_B : 0), &s->okey);
+	id = weir_flow_begin(s, &s->key, side, flags | (oside ? WEIR_FF_PEER_B : 0) |
+			     (s->facts.dir != WEIR_DIR_FWD ? WEIR_FF_FAR : 0), &s->okey);
 	if (s->facts.dir == WEIR_DIR_FWD && !weir_flow_find(s, &s->okey, &half)) {
 		s->side = weir_flow_key_of(&s->note.t, &s->okey);
-		weir_flow_begin(s, &s->okey, oside, flags | (side ? WEIR_FF_PEER_B : 0), &s->key);
+		weir_flow_begin(s, &s->okey, oside, flags | (side ? WEIR_FF_PEER_B : 0) | WEIR_FF_FAR, &s->key);
 	}
 	s->flow_id = id;
 	return 0;
@@ -532,8 +536,8 @@ __noinline int weir_decide(struct __sk_buff *skb)
 		/* judged and counted where it leaves; a translated flow shows this face only here */
 		if (f->dir == WEIR_DIR_FWD && (f->flags & WEIR_FF_NAT) && !(s->ifflags & WEIR_IF_BRIDGE_PORT))
 			weir_flow_advance(s, f, half);
-		/* a settled flow that nothing translates is known there, too */
-		if (again || half || (f->flags & WEIR_FF_NAT) || f->dir != WEIR_DIR_FWD)
+		/* a settled flow that nothing translates is known there, too; of one older than weir, who knows */
+		if (again || half || (f->flags & (WEIR_FF_NAT | WEIR_FF_ADOPTED)) || f->dir != WEIR_DIR_FWD)
 			weir_note_leave(skb, s);
 		return WEIR_PASS;
 	}

@@ -46,6 +46,7 @@ enum {
 	WEIR_FF_NAT = 8,      /* peer holds the key of its other face */
 	WEIR_FF_ICMP_ERR = 16,
 	WEIR_FF_PEER_B = 32,  /* end b of that key opened it: translation may change the order of the ends */
+	WEIR_FF_FAR = 64,     /* the rules judged the other face, and will again: ports are translated, too */
 };
 
 struct weir_flow {

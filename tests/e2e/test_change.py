@@ -146,5 +146,90 @@ def test_masquerade_goes_on():
                     check(False, f"{p.s.getpeername()}: the answer is cut")
 
 
+def talks(pair, what):
+    """Both sides of a TCP or UDP conversation hear each other."""
+    client, server = pair
+    for a, b in ((client, server), (server, client)):
+        t = token("talk")
+        b.settimeout(5)
+        try:
+            a.send(t)
+            check(b.recv(2000) == t, what)
+        except OSError as e:
+            check(False, f"{what}: {e}")
+
+
+def converse(lab, ns, proto, dst, port, listen_port):
+    """A conversation of the client with a program in ns: its two connected sockets."""
+    kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
+    with ns:
+        listener = socket.socket(family_of(dst), kind)
+    if ":" in dst:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listener.bind(("::" if ":" in dst else "0.0.0.0", listen_port))
+    if proto == "tcp":
+        listener.listen()
+    with lab.client:
+        client = socket.socket(family_of(dst), kind)
+    for s in (listener, client):
+        s.settimeout(PATIENCE)
+        lab.on_close(s.close)
+    client.connect((dst, port))
+    if proto == "tcp":
+        server, _ = listener.accept()
+        lab.on_close(server.close)
+    else:
+        client.send(b"hello")
+        server = listener
+        server.connect(listener.recvfrom(100)[1])
+    return client, server
+
+
+def test_translated_ports():
+    """A change looks at a published port as the first packet did: as it was before its translation."""
+    with Router() as lab:
+        lab.masquerade()
+        lab.containers()
+        lab.publish(8080, 80)
+        fences = Listener(lab, lab.dut, "udp", 9999)
+        rules = FENCE + """
+- { name: out, action: allow, direction: forward, ports: 7000 }
+- { name: published, action: allow, direction: inbound, ports: 8080 }
+"""
+        policy = dict(inbound="drop", outbound="allow", forward="drop", extra="flows: { adopt_window: 1s }")
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text(rules, **policy))
+        time.sleep(1.1)  # nothing tells that nobody is taken over any more
+        for v in (4, 6):
+            for proto in ("tcp", "udp"):
+                pairs = {"published": converse(lab, lab.container, proto, lab.DUT[v], 8080, 80),
+                         "out": converse(lab, lab.server, proto, lab.SERVER[v], 7000, 7000)}
+                for n in range(2):
+                    for name, pair in pairs.items():
+                        talks(pair, f"v{v} {proto} {name}: {'after a change' if n else 'before'}")
+                    w.apply(Policy.text(rules + f"- {{ name: other, action: drop, from: 192.0.2.{n} }}\n", **policy))
+                for name, pair in pairs.items():
+                    pair[1].send(b"server first")
+                    check(pair[0].recv(100) == b"server first", f"v{v} {proto} {name}: the server first")
+                if proto == "tcp":
+                    continue
+                ids = [w.json("rule", "add", "--direction", way, "--port", port, "--proto", "udp", "--action", "drop")["id"]
+                       for way, port in (("inbound", "8080"), ("forward", "7000"))]
+                for name, pair in pairs.items():
+                    for n in range(4):
+                        pair[n % 2].send(b"denied")
+                        must(fence(lab.client, lab.DUT[v], fences, 9999), "fence")
+                    for s in pair:
+                        s.setblocking(False)
+                        try:
+                            check(False, f"v{v} {name}: heard {s.recv(100)}")
+                        except BlockingIOError:
+                            pass
+                for i in ids:
+                    w("rule", "delete", "--id", str(i))
+                for name, pair in pairs.items():
+                    talks(pair, f"v{v} {name}: allowed again")
+
+
 if __name__ == "__main__":
     main(globals())
