@@ -223,7 +223,7 @@ def test_programs_of_others():
         obj = build(w)
         heard = Listener(lab, lab.dut, "udp", 80, 7777, 7778, 9999)
         try:
-            lab.dut.ip("link", "set", "dev", "in0", "xdpgeneric", "obj", obj, "sec", "xdp")
+            lab.dut.sh("ip", "link", "set", "dev", "in0", "xdpgeneric", "obj", obj, "sec", "xdp")  # -n would hide the bpffs
         except ProgramFailed as e:
             raise Skip(f"ip cannot load an XDP program here: {e}")
         lab.dut.sh("tc", "qdisc", "add", "dev", "in0", "clsact")
