@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +36,8 @@ int weir_reply_fail(struct weir_reply *rp, int error, const char *hint, const ch
 	if (vasprintf(&rp->message, fmt, ap) < 0)
 		rp->message = NULL;
 	va_end(ap);
+	if (rp->message)
+		weir_text_whole(rp->message);
 	rp->hint = hint && *hint ? strdup(hint) : NULL;
 	return error;
 }
@@ -67,11 +68,11 @@ json_t *weir_text_json(const char *s)
 void weir_api_audit(struct weir_worker *w, uid_t uid, pid_t pid, const char *action, const char *detail,
 		    const char *result)
 {
-	const struct passwd *p = getpwuid(uid);
-	char actor[96];
+	char user[64], actor[96];
 	int r;
 
-	snprintf(actor, sizeof actor, "%s (uid %u, pid %d)", p ? p->pw_name : "?", uid, pid);
+	weir_host_user(uid, user, sizeof user);
+	snprintf(actor, sizeof actor, "%s (uid %u, pid %d)", user, uid, pid);
 	r = weir_audit_write(w->audit, actor, action, detail, result);
 	if (r)
 		snprintf(w->audit_why, sizeof w->audit_why, "%s/audit.log: %s", w->o.log_dir, strerror(-r));

@@ -12,7 +12,9 @@
 #include "lib/event/event.h"
 #include "lib/util/cleanup.h"
 
-#define FLOWS_MAX 20000
+#define FLOWS_MAX 20000    /* of one answer; more are counted */
+#define WOULD_SPORT 40000  /* of a conversation that is only thought of: a client's port, */
+#define WOULD_DPORT 443    /* and the service that is asked for most */
 
 struct flow_walk {
 	struct weir_worker *w;
@@ -61,12 +63,12 @@ static json_t *flow_json(struct weir_worker *w, const struct weir_flow_key *k, c
 	json_t *j;
 
 	weir_flow_tuple(k, f->flags, &t);
-	j = json_pack("{s:s, s:s, s:I, s:s, s:I, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I}", "protocol",
+	j = json_pack("{s:s, s:s, s:I, s:s, s:I, s:s, s:s, s:s, s:o, s:s, s:b, s:b, s:I, s:I, s:I, s:I}", "protocol",
 		      weir_proto_text(t.zone >> 24, proto), "src", weir_addr_text(t.src, src), "sport",
 		      (json_int_t)t.sport, "dst", weir_addr_text(t.dst, dst), "dport", (json_int_t)t.dport, "direction",
 		      weir_dir_text(f->dir), "verdict", weir_verdict_name(f->enforced), "would_be",
 		      weir_verdict_name(f->wanted), "rule",
-		      flow_rule(w, f, label, sizeof label), "reason",
+		      weir_words_json(flow_rule(w, f, label, sizeof label)), "reason",
 		      weir_reason_name(f->wanted_reason), "half_open", (int)half, "adopted",
 		      (f->flags & WEIR_FF_ADOPTED) != 0, "sent_packets", (json_int_t)f->half[o].packets, "sent",
 		      (json_int_t)f->half[o].bytes, "received", (json_int_t)f->half[1 - o].bytes, "age_s",
@@ -241,16 +243,17 @@ static json_t *would(struct weir_worker *w, const struct target *t)
 		s.family = v4 ? 4 : 6;
 		memcpy(s.t.src, out ? own : t->addr, 16);
 		memcpy(s.t.dst, out ? t->addr : own, 16);
-		s.t.sport = 40000;
-		s.t.dport = t->has_port ? t->port : 443;
+		s.t.sport = WOULD_SPORT;
+		s.t.dport = t->has_port ? t->port : WOULD_DPORT;
 		s.t.zone = weir_zone(s.proto, 0, 0);
 		weir_packet_facts(&w->img, &s, &f);
 		weir_packet_judge(&w->img, &f, false, &res);
-		json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s, s:s}", "direction", weir_dir_text(dirs[d]), "port",
+		json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s, s:o}", "direction", weir_dir_text(dirs[d]), "port",
 						      (json_int_t)s.t.dport, "verdict", weir_verdict_name(res.enforced),
 						      "would_be", weir_verdict_name(res.wanted), "rule",
-						      weir_rule_label(&w->img, res.wanted_rule, res.wanted_reason, label,
-								      sizeof label)));
+						      weir_words_json(weir_rule_label(&w->img, res.wanted_rule,
+										      res.wanted_reason, label,
+										      sizeof label))));
 	}
 	return list;
 }
@@ -289,8 +292,9 @@ static json_t *why_event(struct weir_worker *w, struct weir_recent_entry *e)
 		return NULL;
 	/* a record of an older image names its rule in the event; numbers of this image would be another's */
 	if (e->ev.h.epoch == w->epoch)
-		json_object_set_new(j, "rule", json_string(weir_rule_label(&w->img, e->ev.res.wanted_rule,
-									    e->ev.res.wanted_reason, label, sizeof label)));
+		json_object_set_new(j, "rule", weir_words_json(weir_rule_label(&w->img, e->ev.res.wanted_rule,
+										e->ev.res.wanted_reason, label,
+										sizeof label)));
 	if (e->ev.res.wanted != WEIR_PASS && *weir_event_fix(&e->ev, fix, sizeof fix)) {
 		json_object_set_new(j, "fix", json_string(fix));
 		if ((more = narrower(&e->ev)))

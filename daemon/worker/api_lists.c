@@ -101,11 +101,12 @@ static int do_ban_remove(struct weir_worker *w, const struct weir_request *rq, s
 		return r;
 	weir_ban_key_format(&k, text, sizeof text);
 	weir_reply_detail(rp, "%s", text);
-	if (weir_bans_remove(&w->bans, &k))
-		return weir_reply_fail(rp, -ENOENT, "weir ban list", "%s is not banned", text);
+	/* the kernel first: a ban that it keeps must stay in the list */
 	r = weir_keeper_unban(w->keeper, &k);
 	if (r && r != -ENOENT)
 		return weir_reply_fail(rp, r, NULL, "the kernel did not forget the ban: %s", strerror(-r));
+	if (weir_bans_remove(&w->bans, &k))
+		return weir_reply_fail(rp, -ENOENT, "weir ban list", "%s is not banned", text);
 	r = weir_bans_save(w->o.state_dir, &w->bans);
 	if (r)
 		return weir_reply_fail(rp, r, NULL, "removed, but not saved to %s: %s", w->o.state_dir, strerror(-r));

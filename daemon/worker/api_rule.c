@@ -44,8 +44,8 @@ static json_t *beats(const struct weir_worker *w, uint32_t at)
 		const struct weir_rule *o = weir_img_rule(&w->img, 0, i);
 
 		if ((o->action == WEIR_ACT_DROP || o->action == WEIR_ACT_REJECT) && weir_rules_overlap(&w->img, r, o))
-			json_array_append_new(list, json_string(weir_rule_label(&w->img, i, WEIR_REASON_RULE, label,
-										 sizeof label)));
+			json_array_append_new(list, weir_words_json(weir_rule_label(&w->img, i, WEIR_REASON_RULE,
+										     label, sizeof label)));
 	}
 	return list;
 }
@@ -102,9 +102,9 @@ static json_t *rule_json(struct weir_worker *w, uint32_t i, uint64_t hits)
 	const struct weir_rule *r = weir_img_rule(&w->img, 0, i);
 	const struct weir_overlay_rule *o = r->overlay_id ? weir_overlay_find(&w->overlay, r->overlay_id) : NULL;
 	char match[512], name[128], place[512];
-	json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:b}", "place",
-			      weir_rule_place(&w->img, i, place, sizeof place), "name",
-			      weir_rule_name(&w->img, i, name, sizeof name), "action", actions[r->action % 4], "mode",
+	json_t *j = json_pack("{s:o, s:o, s:s, s:s, s:s, s:I, s:b}", "place",
+			      weir_words_json(weir_rule_place(&w->img, i, place, sizeof place)), "name",
+			      weir_words_json(weir_rule_name(&w->img, i, name, sizeof name)), "action", actions[r->action % 4], "mode",
 			      r->mode == WEIR_PREVENT ? "prevent" : "detect", "match",
 			      weir_rule_match(&w->img, r, match, sizeof match), "hits", (json_int_t)hits, "log",
 			      (r->flags & WEIR_RF_LOG) != 0);
@@ -123,10 +123,12 @@ static int do_list(struct weir_worker *w, const struct weir_request *rq, struct 
 	uint32_t n = w->img.cfg->n_rules;
 	_cleanup_free_ uint64_t *hits = calloc(n + 1, sizeof *hits);
 	static const char *const dirs[] = { "inbound", "outbound", "forward" };
-	json_t *rules = json_array(), *defaults = json_array();
+	json_t *rules, *defaults;
 
-	if (!hits || !rules)
+	if (!hits)
 		return -ENOMEM;
+	rules = json_array();
+	defaults = json_array();
 	weir_worker_hits(w, hits, n);
 	for (uint32_t i = 0; i < n; i++)
 		json_array_append_new(rules, rule_json(w, i, hits[i]));

@@ -193,11 +193,13 @@ static const char *const stat_names[] = {
 static int do_stats(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	struct weir_counter stats[WEIR_STATS_MAX] = { 0 };
-	json_t *reasons = json_array(), *others = json_object();
+	json_t *reasons, *others;
 	int r = weir_kern_stats(weir_keeper_kern(w->keeper), stats, WEIR_STATS_MAX);
 
 	if (r < 0)
 		return weir_reply_fail(rp, r, NULL, "cannot read the counters: %s", strerror(-r));
+	reasons = json_array();
+	others = json_object();
 	for (uint32_t i = 0; i < WEIR_REASON_COUNT; i++) {
 		const struct weir_counter *c = &stats[i * 3];
 

@@ -7,6 +7,7 @@
 
 #include "daemon/worker/worker.h"
 #include "lib/event/event.h"
+#include "lib/util/text.h"
 
 #define RANGES_SHOWN 2 /* of an inline list; the rest is counted */
 
@@ -292,5 +293,5 @@ const char *weir_rule_match(const struct weir_img *img, const struct weir_rule *
 		buf[--w.len] = 0;
 	if (!w.len)
 		say(&w, "everything");
-	return buf;
+	return weir_text_whole(buf);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #include "daemon/worker/server.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/text.h"
 
 struct buffer {
 	char *data;
@@ -131,12 +133,20 @@ static void put(struct weir_client *c, const char *text, size_t len)
 	flush(c);
 }
 
+json_t *weir_words_json(const char *s)
+{
+	json_t *j = json_string(s);
+	char text[PATH_MAX];
+
+	return j ? j : json_string(weir_escape(s, strlen(s), text, sizeof text));
+}
+
 json_t *weir_error_json(const char *message, const char *hint)
 {
-	json_t *e = json_pack("{s:s}", "message", message);
+	json_t *e = json_pack("{s:o}", "message", weir_words_json(message));
 
 	if (hint && *hint)
-		json_object_set_new(e, "hint", json_string(hint));
+		json_object_set_new(e, "hint", weir_words_json(hint));
 	return json_pack("{s:b, s:o}", "ok", 0, "error", e);
 }
 
@@ -327,8 +337,8 @@ int weir_server_open(struct weir_loop *l, const char *path, const struct weir_se
 	if (!s)
 		return -ENOMEM;
 	*s = (struct weir_server){ .loop = l, .calls = *calls, .fd = -1, .path = strdup(path) };
-	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	unlink(path);
+	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	mask = umask(0177); /* 0600 from its first moment */
 	if (!s->path || s->fd < 0 || bind(s->fd, (struct sockaddr *)&a, sizeof a) || listen(s->fd, 256))
 		r = s->path ? -errno : -ENOMEM;

@@ -47,5 +47,8 @@ void weir_client_actor(const struct weir_client *c, uid_t *ret_uid, pid_t *ret_p
 bool weir_server_followed(const struct weir_server *s);
 void weir_server_stream(struct weir_server *s, const json_t *j);
 
+/* Text that should be UTF-8, as it is; what is not (the name of a file may be anything) is escaped. */
+json_t *weir_words_json(const char *s);
+
 /* {"ok": false, "error": {"message":..., "hint":...}} */
 json_t *weir_error_json(const char *message, const char *hint);

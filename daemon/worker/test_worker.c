@@ -570,6 +570,26 @@ static void times_and_ids_have_bounds(void **state)
 	good(f, "ban add", json_pack("{s:s, s:i}", "address", "192.0.2.9", "for", WEIR_SPAN_MAX));
 }
 
+static void long_words_are_cut_between_characters(void **state)
+{
+	struct fixture *f = *state;
+	char name[64 * 4 + 1] = "", addr[400] = "";
+	json_t *j, *rules;
+
+	start(f, NULL);
+	for (int i = 0; i < 64; i++) /* as long as a name may be */
+		strcat(name, "\xf0\x9f\x98\x80");
+	for (int i = 0; i < 199; i++)
+		strcat(addr, "\xc3\xa9");
+	good(f, "rule add", json_pack("{s:{s:s, s:s}}", "rule", "action", "drop", "name", name));
+	j = ask(f, "rule list", NULL);
+	rules = json_object_get(json_object_get(j, "result"), "rules");
+	assert_int_equal(json_array_size(rules), 1);
+	assert_memory_equal(json_string_value(json_object_get(json_array_get(rules, 0), "name")), name, 31 * 4);
+	json_decref(j);
+	bad(f, "ban add", json_pack("{s:s}", "address", addr), "\xc3\xa9");
+}
+
 static void unknown_verbs_and_arguments_are_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -608,6 +628,7 @@ int main(void)
 		T(a_rule_is_shown_with_its_icmp_code),
 		T(another_ceiling_is_no_change_of_rules),
 		T(times_and_ids_have_bounds),
+		T(long_words_are_cut_between_characters),
 		T(unknown_verbs_and_arguments_are_refused),
 	};
 

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -100,4 +102,20 @@ void weir_host_port_range(uint16_t *ret_min, uint16_t *ret_max)
 		*ret_min = (uint16_t)min;
 		*ret_max = (uint16_t)max;
 	}
+}
+
+/* Not getpwuid(): a directory service may sit behind the network that is being filtered. */
+void weir_host_user(uint32_t uid, char *buf, size_t size)
+{
+	_cleanup_fclose_ FILE *f = fopen("/etc/passwd", "re");
+	struct passwd pw, *p;
+	char line[1024];
+
+	while (f && !fgetpwent_r(f, &pw, line, sizeof line, &p)) {
+		if (p->pw_uid == uid) {
+			snprintf(buf, size, "%s", p->pw_name);
+			return;
+		}
+	}
+	snprintf(buf, size, "uid %u", uid);
 }

@@ -117,3 +117,5 @@ int weir_firewalls_read(struct weir_firewall ret[WEIR_FIREWALLS_MAX], size_t *re
 uint64_t weir_host_boot_ns(void);
 /* /proc/sys/net/ipv4/ip_local_port_range; 32768 and 60999 when it cannot be read. */
 void weir_host_port_range(uint16_t *ret_min, uint16_t *ret_max);
+/* User name from /etc/passwd alone, else "uid 1234". Raw. */
+void weir_host_user(uint32_t uid, char *buf, size_t size);

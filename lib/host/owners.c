@@ -203,7 +203,7 @@ static const char *user_name(struct weir_owners *o, uint32_t uid)
 	if (!u->set || u->uid != uid) {
 		u->uid = uid;
 		u->set = true;
-		weir_proc_user(uid, u->name, sizeof u->name);
+		weir_host_user(uid, u->name, sizeof u->name);
 	}
 	return u->name;
 }

@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -261,20 +260,4 @@ void weir_proc_unit(uint32_t pid, char *buf, size_t size)
 	buf[0] = 0;
 	if (weir_proc_read(pid, "cgroup", text, sizeof text) > 0)
 		weir_proc_unit_of(text, buf, size);
-}
-
-/* Not getpwuid(): a directory service may sit behind the network that is being filtered. */
-void weir_proc_user(uint32_t uid, char *buf, size_t size)
-{
-	_cleanup_fclose_ FILE *f = fopen("/etc/passwd", "re");
-	struct passwd pw, *p;
-	char line[1024];
-
-	while (f && !fgetpwent_r(f, &pw, line, sizeof line, &p)) {
-		if (p->pw_uid == uid) {
-			snprintf(buf, size, "%s", p->pw_name);
-			return;
-		}
-	}
-	snprintf(buf, size, "uid %u", uid);
 }

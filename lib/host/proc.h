@@ -23,6 +23,3 @@ void weir_proc_program(uint32_t pid, char *buf, size_t size);
 /* The service or container of a /proc/PID/cgroup text; "" when it is neither (a login session, say). Pure. */
 void weir_proc_unit_of(const char *cgroup, char *buf, size_t size);
 void weir_proc_unit(uint32_t pid, char *buf, size_t size);
-
-/* User name from /etc/passwd, else "uid 1234". */
-void weir_proc_user(uint32_t uid, char *buf, size_t size);

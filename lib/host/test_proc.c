@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "lib/host/host.h"
 #include "lib/host/proc.h"
 
 #define CMD(s) s, sizeof(s)
@@ -79,9 +80,9 @@ static void test_self(void **state)
 	assert_true(i < n);
 	weir_proc_program((uint32_t)getpid(), buf, sizeof buf);
 	assert_string_equal(buf, "test_proc");
-	weir_proc_user(0, buf, sizeof buf);
+	weir_host_user(0, buf, sizeof buf);
 	assert_string_equal(buf, "root");
-	weir_proc_user(4000000000u, buf, sizeof buf);
+	weir_host_user(4000000000u, buf, sizeof buf);
 	assert_string_equal(buf, "uid 4000000000");
 	free(pids);
 }

@@ -5,6 +5,7 @@
 #include "core/image_blob.h"
 #include "core/reason.h"
 #include "lib/policy/flat.h"
+#include "lib/util/text.h"
 
 static const struct weir_rule *rule_of(const struct weir_img *img, uint32_t rule)
 {
@@ -26,7 +27,7 @@ const char *weir_rule_name(const struct weir_img *img, uint32_t rule, char *buf,
 	const struct weir_rule *r = rule_of(img, rule);
 
 	snprintf(buf, size, "%s", r ? weir_img_string(img, r->name) : fixed_name(rule));
-	return buf;
+	return weir_text_whole(buf);
 }
 
 const char *weir_rule_place(const struct weir_img *img, uint32_t rule, char *buf, size_t size)
@@ -34,7 +35,7 @@ const char *weir_rule_place(const struct weir_img *img, uint32_t rule, char *buf
 	const struct weir_rule *r = rule_of(img, rule);
 
 	snprintf(buf, size, "%s", r ? weir_img_string(img, r->place) : "");
-	return buf;
+	return weir_text_whole(buf);
 }
 
 const char *weir_rule_label(const struct weir_img *img, uint32_t rule, uint32_t reason, char *buf, size_t size)
@@ -54,7 +55,7 @@ const char *weir_rule_label(const struct weir_img *img, uint32_t rule, uint32_t 
 		snprintf(buf, size, "%s", name);
 	else
 		snprintf(buf, size, "rule '%s' (%s)", name, place);
-	return buf;
+	return weir_text_whole(buf);
 }
 
 const char *weir_reason_name(uint32_t reason)

@@ -9,6 +9,7 @@
 
 #include "lib/state/file.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/file.h"
 
 /* mkdir -p for the parents; the last part is the caller's. */
 static int parents_make(const char *path)
@@ -105,38 +106,11 @@ int weir_state_read(const char *dir, const char *name, size_t max, char **ret, s
 {
 	_cleanup_close_ int dfd = open(dir, O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	_cleanup_close_ int fd = -1;
-	_cleanup_free_ char *text = NULL;
-	struct stat st;
-	size_t at = 0, size;
 
 	if (dfd < 0)
 		return -errno;
-	fd = openat(dfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st))
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	if ((uint64_t)st.st_size > max)
-		return -EFBIG;
-	size = (size_t)st.st_size;
-	text = malloc(size + 1);
-	if (!text)
-		return -ENOMEM;
-	while (at < size) {
-		ssize_t n = read(fd, text + at, size - at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (!n)
-			break;
-		at += (size_t)n;
-	}
-	text[at] = 0;
-	*ret = TAKE_PTR(text);
-	*ret_len = at;
-	return 0;
+	fd = openat(dfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	return fd < 0 ? -errno : weir_fd_read(fd, max, ret, ret_len);
 }
 
 void weir_file_set_aside(const char *dir, const char *name, const char *what, char *note, size_t note_size)
@@ -159,7 +133,7 @@ int weir_json_load(const char *dir, const char *name, json_t **ret, char *note, 
 	size_t len = 0;
 	int r = weir_state_read(dir, name, WEIR_STATE_FILE_MAX, &text, &len);
 
-	if (r == -EINVAL || r == -EFBIG || r == -ELOOP) {
+	if (r == -EISDIR || r == -ENODEV || r == -EFBIG || r == -ELOOP) {
 		weir_file_set_aside(dir, name, strerror(-r), note, note_size);
 		return -EBADMSG;
 	}
@@ -179,5 +153,8 @@ int weir_json_save(const char *dir, const char *name, const json_t *j)
 {
 	_cleanup_free_ char *text = json_dumps(j, JSON_INDENT(1));
 
-	return text ? weir_state_replace(dir, name, text, strlen(text)) : -ENOMEM;
+	if (!text)
+		return -ENOMEM;
+	/* what is longer would be set aside as damaged at the next start */
+	return strlen(text) > WEIR_STATE_FILE_MAX ? -EFBIG : weir_state_replace(dir, name, text, strlen(text));
 }

@@ -19,7 +19,7 @@ int weir_dir_prepare(const char *path, char *why, size_t why_size);
 /* Replace <dir>/<name> as a whole, mode 0600. */
 int weir_state_replace(const char *dir, const char *name, const void *data, size_t len);
 
-/* Read a regular file of at most `max` bytes; *ret is malloced and NUL-terminated. */
+/* weir_file_read() of <dir>/<name>, with its errors; no symbolic link is followed: -ELOOP. */
 int weir_state_read(const char *dir, const char *name, size_t max, char **ret, size_t *ret_len);
 
 /*
@@ -27,6 +27,7 @@ int weir_state_read(const char *dir, const char *name, size_t max, char **ret, s
  * told in `note`, and -EBADMSG returned: the caller begins empty and nothing is lost silently.
  */
 int weir_json_load(const char *dir, const char *name, json_t **ret, char *note, size_t note_size);
+/* -EFBIG: more than WEIR_STATE_FILE_MAX, which could not be read again; what is there stays. */
 int weir_json_save(const char *dir, const char *name, const json_t *j);
 /* Set a file aside whose JSON is well formed and still not ours. */
 void weir_file_set_aside(const char *dir, const char *name, const char *what, char *note, size_t note_size);

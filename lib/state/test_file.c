@@ -60,7 +60,7 @@ static void big_and_special_files_are_refused(void **state)
 	assert_int_equal(weir_state_read(*state, "x", 4, &text, &len), -EFBIG);
 	snprintf(path, sizeof path, "%s/fifo", (char *)*state);
 	assert_int_equal(mkfifo(path, 0600), 0);
-	assert_int_equal(weir_state_read(*state, "fifo", 100, &text, &len), -EINVAL); /* and does not wait */
+	assert_int_equal(weir_state_read(*state, "fifo", 100, &text, &len), -ENODEV); /* and does not wait */
 }
 
 static void directories_of_strangers_are_refused(void **state)
@@ -94,6 +94,25 @@ static void damaged_json_is_set_aside(void **state)
 		snprintf(path, sizeof path, "%s/x", (char *)*state);
 		assert_int_equal(access(path, F_OK), -1);
 	}
+}
+
+static void what_could_not_be_read_again_is_not_written(void **state)
+{
+	size_t n = WEIR_STATE_FILE_MAX;
+	char *big = malloc(n + 1), *text;
+	json_t *j;
+	size_t len;
+
+	memset(big, 'a', n);
+	big[n] = 0;
+	j = json_pack("{s:s}", "why", big);
+	assert_int_equal(weir_state_replace(*state, "x", "kept", 4), 0);
+	assert_int_equal(weir_json_save(*state, "x", j), -EFBIG);
+	assert_int_equal(weir_state_read(*state, "x", 100, &text, &len), 0);
+	assert_string_equal(text, "kept");
+	free(text);
+	free(big);
+	json_decref(j);
 }
 
 static void origin_comes_back(void **state)
@@ -137,6 +156,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(big_and_special_files_are_refused, test_dir_make, test_dir_remove),
 		cmocka_unit_test_setup_teardown(directories_of_strangers_are_refused, test_dir_make, test_dir_remove),
 		cmocka_unit_test_setup_teardown(damaged_json_is_set_aside, test_dir_make, test_dir_remove),
+		cmocka_unit_test_setup_teardown(what_could_not_be_read_again_is_not_written, test_dir_make, test_dir_remove),
 		cmocka_unit_test_setup_teardown(origin_comes_back, test_dir_make, test_dir_remove),
 		cmocka_unit_test_setup_teardown(a_strange_origin_is_set_aside, test_dir_make, test_dir_remove),
 	};

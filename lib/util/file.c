@@ -7,16 +7,14 @@
 
 #include "lib/util/cleanup.h"
 
-int weir_file_read(const char *path, size_t max, char **ret, size_t *ret_len)
+#define FILE_STEP 4096 /* room beyond the size that was told */
+
+int weir_fd_read(int fd, size_t max, char **ret, size_t *ret_len)
 {
-	/* O_NONBLOCK: opening a FIFO or a modem must not wait for the other end */
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	_cleanup_free_ char *buf = NULL;
 	struct stat st;
 	size_t size, len = 0;
 
-	if (fd < 0)
-		return -errno;
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (S_ISDIR(st.st_mode))
@@ -26,7 +24,7 @@ int weir_file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 	if ((unsigned long long)st.st_size > max)
 		return -EFBIG;
 	/* a file of /proc says size 0 and has content; one that grows is read to the end, or refused */
-	size = (size_t)st.st_size + 4096;
+	size = (size_t)st.st_size + FILE_STEP;
 	buf = malloc(size + 1);
 	if (!buf)
 		return -ENOMEM;
@@ -55,4 +53,12 @@ int weir_file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 	*ret = TAKE_PTR(buf);
 	*ret_len = len;
 	return 0;
+}
+
+int weir_file_read(const char *path, size_t max, char **ret, size_t *ret_len)
+{
+	/* O_NONBLOCK: opening a FIFO or a modem must not wait for the other end */
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	return fd < 0 ? -errno : weir_fd_read(fd, max, ret, ret_len);
 }

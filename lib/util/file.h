@@ -11,3 +11,5 @@
  * -EFBIG (more than max), or what open and read said.
  */
 int weir_file_read(const char *path, size_t max, char **ret, size_t *ret_len);
+/* The same of an open file, from where it stands; the fd stays the caller's. */
+int weir_fd_read(int fd, size_t max, char **ret, size_t *ret_len);

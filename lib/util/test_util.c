@@ -39,6 +39,20 @@ static void test_nothing_talks_to_the_terminal(void **state)
 	assert_int_equal(weir_text_put(NULL, hostile, sizeof hostile - 1), cols);
 }
 
+static void test_a_cut_character_is_dropped(void **state)
+{
+	static const char text[] = "a\xf0\x9f\x98\x80\xc3\xa9";
+	static const size_t whole[] = { 0, 1, 1, 1, 1, 5, 5, 7 };
+	char buf[sizeof text];
+
+	for (size_t n = 0; n < sizeof text; n++) {
+		snprintf(buf, n + 1, "%s", text);
+		assert_int_equal(strlen(weir_text_whole(buf)), whole[n]);
+	}
+	strcpy(buf, "\x80\x80");
+	assert_int_equal(strlen(weir_text_whole(buf)), 2); /* never was a character: not ours to mend */
+}
+
 static void test_distance_counts_edits(void **state)
 {
 	assert_int_equal(weir_text_distance("drop", "drop", 3), 0);
@@ -105,6 +119,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_utf8_is_strict),
 		cmocka_unit_test(test_nothing_talks_to_the_terminal),
+		cmocka_unit_test(test_a_cut_character_is_dropped),
 		cmocka_unit_test(test_distance_counts_edits),
 		cmocka_unit_test(test_globs),
 		cmocka_unit_test(test_arena_zeroes_and_keeps_its_limit),

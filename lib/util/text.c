@@ -65,6 +65,17 @@ char *weir_escape(const char *in, size_t n, char *out, size_t size)
 	return out;
 }
 
+char *weir_text_whole(char *s)
+{
+	size_t n = strlen(s), more = 0;
+
+	while (more < 3 && more < n && ((uint8_t)s[n - 1 - more] & 0xc0) == 0x80)
+		more++;
+	if (more < n && (uint8_t)s[n - 1 - more] >= 0xc0 && !weir_utf8_next(s + n - 1 - more, more + 1, NULL))
+		s[n - 1 - more] = 0;
+	return s;
+}
+
 size_t weir_text_put(FILE *out, const char *s, size_t n)
 {
 	size_t cols = 0;

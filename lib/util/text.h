@@ -28,6 +28,9 @@ bool weir_rune_hostile(uint32_t rune);
  */
 char *weir_escape(const char *in, size_t n, char *out, size_t size);
 
+/* Drops a character that the end of its buffer cut in two. Returns s. */
+char *weir_text_whole(char *s);
+
 /* Write n bytes; what a terminal would obey, and what is not UTF-8, comes out as \xNN. Returns the columns
  * that it takes; with out NULL it only counts them. */
 size_t weir_text_put(FILE *out, const char *s, size_t n);
