@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fnmatch.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -30,6 +31,7 @@ struct run {
 	struct weir_links *links;
 	struct weir_live *live;
 	int lock, signals, timer;
+	bool links_stale; /* a report of interfaces failed: all are to be read anew */
 	bool keep_pins; /* this start failed, and what an earlier life enforces must go on */
 };
 
@@ -67,7 +69,8 @@ static void on_links(uint32_t events, void *data)
 {
 	struct run *x = data;
 
-	weir_links_dispatch(x->links, on_link, x);
+	if (weir_links_dispatch(x->links, on_link, x) < 0)
+		x->links_stale = true;
 }
 
 static void on_events(uint32_t events, void *data)
@@ -86,10 +89,22 @@ static uint64_t lost_events(struct run *x)
 	       stats[WEIR_REASON_COUNT * 3 + WEIR_STAT_LOST_TELEMETRY].packets;
 }
 
+/* Is the picture taken? A pager that waits, or Ctrl-S, must not hold the daemon: the next one will do. */
+static bool writable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	return poll(&p, 1, 0) != 0;
+}
+
 static void draw(struct run *x)
 {
 	_cleanup_free_ uint8_t(*addrs)[16] = NULL;
-	struct weir_live_input in = {
+	struct weir_live_input in;
+
+	if (!x->live || !writable(STDOUT_FILENO))
+		return;
+	in = (struct weir_live_input){
 		.img = &x->worker->img,
 		.mode = weir_worker_mode(x->worker),
 		.owners = x->worker->owners,
@@ -98,9 +113,6 @@ static void draw(struct run *x)
 		.lost = lost_events(x),
 		.plain_dns = x->worker->plain_dns,
 	};
-
-	if (!x->live)
-		return;
 	weir_addrs_read(&addrs, &in.n_addrs);
 	in.addrs = (const uint8_t(*)[16])addrs;
 	in.ifs = weir_keeper_ifs(x->keeper, &in.n_ifs);
@@ -117,6 +129,8 @@ static void on_timer(uint32_t events, void *data)
 
 	if (read(x->timer, &n, sizeof n) != sizeof n)
 		return;
+	if (x->links_stale)
+		x->links_stale = weir_links_sync(x->links, on_link, x) < 0;
 	weir_worker_tick(x->worker);
 	draw(x);
 }
@@ -165,12 +179,24 @@ static int check_interfaces(const struct run *x)
 	return 0;
 }
 
+/* Every covered interface holds links open: the usual 1,024 descriptors end at some hundred interfaces. */
+static void fds_raise(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l))
+		return;
+	l.rlim_cur = l.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &l); /* if not, an interface that gets none is told as not covered */
+}
+
 static int sources_open(struct run *x)
 {
 	struct itimerspec every = { { 1, 0 }, { 1, 0 } };
 	sigset_t set;
 	int r;
 
+	fds_raise();
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);

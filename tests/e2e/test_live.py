@@ -117,5 +117,25 @@ def test_in_a_pipe():
         out.close()
 
 
+def test_a_reader_that_waits():
+    """A pager that has not been read to its end holds the picture, and not the daemon."""
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        try:
+            while True:
+                os.write(writer, b"x" * 4096)
+        except BlockingIOError:
+            os.set_blocking(writer, True)
+        with open(w.output, "ab") as f:
+            w.daemon = subprocess.Popen(w.ns.argv(BIN, "run"), env=w.env, stdin=subprocess.DEVNULL, stdout=writer, stderr=f)
+        os.close(writer)
+        w.wait_ready()
+        equal(w("flows").returncode, 0, "flows, with nobody to take the picture")
+        equal(w.signal(), 0, "exit status")
+        os.close(reader)
+
+
 if __name__ == "__main__":
     main(globals())
