@@ -201,12 +201,12 @@ static int add_socks(struct maker *m, const struct weir_live_flow *flows, size_t
 	v = weir_owners_socks(m->in->owners, &n);
 	for (size_t i = 0; i < n; i++) {
 		struct weir_live_row row = { .bytes = v[i].sent + v[i].received };
-		struct weir_live_flow key;
+		struct weir_live_flow key = { 0 };
 		struct weir_owner owner;
 		uint32_t dir;
 		int e;
 
-		if (v[i].state != 1 || !weir_sock_tuple(&v[i], &key.t, &dir) || !row_ends(m, &row, &key.t, dir) ||
+		if (v[i].state != WEIR_SOCK_ESTABLISHED || !weir_sock_tuple(&v[i], &key.t, &dir) || !row_ends(m, &row, &key.t, dir) ||
 		    (n_flows && bsearch(&key, flows, n_flows, sizeof *flows, flow_cmp)))
 			continue;
 		weir_owners_of(m->in->owners, &v[i], &owner); /* without a process it still names the user */

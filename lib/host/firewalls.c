@@ -115,7 +115,7 @@ static bool ufw_is_on(void)
 	return false;
 }
 
-/* Ports that docker publishes through its proxy. False: none. */
+/* Ports that docker publishes through its proxy. 1: some, 0: none, or negative errno. */
 static int docker_ports(char *buf, size_t size)
 {
 	struct weir_owners *o = NULL;

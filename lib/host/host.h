@@ -29,11 +29,12 @@ enum weir_link_event { WEIR_LINK_NEW, WEIR_LINK_CHANGED, WEIR_LINK_GONE };
 typedef void (*weir_link_cb)(enum weir_link_event ev, const struct weir_kern_if *i, void *data);
 
 int weir_links_open(struct weir_links **ret);
-void weir_links_free(struct weir_links *l);
-int weir_links_fd(const struct weir_links *l);
+void weir_links_free(struct weir_links *l);     /* takes NULL */
+int weir_links_fd(const struct weir_links *l);  /* stays ours */
+/* 0 or negative errno: then some differences were not told yet, and the next sync tells them. */
 int weir_links_sync(struct weir_links *l, weir_link_cb cb, void *data);
 int weir_links_dispatch(struct weir_links *l, weir_link_cb cb, void *data);
-uint64_t weir_links_overruns(const struct weir_links *l);
+uint64_t weir_links_overruns(const struct weir_links *l); /* how often messages were lost */
 
 /* The interfaces of now, sorted by index. *ret is malloced. */
 int weir_links_read(struct weir_kern_if **ret, size_t *ret_n);
@@ -42,12 +43,26 @@ int weir_links_read(struct weir_kern_if **ret, size_t *ret_n);
 int weir_addrs_read(uint8_t (**ret)[16], size_t *ret_n);
 bool weir_addrs_have(const uint8_t (*v)[16], size_t n, const uint8_t addr[16]);
 
+/* States of a socket as sock_diag numbers them (TCP_ESTABLISHED ... of the kernel, which UDP borrows). */
+enum weir_sock_state {
+	WEIR_SOCK_ESTABLISHED = 1, /* UDP: connected */
+	WEIR_SOCK_SYN_SENT = 2,
+	WEIR_SOCK_SYN_RECV = 3,
+	WEIR_SOCK_FIN_WAIT1 = 4,
+	WEIR_SOCK_FIN_WAIT2 = 5,
+	WEIR_SOCK_CLOSE = 7, /* UDP: not connected */
+	WEIR_SOCK_CLOSE_WAIT = 8,
+	WEIR_SOCK_LAST_ACK = 9,
+	WEIR_SOCK_LISTEN = 10,
+	WEIR_SOCK_CLOSING = 11,
+};
+
 /* One TCP or UDP socket, as sock_diag tells it. */
 struct weir_sock {
 	uint8_t local[16], remote[16]; /* unbound or not connected: all zero behind the family's prefix */
 	uint16_t lport, rport;
 	uint8_t proto, family;         /* WEIR_IPPROTO_*; 4 or 6 of the traffic; 0: both (a v6 wildcard) */
-	uint8_t state;                 /* of TCP: 1 established, 2 syn-sent, 3 syn-recv, 10 listen, ... */
+	uint8_t state;                 /* enum weir_sock_state */
 	bool listening;                /* TCP: listen; UDP: bound, not connected */
 	bool inbound;                  /* connected: the other side opened it */
 	uint32_t uid, inode, ifindex;  /* ifindex: bound to this device, 0 = any */
@@ -107,7 +122,7 @@ int weir_seeds_read(struct weir_seed **ret, size_t *ret_n, char *why, size_t why
 
 /* Other firewalls in force, names only. */
 struct weir_firewall {
-	char name[24];    /* "nft", "iptables", "ip6tables", "ufw", "firewalld", "docker" */
+	char name[24];    /* "nft", "iptables-legacy", "ip6tables-legacy", "ufw", "firewalld", "docker" */
 	char detail[104]; /* "3 tables: inet filter, ip nat, ..." ; raw text */
 };
 #define WEIR_FIREWALLS_MAX 8

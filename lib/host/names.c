@@ -12,10 +12,9 @@
 #define CHAIN_MAX 16   /* names of one alias chain */
 #define LEARN_MAX 64   /* addresses of one answer */
 
-/* An address that a name led to, or (empty) a name that does not exist: its key is then made from the name. */
+/* An address that a name led to. */
 struct entry {
-	uint8_t key[16];
-	bool empty;
+	uint8_t addr[16];
 	uint32_t ttl;
 	uint64_t learned;
 	char *name;
@@ -41,9 +40,9 @@ static uint64_t mix(uint64_t h, const uint8_t *p, size_t n)
 	return h ^ h >> 32;
 }
 
-static uint32_t *bucket(struct weir_names *n, const uint8_t key[16], bool empty)
+static uint32_t *bucket(struct weir_names *n, const uint8_t addr[16])
 {
-	return &n->buckets[(mix(n->seed, key, 16) + empty) & (n->n_buckets - 1)];
+	return &n->buckets[mix(n->seed, addr, 16) & (n->n_buckets - 1)];
 }
 
 int weir_names_new(size_t max, struct weir_names **ret)
@@ -97,23 +96,23 @@ static void use_first(struct weir_names *n, uint32_t i)
 	n->newest = i;
 }
 
-static uint32_t find(struct weir_names *n, const uint8_t key[16], bool empty)
+static uint32_t find(struct weir_names *n, const uint8_t addr[16])
 {
-	uint32_t i = *bucket(n, key, empty);
+	uint32_t i = *bucket(n, addr);
 
-	while (i != NONE && (n->v[i].empty != empty || memcmp(n->v[i].key, key, 16)))
+	while (i != NONE && memcmp(n->v[i].addr, addr, 16))
 		i = n->v[i].next;
 	return i;
 }
 
-/* The slot for a new key: a fresh one, or the one that was not used for longest. */
+/* The slot for a new address: a fresh one, or the one that was not used for longest. */
 static uint32_t take_slot(struct weir_names *n)
 {
 	uint32_t i = n->oldest, *at;
 
 	if (n->n < n->max)
 		return n->n++;
-	for (at = bucket(n, n->v[i].key, n->v[i].empty); *at != i; at = &n->v[*at].next)
+	for (at = bucket(n, n->v[i].addr); *at != i; at = &n->v[*at].next)
 		;
 	*at = n->v[i].next;
 	use_unlink(n, i);
@@ -122,22 +121,21 @@ static uint32_t take_slot(struct weir_names *n)
 	return i;
 }
 
-static int put(struct weir_names *n, const uint8_t key[16], bool empty, const char *name, uint32_t ttl, uint64_t now)
+static int put(struct weir_names *n, const uint8_t addr[16], const char *name, uint32_t ttl, uint64_t now)
 {
 	char *copy = strdup(name);
 	uint32_t i, *b;
 
 	if (!copy)
 		return -ENOMEM;
-	i = find(n, key, empty);
+	i = find(n, addr);
 	if (i != NONE) {
 		use_unlink(n, i);
 		free(n->v[i].name);
 	} else {
 		i = take_slot(n);
-		b = bucket(n, key, empty);
-		memcpy(n->v[i].key, key, 16);
-		n->v[i].empty = empty;
+		b = bucket(n, addr);
+		memcpy(n->v[i].addr, addr, 16);
 		n->v[i].next = *b;
 		*b = i;
 	}
@@ -146,25 +144,6 @@ static int put(struct weir_names *n, const uint8_t key[16], bool empty, const ch
 	n->v[i].learned = now;
 	use_first(n, i);
 	return 0;
-}
-
-static void name_key(const struct weir_names *n, const char *name, uint8_t key[16])
-{
-	uint64_t a = mix(n->seed, (const uint8_t *)name, strlen(name)), b = mix(~a, (const uint8_t *)name, strlen(name));
-
-	memcpy(key, &a, 8);
-	memcpy(key + 8, &b, 8);
-}
-
-static void drop_empty(struct weir_names *n, const char *name)
-{
-	uint8_t key[16];
-	uint32_t i;
-
-	name_key(n, name, key);
-	i = find(n, key, true);
-	if (i != NONE)
-		n->v[i].learned = 0; /* it exists after all; the slot goes in its turn */
 }
 
 /* Names that the question leads to, following the aliases in the order in which they stand. */
@@ -234,19 +213,8 @@ int weir_names_learn(struct weir_names *n, const uint8_t *payload, size_t len, u
 	e = read_answers(&d, qname, found, &count);
 	if (e < 0 && !(d.truncated && count)) /* RFC 2181 section 9: what stands in a truncated answer is whole */
 		return e;
-	if (!count) {
-		uint8_t key[16];
-
-		/* no such name (RFC 8020). An empty answer may only mean that it has no IPv6 address */
-		if (d.truncated || d.rcode != 3)
-			return 0;
-		name_key(n, qname, key);
-		e = put(n, key, true, qname, 0, now ? now : 1);
-		return e;
-	}
-	drop_empty(n, qname);
 	for (size_t i = 0; i < count; i++) {
-		e = put(n, found[i].addr, false, qname, found[i].ttl, now);
+		e = put(n, found[i].addr, qname, found[i].ttl, now);
 		if (e < 0)
 			return e;
 	}
@@ -255,7 +223,7 @@ int weir_names_learn(struct weir_names *n, const uint8_t *payload, size_t len, u
 
 int weir_names_find(struct weir_names *n, const uint8_t addr[16], uint64_t now, struct weir_name *ret)
 {
-	uint32_t i = find(n, addr, false);
+	uint32_t i = find(n, addr);
 
 	if (i == NONE)
 		return -ENOENT;
@@ -266,16 +234,6 @@ int weir_names_find(struct weir_names *n, const uint8_t addr[16], uint64_t now, 
 	ret->ttl = n->v[i].ttl;
 	ret->expired = now > n->v[i].learned + n->v[i].ttl;
 	return 0;
-}
-
-bool weir_names_is_empty(struct weir_names *n, const char *name)
-{
-	uint8_t key[16];
-	uint32_t i;
-
-	name_key(n, name, key);
-	i = find(n, key, true);
-	return i != NONE && n->v[i].learned && !strcmp(n->v[i].name, name);
 }
 
 size_t weir_names_count(const struct weir_names *n)

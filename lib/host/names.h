@@ -25,12 +25,10 @@ void weir_names_free(struct weir_names *n);
 
 /*
  * Learn from the payload of a UDP packet from port 53. Returns the number of addresses learned (0: nothing
- * in it for us, or there is no such name, which is remembered too), or -EBADMSG: not a sound DNS answer.
+ * in it for us, or there is no such name), -EBADMSG: not a sound DNS answer, or -ENOMEM.
  */
 int weir_names_learn(struct weir_names *n, const uint8_t *payload, size_t len, uint64_t now);
 
 /* 0, or -ENOENT: nobody asked for a name that led to this address. */
 int weir_names_find(struct weir_names *n, const uint8_t addr[16], uint64_t now, struct weir_name *ret);
-/* True when the newest answer for this name (lowercase) said that there is no such name. */
-bool weir_names_is_empty(struct weir_names *n, const char *name);
 size_t weir_names_count(const struct weir_names *n);

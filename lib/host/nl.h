@@ -32,5 +32,5 @@ uint32_t weir_nl_u32(const struct nlattr *a);
 uint16_t weir_nl_u16(const struct nlattr *a); /* as it stands: byte order is the caller's */
 uint8_t weir_nl_u8(const struct nlattr *a);
 void weir_nl_str(const struct nlattr *a, char *buf, size_t size);
-/* A mapped address from 4 or 16 bytes; false when the attribute is neither. */
+/* A mapped address from 4 or 16 bytes; -EINVAL when the attribute is neither. */
 int weir_nl_addr(const struct nlattr *a, uint8_t ret[16]);

@@ -12,14 +12,12 @@
 #include "lib/host/host.h"
 #include "lib/util/cleanup.h"
 
-enum { ST_ESTABLISHED = 1, ST_FIN_WAIT1 = 4, ST_FIN_WAIT2 = 5, ST_CLOSE_WAIT = 8, ST_LAST_ACK = 9, ST_CLOSING = 11 };
-
 static bool sock_is_live(const struct weir_sock *s)
 {
 	if (s->proto != WEIR_IPPROTO_TCP)
-		return s->state == ST_ESTABLISHED;
-	return s->state == ST_ESTABLISHED || s->state == ST_FIN_WAIT1 || s->state == ST_FIN_WAIT2 ||
-	       s->state == ST_CLOSE_WAIT || s->state == ST_LAST_ACK || s->state == ST_CLOSING;
+		return s->state == WEIR_SOCK_ESTABLISHED;
+	return s->state == WEIR_SOCK_ESTABLISHED || s->state == WEIR_SOCK_FIN_WAIT1 || s->state == WEIR_SOCK_FIN_WAIT2 ||
+	       s->state == WEIR_SOCK_CLOSE_WAIT || s->state == WEIR_SOCK_LAST_ACK || s->state == WEIR_SOCK_CLOSING;
 }
 
 /*

@@ -16,12 +16,10 @@
 #include "lib/host/nl.h"
 #include "lib/util/cleanup.h"
 
-enum { ST_ESTABLISHED = 1, ST_SYN_SENT = 2, ST_SYN_RECV = 3, ST_CLOSE = 7, ST_LISTEN = 10 };
-
 struct sock_list {
 	struct weir_sock *v;
 	size_t n, room, more;
-	size_t start; /* where this dump began: what `forget` goes back to */
+	size_t start, start_more; /* where this dump began: what `forget` goes back to */
 	uint8_t proto;
 };
 
@@ -90,9 +88,9 @@ static int socks_gather(const struct nlmsghdr *h, void *data)
 	if (m->idiag_family == AF_INET6 && s->family == 6 && addr_is_any(s->local) && !weir_nl_u8(tb[INET_DIAG_SKV6ONLY]))
 		s->family = 0;
 	if (l->proto == WEIR_IPPROTO_TCP)
-		s->listening = s->state == ST_LISTEN;
+		s->listening = s->state == WEIR_SOCK_LISTEN;
 	else
-		s->listening = s->state == ST_CLOSE && s->lport && !s->rport;
+		s->listening = s->state == WEIR_SOCK_CLOSE && s->lport && !s->rport;
 	sock_bytes(tb[INET_DIAG_INFO], s);
 	return 0;
 }
@@ -102,6 +100,7 @@ static void socks_forget(void *data)
 	struct sock_list *l = data;
 
 	l->n = l->start;
+	l->more = l->start_more;
 }
 
 /* What listens, by protocol and port: enough to tell who opened a connection. */
@@ -121,9 +120,9 @@ static uint64_t *port_set(struct port_sets *p, uint8_t proto)
  */
 static bool sock_is_inbound(const struct weir_sock *s, struct port_sets *p, uint16_t eph_min, uint16_t eph_max)
 {
-	if (s->listening || !s->rport || s->state == ST_SYN_SENT)
+	if (s->listening || !s->rport || s->state == WEIR_SOCK_SYN_SENT)
 		return false;
-	if (s->state == ST_SYN_RECV || (port_set(p, s->proto)[s->lport >> 6] >> (s->lport & 63) & 1))
+	if (s->state == WEIR_SOCK_SYN_RECV || (port_set(p, s->proto)[s->lport >> 6] >> (s->lport & 63) & 1))
 		return true;
 	return (s->lport < eph_min || s->lport > eph_max) && s->rport >= eph_min && s->rport <= eph_max;
 }
@@ -161,6 +160,7 @@ int weir_socks_read(struct weir_sock **ret, size_t *ret_n, size_t *ret_more)
 		q->idiag_ext = q->sdiag_protocol == WEIR_IPPROTO_TCP ? 1 << (INET_DIAG_INFO - 1) : 0;
 		l.proto = q->sdiag_protocol;
 		l.start = l.n;
+		l.start_more = l.more;
 		e = weir_nl_dump(NETLINK_SOCK_DIAG, &r, socks_gather, socks_forget, &l);
 		if (e == -ENOENT || e == -EAFNOSUPPORT || e == -EPROTONOSUPPORT)
 			e = 0; /* a kernel without udp_diag or IPv6: then there is nothing to tell */

@@ -163,7 +163,7 @@ void weir_sshd_free(struct weir_sshd *s)
 
 static bool is_session(const struct ssh_socks *l, const struct weir_sock *k)
 {
-	return k->proto == WEIR_IPPROTO_TCP && k->state == 1 && k->inbound && ssh_has(l, k->inode, SSH_SESSION);
+	return k->proto == WEIR_IPPROTO_TCP && k->state == WEIR_SOCK_ESTABLISHED && k->inbound && ssh_has(l, k->inode, SSH_SESSION);
 }
 
 /* The first process listens for many; it does so for sshd on 22, and where a login session came in. */

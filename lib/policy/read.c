@@ -516,11 +516,6 @@ enum weir_mode weir_policy_mode(const struct weir_policy *p)
 	return p->doc.mode ? p->doc.mode - 1 : WEIR_DETECT;
 }
 
-const char *weir_policy_path(const struct weir_policy *p)
-{
-	return p->path;
-}
-
 const uint8_t *weir_policy_digest(const struct weir_policy *p)
 {
 	return p->digest;

@@ -186,19 +186,6 @@ size_t weir_bans_expire(struct weir_bans *b, uint64_t now, void (*gone)(const st
 	return n;
 }
 
-uint64_t weir_bans_next_expiry(const struct weir_bans *b)
-{
-	uint64_t next = 0;
-
-	for (size_t i = 0; i < b->n; i++) {
-		uint64_t e = b->v[i].expires;
-
-		if (e && (!next || e < next))
-			next = e;
-	}
-	return next;
-}
-
 static int from_json(struct weir_bans *b, const json_t *j)
 {
 	json_int_t next = json_integer_value(json_object_get(j, "next_id"));

@@ -41,4 +41,3 @@ int weir_bans_remove(struct weir_bans *b, const struct weir_ban_key *k);
 /* Forget what ended; `gone` is called for each. Returns how many. */
 size_t weir_bans_expire(struct weir_bans *b, uint64_t now, void (*gone)(const struct weir_ban_key *, void *),
 			void *data);
-uint64_t weir_bans_next_expiry(const struct weir_bans *b);
