@@ -23,8 +23,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		if (f.blob)
 			weir_cli_say("%s: ok: %u rule%s, %u address list%s, mode %s, compiled to %u bytes.\n", argv[1],
 				     f.img.cfg->n_rules, f.img.cfg->n_rules == 1 ? "" : "s", f.img.h->lists.count,
-				     f.img.h->lists.count == 1 ? "" : "s",
-				     f.img.cfg->mode == WEIR_PREVENT ? "prevent" : "detect", f.size);
+				     f.img.h->lists.count == 1 ? "" : "s", weir_mode_name(f.img.cfg->mode), f.size);
 	}
 	return !f.blob || (strict && f.diags.n) ? WEIR_EXIT_FAIL : WEIR_EXIT_OK;
 }

@@ -5,20 +5,7 @@
 #include "cli/client.h"
 #include "cli/opts.h"
 #include "cli/table.h"
-
-static void end_text(const char *addr, json_int_t port, const char *name, char *buf, size_t size)
-{
-	bool v6 = strchr(addr, ':') != NULL;
-
-	if (*name && port)
-		snprintf(buf, size, "%s (%s):%lld", name, addr, port);
-	else if (*name)
-		snprintf(buf, size, "%s (%s)", name, addr);
-	else if (port)
-		snprintf(buf, size, v6 ? "[%s]:%lld" : "%s:%lld", addr, port);
-	else
-		snprintf(buf, size, "%s", addr);
-}
+#include "lib/event/event.h"
 
 static void row(struct weir_table *t, const json_t *f)
 {
@@ -27,17 +14,16 @@ static void row(struct weir_table *t, const json_t *f)
 	enum weir_paint paint = strcmp(verdict, "pass") ? WEIR_STOPPED : strcmp(would, "pass") ? WEIR_LOOK : WEIR_PLAIN;
 	char src[320], dst[320], sent[16], received[16], age[32];
 
-	end_text(weir_str(f, "src"), weir_int(f, "sport"), in ? name : "", src, sizeof src);
-	end_text(weir_str(f, "dst"), weir_int(f, "dport"), in ? "" : name, dst, sizeof dst);
+	weir_end_put(weir_str(f, "src"), weir_int(f, "sport"), in ? name : "", src, sizeof src);
+	weir_end_put(weir_str(f, "dst"), weir_int(f, "dport"), in ? "" : name, dst, sizeof dst);
 	weir_table_cell(t, WEIR_PLAIN, "%s%s", *weir_str(f, "program") ? "~" : "", weir_str(f, "program"));
 	weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(f, "unit"));
 	weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(f, "direction"));
 	weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(f, "protocol"));
 	weir_table_cell(t, WEIR_PLAIN, "%s", src);
 	weir_table_cell(t, WEIR_PLAIN, "%s", dst);
-	weir_table_cell(t, WEIR_PLAIN, "%s", weir_bytes((unsigned long long)weir_int(f, "sent"), sent, sizeof sent));
-	weir_table_cell(t, WEIR_PLAIN, "%s",
-			weir_bytes((unsigned long long)weir_int(f, "received"), received, sizeof received));
+	weir_table_cell(t, WEIR_PLAIN, "%s", weir_bytes_text((uint64_t)weir_int(f, "sent"), sent));
+	weir_table_cell(t, WEIR_PLAIN, "%s", weir_bytes_text((uint64_t)weir_int(f, "received"), received));
 	weir_table_cell(t, WEIR_PLAIN, "%s", weir_span((unsigned long long)weir_int(f, "age_s"), age, sizeof age));
 	weir_table_cell(t, paint, "%s%s", strcmp(verdict, would) ? "would be " : "", would);
 	weir_table_cell(t, WEIR_PLAIN, "%s%s", weir_str(f, "rule"), weir_bool(f, "half_open") ? " (half open)" : "");

@@ -7,6 +7,7 @@
 #include "cli/client.h"
 #include "cli/opts.h"
 #include "cli/table.h"
+#include "lib/event/event.h"
 
 /* The entry of the same reason in an earlier answer. */
 static const json_t *before_of(const json_t *before, const char *reason)
@@ -51,8 +52,7 @@ static void show(const struct weir_cli *cli, const json_t *now, const json_t *be
 		number(t, WEIR_PLAIN, weir_int(one, "pass"));
 		number(t, WEIR_STOPPED, weir_int(one, "drop"));
 		number(t, WEIR_STOPPED, weir_int(one, "reject"));
-		weir_table_cell(t, WEIR_PLAIN, "%s",
-				weir_bytes((unsigned long long)weir_int(one, "bytes"), bytes, sizeof bytes));
+		weir_table_cell(t, WEIR_PLAIN, "%s", weir_bytes_text((uint64_t)weir_int(one, "bytes"), bytes));
 		if (before && seconds > 0 && delta >= 0)
 			weir_table_cell(t, WEIR_PLAIN, "%.0f", (double)delta / seconds);
 		else

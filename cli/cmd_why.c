@@ -46,16 +46,19 @@ static void show_event(const struct weir_cli *cli, const json_t *j)
 
 static void show_flow(const struct weir_cli *cli, const json_t *f)
 {
-	char sent[16], received[16];
+	char sent[16], received[16], src[80], dst[80];
 
-	printf("%s%s%s  %s:%lld  ->  %s:%lld %s %s\n", *weir_str(f, "program") ? "~" : "", weir_str(f, "program"),
-	       *weir_str(f, "unit") ? " " : "", weir_str(f, "src"), weir_int(f, "sport"), weir_str(f, "dst"),
-	       weir_int(f, "dport"), weir_str(f, "protocol"), weir_str(f, "direction"));
+	weir_end_put(weir_str(f, "src"), weir_int(f, "sport"), "", src, sizeof src);
+	weir_end_put(weir_str(f, "dst"), weir_int(f, "dport"), "", dst, sizeof dst);
+	if (*weir_str(f, "program"))
+		printf("~%s  ", weir_str(f, "program"));
+	if (*weir_str(f, "unit"))
+		printf("%s  ", weir_str(f, "unit"));
+	printf("%s -> %s  %s %s\n", src, dst, weir_str(f, "protocol"), weir_str(f, "direction"));
 	show_verdict(cli, f);
 	printf(", reason %s\n", weir_str(f, "reason"));
-	printf("%-9s live, %s sent, %s received\n", "flow",
-	       weir_bytes((unsigned long long)weir_int(f, "sent"), sent, sizeof sent),
-	       weir_bytes((unsigned long long)weir_int(f, "received"), received, sizeof received));
+	printf("%-9s live, %s sent, %s received\n", "flow", weir_bytes_text((uint64_t)weir_int(f, "sent"), sent),
+	       weir_bytes_text((uint64_t)weir_int(f, "received"), received));
 	if (*weir_str(f, "name"))
 		printf("%-9s a DNS answer for %s was seen before\n", "evidence", weir_str(f, "name"));
 }

@@ -184,23 +184,6 @@ const char *weir_count(unsigned long long n, char *buf, size_t size)
 	return buf;
 }
 
-const char *weir_bytes(unsigned long long n, char *buf, size_t size)
-{
-	static const char units[] = " KMGTP";
-	double x = (double)n;
-	size_t u = 0;
-
-	while (x >= 999.5 && u < 5) {
-		x /= 1000;
-		u++;
-	}
-	if (!u)
-		snprintf(buf, size, "%llu", n);
-	else
-		snprintf(buf, size, x < 9.95 ? "%.1f%c" : "%.0f%c", x, units[u]);
-	return buf;
-}
-
 const char *weir_span(unsigned long long s, char *buf, size_t size)
 {
 	if (s < 120)
@@ -212,4 +195,18 @@ const char *weir_span(unsigned long long s, char *buf, size_t size)
 	else
 		snprintf(buf, size, "%llu d", s / 86400);
 	return buf;
+}
+
+void weir_end_put(const char *addr, long long port, const char *name, char *buf, size_t size)
+{
+	bool v6 = strchr(addr, ':') != NULL;
+
+	if (*name && port)
+		snprintf(buf, size, "%s (%s):%lld", name, addr, port);
+	else if (*name)
+		snprintf(buf, size, "%s (%s)", name, addr);
+	else if (port)
+		snprintf(buf, size, v6 ? "[%s]:%lld" : "%s:%lld", addr, port);
+	else
+		snprintf(buf, size, "%s", addr);
 }

@@ -34,7 +34,8 @@ void weir_put(FILE *out, const char *text);
 
 /* "1,204" */
 const char *weir_count(unsigned long long n, char *buf, size_t size);
-/* "1.2M": bytes for a column */
-const char *weir_bytes(unsigned long long n, char *buf, size_t size);
 /* "3 d", "58 m": a duration for a person */
 const char *weir_span(unsigned long long seconds, char *buf, size_t size);
+/* "10.0.0.1:80", "[2001:db8::1]:80", "name (10.0.0.1):80": one end of a conversation; port 0 and name "" are left out
+ */
+void weir_end_put(const char *addr, long long port, const char *name, char *buf, size_t size);

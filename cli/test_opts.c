@@ -112,11 +112,14 @@ static void numbers_are_for_people(void **state)
 	assert_string_equal(weir_count(0, b, sizeof b), "0");
 	assert_string_equal(weir_count(1204, b, sizeof b), "1,204");
 	assert_string_equal(weir_count(18446744073709551615ull, b, sizeof b), "18,446,744,073,709,551,615");
-	assert_string_equal(weir_bytes(999, b, sizeof b), "999");
-	assert_string_equal(weir_bytes(1234567, b, sizeof b), "1.2M");
-	assert_string_equal(weir_bytes(999999, b, sizeof b), "1.0M");
 	assert_string_equal(weir_span(119, b, sizeof b), "119 s");
 	assert_string_equal(weir_span(3 * 86400, b, sizeof b), "3 d");
+	weir_end_put("2001:db8::1", 443, "", b, sizeof b);
+	assert_string_equal(b, "[2001:db8::1]:443");
+	weir_end_put("10.0.0.1", 80, "a.example", b, sizeof b);
+	assert_string_equal(b, "a.example (10.0.0.1):80");
+	weir_end_put("10.0.0.1", 0, "", b, sizeof b);
+	assert_string_equal(b, "10.0.0.1");
 }
 
 int main(void)

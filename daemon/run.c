@@ -296,7 +296,7 @@ static void say_ready(const struct run *x)
 			say("weir: warning: %s", w->notes[i]);
 	}
 	say("weir: ready: generation %u (%s), mode %s, %zu interface%s covered, pid %d", w->generation, w->path,
-	    weir_worker_mode(w) == WEIR_PREVENT ? "prevent" : "detect", covered, covered == 1 ? "" : "s", getpid());
+	    weir_mode_name(weir_worker_mode(w)), covered, covered == 1 ? "" : "s", getpid());
 	weir_notify("READY=1");
 }
 

@@ -9,11 +9,6 @@
 #include "lib/state/file.h"
 #include "lib/util/cleanup.h"
 
-static const char *mode_name(enum weir_mode m)
-{
-	return m == WEIR_PREVENT ? "prevent" : "detect";
-}
-
 /* Built-in failsafe entries that this image has not. Taking one away can lock people out. */
 static int failsafe_kept(const struct weir_worker *w, const struct weir_policy *p, bool console,
 			 struct weir_reply *rp)
@@ -37,11 +32,11 @@ static json_t *put_result(const struct weir_worker *w, const struct weir_change 
 	for (uint32_t i = 0; (l = weir_img_at(&w->img, &w->img.h->lists, i, sizeof *l)); i++)
 		ranges += l->ranges;
 	weir_hex(weir_policy_digest(w->policy), 32, digest);
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:o, s:s}", "generation",
-			 (json_int_t)w->generation, "rules", (json_int_t)w->img.cfg->n_rules, "ranges",
-			 (json_int_t)ranges, "ms", (json_int_t)c->ms, "added", (json_int_t)c->added, "removed",
-			 (json_int_t)c->removed, "mode", mode_name(weir_worker_mode(w)), "requested",
-			 mode_name(weir_worker_requested(w)), "path", weir_text_json(w->path), "sha256", digest);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:o, s:s}", "generation", (json_int_t)w->generation,
+			 "rules", (json_int_t)w->img.cfg->n_rules, "ranges", (json_int_t)ranges, "ms",
+			 (json_int_t)c->ms, "added", (json_int_t)c->added, "removed", (json_int_t)c->removed, "mode",
+			 weir_mode_name(weir_worker_mode(w)), "requested", weir_mode_name(weir_worker_requested(w)),
+			 "path", weir_text_json(w->path), "sha256", digest);
 }
 
 /* Keep a copy for the next start. Includes and list files are still read where they stand. */
@@ -155,20 +150,21 @@ static int do_mode(struct weir_worker *w, const struct weir_request *rq, struct 
 		return why[0] ? weir_reply_fail(rp, r, NULL, "%s", why) : r;
 	w->origin.has_mode = true;
 	w->origin.mode = c.ceiling;
-	weir_reply_detail(rp, "%s (effective %s), generation %u", mode, mode_name(weir_worker_mode(w)), w->generation);
+	weir_reply_detail(rp, "%s (effective %s), generation %u", mode, weir_mode_name(weir_worker_mode(w)),
+			  w->generation);
 	r = remember(w, rp);
 	if (r)
 		return r;
 	rp->result = put_result(w, &c);
-	json_object_set_new(rp->result, "policy_mode", json_string(mode_name(weir_policy_mode(w->policy))));
+	json_object_set_new(rp->result, "policy_mode", json_string(weir_mode_name(weir_policy_mode(w->policy))));
 	return 0;
 }
 
 static int do_mode_show(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
-	rp->result = json_pack("{s:s, s:s, s:s, s:o}", "requested", mode_name(weir_worker_requested(w)), "mode",
-			       mode_name(weir_worker_mode(w)), "policy_mode", mode_name(weir_policy_mode(w->policy)), "path",
-			       weir_text_json(w->path));
+	rp->result = json_pack("{s:s, s:s, s:s, s:o}", "requested", weir_mode_name(weir_worker_requested(w)), "mode",
+			       weir_mode_name(weir_worker_mode(w)), "policy_mode",
+			       weir_mode_name(weir_policy_mode(w->policy)), "path", weir_text_json(w->path));
 	return 0;
 }
 
@@ -195,8 +191,8 @@ static int do_stop(struct weir_worker *w, const struct weir_request *rq, struct 
 	for (size_t i = 0; i < n; i++)
 		covered += ifs[i].covered;
 	rp->result = json_pack("{s:I, s:s, s:b, s:I}", "generation", (json_int_t)w->generation, "mode",
-			       mode_name(weir_worker_mode(w)), "enforcing", weir_worker_mode(w) == WEIR_PREVENT, "interfaces",
-			       (json_int_t)covered);
+			       weir_mode_name(weir_worker_mode(w)), "enforcing", weir_worker_mode(w) == WEIR_PREVENT,
+			       "interfaces", (json_int_t)covered);
 	w->end = WEIR_END_STOP;
 	return 0;
 }

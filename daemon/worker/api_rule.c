@@ -104,8 +104,8 @@ static json_t *rule_json(struct weir_worker *w, uint32_t i, uint64_t hits)
 	char match[512], name[128], place[512];
 	json_t *j = json_pack("{s:o, s:o, s:s, s:s, s:s, s:I, s:b}", "place",
 			      weir_words_json(weir_rule_place(&w->img, i, place, sizeof place)), "name",
-			      weir_words_json(weir_rule_name(&w->img, i, name, sizeof name)), "action", actions[r->action % 4], "mode",
-			      r->mode == WEIR_PREVENT ? "prevent" : "detect", "match",
+			      weir_words_json(weir_rule_name(&w->img, i, name, sizeof name)), "action",
+			      actions[r->action % 4], "mode", weir_mode_name(r->mode), "match",
 			      weir_rule_match(&w->img, r, match, sizeof match), "hits", (json_int_t)hits, "log",
 			      (r->flags & WEIR_RF_LOG) != 0);
 
@@ -136,8 +136,7 @@ static int do_list(struct weir_worker *w, const struct weir_request *rq, struct 
 		const struct weir_fixed *f = &w->img.cfg->defaults[d];
 
 		json_array_append_new(defaults, json_pack("{s:s, s:s, s:s}", "direction", dirs[d], "action",
-							  actions[f->action % 4], "mode",
-							  f->mode == WEIR_PREVENT ? "prevent" : "detect"));
+							  actions[f->action % 4], "mode", weir_mode_name(f->mode)));
 	}
 	rp->result = json_pack("{s:o, s:o, s:I}", "rules", rules, "defaults", defaults, "generation",
 			       (json_int_t)w->generation);

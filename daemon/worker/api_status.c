@@ -12,11 +12,6 @@
 #include "lib/event/event.h"
 #include "lib/util/cleanup.h"
 
-static const char *mode_name(uint32_t m)
-{
-	return m == WEIR_PREVENT ? "prevent" : "detect";
-}
-
 static void degrade(json_t *list, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 static void degrade(json_t *list, const char *fmt, ...)
@@ -114,8 +109,8 @@ static void degraded_rest(const struct weir_worker *w, const struct weir_counter
 {
 	if (weir_worker_requested(w) != weir_worker_mode(w))
 		degrade(degraded, "mode %s was asked for, %s is in force: %s says mode: %s",
-			mode_name(weir_worker_requested(w)), mode_name(weir_worker_mode(w)), w->path,
-			mode_name(weir_policy_mode(w->policy)));
+			weir_mode_name(weir_worker_requested(w)), weir_mode_name(weir_worker_mode(w)), w->path,
+			weir_mode_name(weir_policy_mode(w->policy)));
 	else if (weir_policy_mode(w->policy) != weir_worker_mode(w))
 		degrade(degraded, "the policy asks for prevent, the ceiling of 'weir mode' or --mode is detect");
 	for (size_t i = 0; i < 3; i++) {
@@ -148,8 +143,8 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 	json_object_set_new(j, "up", json_integer((json_int_t)((uint64_t)time(NULL) - w->started)));
 	json_object_set_new(j, "generation", json_integer(w->generation));
 	json_object_set_new(j, "edit", json_integer(w->epoch));
-	json_object_set_new(j, "mode", json_string(mode_name(weir_worker_mode(w))));
-	json_object_set_new(j, "requested", json_string(mode_name(weir_worker_requested(w))));
+	json_object_set_new(j, "mode", json_string(weir_mode_name(weir_worker_mode(w))));
+	json_object_set_new(j, "requested", json_string(weir_mode_name(weir_worker_requested(w))));
 	json_object_set_new(j, "origin", json_string(weir_source_name(w->source)));
 	json_object_set_new(j, "path", weir_text_json(w->path));
 	json_object_set_new(j, "sha256", json_string(digest));

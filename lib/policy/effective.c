@@ -406,7 +406,7 @@ void weir_policy_show_effective(FILE *out, const struct weir_img *img)
 	fprintf(out, "# weir: the policy in force, generation %u\n# source sha256 ", c->generation);
 	for (int i = 0; i < 32; i++)
 		fprintf(out, "%02x", img->h->source_digest[i]);
-	fprintf(out, "\nversion: 1\nmode: %s\ndefault:\n", c->mode == WEIR_PREVENT ? "prevent" : "detect");
+	fprintf(out, "\nversion: 1\nmode: %s\ndefault:\n", weir_mode_name(c->mode));
 	for (int i = 0; i < 3; i++) {
 		put_fixed(&s, dirs[i], &c->defaults[i], "allow");
 		putc('\n', out);

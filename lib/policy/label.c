@@ -75,3 +75,8 @@ const char *weir_verdict_name(uint32_t verdict)
 {
 	return verdict == WEIR_DROP ? "drop" : verdict == WEIR_REJECT ? "reject" : "pass";
 }
+
+const char *weir_mode_name(uint32_t mode)
+{
+	return mode == WEIR_PREVENT ? "prevent" : "detect";
+}

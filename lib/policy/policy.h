@@ -117,6 +117,7 @@ const char *weir_rule_name(const struct weir_img *img, uint32_t rule, char *buf,
 const char *weir_rule_place(const struct weir_img *img, uint32_t rule, char *buf, size_t size);
 const char *weir_reason_name(uint32_t reason);
 const char *weir_verdict_name(uint32_t verdict); /* pass, drop, reject */
+const char *weir_mode_name(uint32_t mode);	 /* detect, prevent */
 
 /* JSON Schema (draft 2020-12) of the policy file and the Markdown reference, both from the walker's table. */
 void weir_policy_schema(FILE *out);
