@@ -74,7 +74,10 @@ int weir_rundir_open(const char *path, char *why, size_t why_size)
 	}
 	if (!lock_do(fd, F_OFD_SETLK, &l)) {
 		r = errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
-		snprintf(why, why_size, "weir is already running in %s, pid %d", path, pid_read(fd));
+		if (r == -EBUSY)
+			snprintf(why, why_size, "weir is already running in %s, pid %d", path, pid_read(fd));
+		else
+			snprintf(why, why_size, "cannot lock %s: %s", lock, strerror(-r));
 		return r;
 	}
 	if (!still_there(fd, lock)) {

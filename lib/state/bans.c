@@ -60,7 +60,7 @@ int weir_ban_key_parse(const char *text, struct weir_ban_key *ret, char *why, si
 	}
 	bits = v4 ? 32 : 128;
 	if (slash && prefix_parse(slash + 1, bits, &bits)) {
-		snprintf(why, why_size, "'%s': the prefix is a number from 1 to %u", text, v4 ? 32 : 128);
+		snprintf(why, why_size, "'%s': the prefix is a number from 1 to %d", text, v4 ? 32 : 128);
 		return -EINVAL;
 	}
 	k.prefixlen = bits + (v4 ? 96 : 0);
