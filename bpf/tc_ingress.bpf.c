@@ -18,13 +18,8 @@ WEIR_INLINE bool weir_judged_above(const struct __sk_buff *skb, const struct wei
 		return true;
 	if ((s->ifflags & WEIR_IF_SLAVE) || ((s->pkt.has & WEIR_HAS_PPPOE) && (s->ifflags & WEIR_IF_PPPOE)))
 		return true;
-	if (!s->pkt.vlan[0])
-		return false;
-	/* the outermost tag that this device does not stand for itself */
-	k.vid = s->pkt.vlan[0];
-	if (bpf_map_lookup_elem(&weir_vlans, &k))
-		return true;
-	k.vid = s->pkt.vlan[1];
+	/* the outermost tag of the frame itself: a VLAN device's own comes before it */
+	k.vid = s->pkt.vlan[s->ifflags & WEIR_IF_VLAN ? 1 : 0];
 	return k.vid && bpf_map_lookup_elem(&weir_vlans, &k);
 }
 

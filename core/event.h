@@ -99,6 +99,7 @@ enum {
 	WEIR_IF_LO = 4,
 	WEIR_IF_SLAVE = 8,       /* member of a bond or team: judged at the master */
 	WEIR_IF_UPPER = 16,      /* stands on other devices: what it sends they need not judge */
+	WEIR_IF_VLAN = 128,      /* a VLAN device: what it stands for is the first of a packet's tags */
 	WEIR_IF_MACVLAN = 64,    /* a macvlan of this host stands on it: frames to its address are judged there */
 	WEIR_IF_PPPOE = 32,      /* PPPoE ends on this host: its sessions are judged at the ppp device */
 };

@@ -118,6 +118,8 @@ void weir_cover_refresh(struct weir_kern *k)
 		if (c->i.flags & IFF_LOOPBACK)
 			v.flags |= WEIR_IF_LO;
 		vlan_chain(k, c, &v);
+		if (v.vlan[0])
+			v.flags |= WEIR_IF_VLAN;
 		bpf_map_update_elem(ifaces, &c->i.ifindex, &v, BPF_ANY);
 		if (c->i.vlan_id && c->i.link) {
 			struct weir_vlan_key key = { c->i.link, c->i.vlan_id };
