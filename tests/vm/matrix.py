@@ -13,6 +13,7 @@ Speaks TAP: a case per kernel, which is skipped by name when its kernel cannot b
 `NAME key=number ...` per BPF program; those lines become the table at the end.
 """
 import glob
+import lzma
 import os
 import re
 import shutil
@@ -145,8 +146,8 @@ def pack_modules(root, path, scratch):
         for ko in glob.glob(f"{root}/**/{name}.ko*", recursive=True)[:1]:
             out = f"{top}/modules/{name}.ko"
             if ko.endswith(".xz"):
-                with open(out, "wb") as f:
-                    subprocess.run(["xz", "-dc", ko], stdout=f, check=True)
+                with lzma.open(ko) as packed, open(out, "wb") as f:
+                    shutil.copyfileobj(packed, f)
             else:
                 shutil.copy(ko, out)
     cpio(top, path)
