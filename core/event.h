@@ -63,6 +63,13 @@ enum weir_stat {
 	WEIR_STAT_REJECT_SENT,
 	WEIR_STAT_REJECT_LIMITED,
 	WEIR_STAT_GUARD, /* packets that the guard dropped */
+	/* failures, each with the behaviour that the policy chose (failures:) */
+	WEIR_STAT_FAIL_DAEMON,    /* packets judged while the daemon was dead, and the policy says what then */
+	WEIR_STAT_FAIL_TABLE,     /* flows that a table refused */
+	WEIR_STAT_FAIL_FRAGMENT,  /* later fragments whose first one is not known */
+	WEIR_STAT_FAIL_RING,      /* records that were held back because a ring was nearly full (throttle) */
+	WEIR_STAT_FAIL_STUB,      /* a root program found no generation in its slot */
+	WEIR_STAT_CANARY,         /* own test frames that reached a hook: it runs */
 	WEIR_STAT_COUNT = 32,
 };
 #define WEIR_STATS_MAX (WEIR_REASON_COUNT * 3 + WEIR_STAT_COUNT)
@@ -71,15 +78,46 @@ struct weir_counter {
 	uint64_t packets, bytes;
 };
 
-/* One word of shared, changeable state for all programs: weir_control[0]. */
+/*
+ * Which of two generations decides. While a change waits for its confirmation every hook leads to a root program
+ * that reads this one word, written and read as a whole: until `deadline` (milliseconds since boot) the generation
+ * in slot `now` decides, then the one in slot `back`, whoever is still alive. 0: the hooks lead straight to their
+ * programs. A word whose deadline is WEIR_WORD_NEVER is settled; somebody has still to move the hooks.
+ *
+ *   63..24 deadline    15..8 slot now    7..0 slot back
+ */
+#define WEIR_WORD_NEVER 0xffffffffffull
+#define WEIR_GEN_SLOTS 4 /* two that wait, and two that an edit puts in their place */
+
+WEIR_INLINE uint64_t weir_word_make(uint64_t deadline_ms, uint32_t now, uint32_t back)
+{
+	return deadline_ms << 24 | (uint64_t)(now & 0xff) << 8 | (back & 0xff);
+}
+
+WEIR_INLINE uint64_t weir_word_deadline(uint64_t word)
+{
+	return word >> 24;
+}
+
+WEIR_INLINE uint32_t weir_word_slot(uint64_t word, uint64_t now_ms)
+{
+	return now_ms < weir_word_deadline(word) ? (uint32_t)(word >> 8) & 0xff : (uint32_t)word & 0xff;
+}
+
+/* Shared, changeable state for all programs: weir_control[0], mapped by the keeper, who writes it field by field. */
 struct weir_control {
+	uint64_t word;        /* see above */
+	uint64_t alive;       /* the keeper's last sign of life, ns since boot; UINT64_MAX: it was ended on purpose */
+	uint64_t adopt_until; /* ns since boot; mid-stream packets are adopted until then */
 	uint32_t ban_edit;    /* raised by every change of the ban map */
 	uint32_t flags;
-	uint64_t adopt_until; /* ns since boot; mid-stream packets are adopted until then */
-	uint32_t generation, epoch, mode, pad; /* of the image in force: for who finds the pins later */
-	uint64_t reserved[4];
+	uint32_t generation, epoch, mode, guard;                     /* of what was put in force last; guard: it needs one */
+	uint32_t back_generation, back_epoch, back_mode, back_guard; /* with a word: of what it goes back to */
+	uint32_t epoch_max;   /* the highest epoch that any image had: never used again */
+	uint32_t pad;
+	uint64_t reserved[7];
 };
-_Static_assert(sizeof(struct weir_control) == 64, "ABI");
+_Static_assert(sizeof(struct weir_control) == 128, "ABI");
 
 /* Bans: an LPM trie over 128-bit addresses (IPv4 mapped). */
 struct weir_ban_key {

@@ -15,7 +15,7 @@
 #include "core/types.h"
 
 #define WEIR_IMAGE_MAGIC 0x72696577u /* "weir", little endian */
-#define WEIR_IMAGE_VERSION 1u
+#define WEIR_IMAGE_VERSION 2u
 
 #define WEIR_RULES_MAX 1024     /* rules, overlay included: the bound of the linear scan */
 #define WEIR_FAILSAFE_MAX 64
@@ -24,6 +24,7 @@
 #define WEIR_BOUNDS_MAX (1u << 18)
 #define WEIR_SEARCH_STEPS 19    /* 2^18 bounds: 18 halvings and the last look */
 #define WEIR_IFPAT_MAX 63       /* interface patterns; bit 63 is kept free */
+#define WEIR_IFXDP_MAX 4096     /* words about XDP */
 #define WEIR_NO_LIST 0xffffu
 
 /* Places of rules that are no rule: what weir_result.rule may hold besides an index. */
@@ -126,6 +127,39 @@ enum {
 
 enum { WEIR_EST_KEEP = 0, WEIR_EST_RECHECK = 1, WEIR_EST_KILL = 2 };
 
+/* flows.recheck_unknown: a live flow whose verdict hangs on a fact that is gone. */
+enum { WEIR_UNKNOWN_KEEP = 0, WEIR_UNKNOWN_DROP = 1 };
+
+/*
+ * `failures` of the policy: what happens when a part of weir fails. 0 is the default everywhere. Under mode detect
+ * nothing is dropped, whatever fails and whatever stands here.
+ */
+enum weir_failure {
+	WEIR_FAILURE_DAEMON_DEAD,
+	WEIR_FAILURE_NO_POLICY,
+	WEIR_FAILURE_TABLE_FULL,
+	WEIR_FAILURE_FRAGMENT,
+	WEIR_FAILURE_RING_FULL,
+	WEIR_FAILURE_DISK_FULL,
+	WEIR_FAILURE_HOOK_MISSING,
+	WEIR_FAILURE_UNPARSABLE, /* its choice is packets.malformed and packets.unknown_l2 */
+	WEIR_FAILURE_COUNT,
+};
+enum { WEIR_DAEMON_KEEP = 0, WEIR_DAEMON_OPEN = 1, WEIR_DAEMON_CLOSED = 2 };
+enum { WEIR_NO_POLICY_LAST_GOOD = 0, WEIR_NO_POLICY_MANAGEMENT = 1, WEIR_NO_POLICY_OPEN = 2 };
+enum { WEIR_TABLE_DROP_NEW = 0, WEIR_TABLE_PASS = 1, WEIR_TABLE_DROP_ALL = 2 };
+enum { WEIR_FRAGMENT_DROP = 0, WEIR_FRAGMENT_PASS = 1 };
+enum { WEIR_RING_COUNT = 0, WEIR_RING_THROTTLE = 1 };
+enum { WEIR_DISK_REFUSE_CHANGES = 0, WEIR_DISK_CONTINUE = 1, WEIR_DISK_DROP = 2 };
+enum { WEIR_HOOK_DEGRADE = 0, WEIR_HOOK_REFUSE = 1 };
+
+struct weir_failures {
+	uint8_t choice[WEIR_FAILURE_COUNT]; /* by enum weir_failure */
+	uint32_t daemon_after_s;            /* open or closed: this long after the last sign of life */
+	uint32_t simulate;                  /* bit per enum weir_failure: behave as if it had happened */
+};
+_Static_assert(sizeof(struct weir_failures) == 16, "ABI");
+
 /* What the programs are specialised by: lands in .rodata, so what is unused folds away. */
 struct weir_config {
 	uint32_t generation, epoch;   /* epoch: raised by every install; generation only by a policy change */
@@ -144,7 +178,9 @@ struct weir_config {
 	uint32_t hz;                  /* jiffies per second; filled by the keeper */
 	uint32_t port_eph_min;        /* lowest ephemeral port of this host; filled by the keeper */
 	uint32_t test_flags;          /* WEIR_TEST_*; filled by tests */
-	uint32_t reserved[9];
+	uint32_t recheck_unknown;     /* WEIR_UNKNOWN_* */
+	struct weir_failures failures;
+	uint32_t reserved[4];
 };
 _Static_assert(sizeof(struct weir_config) == 160, "ABI");
 
@@ -168,12 +204,18 @@ struct weir_image_header {
 	struct weir_section config, rules, failsafe, bounds4, bounds6, bounds_port;
 	struct weir_section addr_rows, port_rows; /* uint64_t words: rows * row_words */
 	struct weir_section ifpats; /* char[16] each: an interface name or glob, NUL padded */
+	struct weir_section xdp;    /* struct weir_ifxdp: how XDP is used, first match by name wins */
 	struct weir_section lists;  /* struct weir_list_info, one per address list; for people */
 	struct weir_section strings; /* NUL-terminated, offset 0 is "" */
 };
 
 struct weir_ifpat {
 	char glob[16];
+};
+
+struct weir_ifxdp {
+	char glob[16];
+	uint32_t mode; /* enum weir_xdp_mode of lib/kern/kern.h */
 };
 
 struct weir_list_info {

@@ -123,9 +123,13 @@ static inline bool weir_image_content_ok(const uint8_t *blob, const struct weir_
 {
 	const struct weir_ifpat *ifpats = (const void *)(blob + h->ifpats.off);
 	const struct weir_list_info *lists = (const void *)(blob + h->lists.off);
+	const struct weir_ifxdp *xdp = (const void *)(blob + h->xdp.off);
 
 	for (uint32_t i = 0; i < h->ifpats.count; i++)
 		if (ifpats[i].glob[sizeof ifpats[i].glob - 1])
+			return false;
+	for (uint32_t i = 0; i < h->xdp.count; i++)
+		if (xdp[i].glob[sizeof xdp[i].glob - 1] || xdp[i].mode > 3)
 			return false;
 	for (uint32_t i = 0; i < h->lists.count; i++)
 		if (lists[i].name >= h->strings.count)
@@ -154,6 +158,7 @@ static inline int weir_image_open(struct weir_img *img, const void *blob, uint32
 	    !weir_section_ok(&h->bounds_port, sizeof(struct weir_bound4), size, 65536) ||
 	    !weir_section_ok(&h->addr_rows, 8, size, UINT32_MAX / 8) ||
 	    !weir_section_ok(&h->port_rows, 8, size, UINT32_MAX / 8) ||
+	    !weir_section_ok(&h->xdp, sizeof(struct weir_ifxdp), size, WEIR_IFXDP_MAX) ||
 	    !weir_section_ok(&h->ifpats, sizeof(struct weir_ifpat), size, WEIR_IFPAT_MAX) ||
 	    !weir_section_ok(&h->lists, sizeof(struct weir_list_info), size, WEIR_LISTS_MAX) ||
 	    !weir_section_ok(&h->strings, 1, size, size) || !h->strings.count)

@@ -27,6 +27,7 @@ struct run {
 	const struct weir_run_options *o;
 	struct weir_loop *loop;
 	struct weir_keeper *keeper;
+	struct weir_port *port;
 	struct weir_worker *worker;
 	struct weir_links *links;
 	struct weir_live *live;
@@ -77,14 +78,14 @@ static void on_events(uint32_t events, void *data)
 {
 	struct run *x = data;
 
-	weir_kern_event_dispatch(weir_keeper_kern(x->keeper), weir_worker_event, x->worker);
+	weir_port_event_dispatch(x->port, weir_worker_event, x->worker);
 }
 
 static uint64_t lost_events(struct run *x)
 {
 	struct weir_counter stats[WEIR_STATS_MAX] = { 0 };
 
-	weir_kern_stats(weir_keeper_kern(x->keeper), stats, WEIR_STATS_MAX);
+	weir_port_stats(x->port, stats, WEIR_STATS_MAX);
 	return stats[WEIR_REASON_COUNT * 3 + WEIR_STAT_LOST_VERDICT].packets +
 	       stats[WEIR_REASON_COUNT * 3 + WEIR_STAT_LOST_TELEMETRY].packets;
 }
@@ -115,10 +116,10 @@ static void draw(struct run *x)
 	};
 	weir_addrs_read(&addrs, &in.n_addrs);
 	in.addrs = (const uint8_t(*)[16])addrs;
-	in.ifs = weir_keeper_ifs(x->keeper, &in.n_ifs);
+	in.ifs = weir_port_ifs(x->port, &in.n_ifs);
 	weir_host_port_range(&in.eph_min, &in.eph_max);
 	weir_owners_refresh(x->worker->owners);
-	weir_kern_flow_each(weir_keeper_kern(x->keeper), weir_live_flow, x->live);
+	weir_port_flow_each(x->port, weir_live_flow, x->live);
 	weir_live_draw(x->live, &in);
 }
 
@@ -131,6 +132,7 @@ static void on_timer(uint32_t events, void *data)
 		return;
 	if (x->links_stale)
 		x->links_stale = weir_links_sync(x->links, on_link, x) < 0;
+	weir_keeper_tick(x->keeper);
 	weir_worker_tick(x->worker);
 	draw(x);
 }
@@ -245,8 +247,10 @@ static int worker_start(struct run *x)
 					  o->policy,     o->has_mode,    o->mode };
 	struct weir_diags diags = { 0 };
 	char why[512] = "", path[PATH_MAX];
-	int r = weir_worker_open(&wo, x->keeper, &x->worker, &diags, why, sizeof why);
+	int r = weir_port_new_local(x->keeper, &x->port);
 
+	if (!r)
+		r = weir_worker_open(&wo, x->port, &x->worker, &diags, why, sizeof why);
 	if (!r)
 		r = weir_worker_start(x->worker, &diags, why, sizeof why);
 	weir_diags_format(stderr, &diags, o->color);
@@ -275,7 +279,7 @@ static int loop_start(struct run *x)
 	int r = weir_loop_add(x->loop, weir_links_fd(x->links), EPOLLIN, on_links, x, NULL);
 
 	if (!r)
-		r = weir_loop_add(x->loop, weir_kern_event_fd(weir_keeper_kern(x->keeper)), EPOLLIN, on_events, x, NULL);
+		r = weir_loop_add(x->loop, weir_port_event_fd(x->port), EPOLLIN, on_events, x, NULL);
 	if (!r && x->o->live)
 		r = weir_live_new(&lo, &x->live);
 	if (r)
@@ -311,6 +315,7 @@ static void finish(struct run *x)
 	weir_notify("STOPPING=1");
 	weir_live_free(x->live);
 	weir_worker_free(x->worker);
+	weir_port_free(x->port);
 	weir_links_free(x->links);
 	weir_keeper_close(x->keeper, remove);
 	weir_loop_free(x->loop);

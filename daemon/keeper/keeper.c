@@ -15,14 +15,13 @@ struct weir_keeper {
 	struct weir_kern_pinned before;
 	struct weir_kern_if *ifs;
 	size_t n_ifs;
-	weir_keeper_xdp_fn xdp; /* NULL: auto everywhere */
-	void *xdp_data;
+	struct weir_ifxdp *xdp; /* of the image in force: first match by name wins; none: auto */
+	size_t n_xdp;
 	struct weir_config cfg; /* of the image in force; generation 0: none yet */
-	struct weir_seed *seeds; /* wait for the first image: then before any hook */
-	size_t n_seeds;
+	bool seed_wanted; /* waits for the first image: then before any hook */
 	uint32_t adopt_s;
-	void (*on_maps)(void *data);
-	void *on_maps_data;
+	struct weir_keeper_ban *bans; /* likewise */
+	size_t n_bans;
 	bool installed, guard_wanted, guard_on;
 	char guard_how[64], guard_why[128];
 };
@@ -54,7 +53,8 @@ void weir_keeper_close(struct weir_keeper *k, bool remove)
 		return;
 	weir_kern_close(k->kern, remove);
 	free(k->ifs);
-	free(k->seeds);
+	free(k->xdp);
+	free(k->bans);
 	free(k);
 }
 
@@ -77,6 +77,15 @@ bool weir_keeper_wants(const struct weir_keeper *k, const struct weir_kern_if *i
 	return false;
 }
 
+static enum weir_xdp_mode xdp_of(const struct weir_keeper *k, const char *name)
+{
+	for (size_t i = 0; i < k->n_xdp; i++) {
+		if (!fnmatch(k->xdp[i].glob, name, 0))
+			return (enum weir_xdp_mode)k->xdp[i].mode;
+	}
+	return WEIR_XDP_AUTO;
+}
+
 /*
  * Covered means: its packets are judged, or nobody asked for that. An interface that was asked for and
  * could not be attached is not covered, and the guard keeps it shut.
@@ -85,7 +94,8 @@ static void cover(struct weir_keeper *k, struct weir_kern_if *i)
 {
 	int r;
 
-	if (!weir_keeper_wants(k, i)) {
+	i->wanted = weir_keeper_wants(k, i);
+	if (!i->wanted) {
 		if (i->covered)
 			weir_kern_detach(k->kern, i->ifindex);
 		i->covered = false;
@@ -94,7 +104,7 @@ static void cover(struct weir_keeper *k, struct weir_kern_if *i)
 		weir_kern_cover(k->kern, i->ifindex, true);
 		return;
 	}
-	r = weir_kern_attach(k->kern, i, k->xdp ? k->xdp(i->name, k->xdp_data) : WEIR_XDP_AUTO);
+	r = weir_kern_attach(k->kern, i, xdp_of(k, i->name));
 	if (r && !i->why[0])
 		snprintf(i->why, sizeof i->why, "attach refused (%s)", strerrorname_np(-r));
 	i->covered = !r;
@@ -141,11 +151,15 @@ static void guard_raise(struct weir_keeper *k, bool first)
 	guard_set(k, true);
 }
 
-static int seed_now(struct weir_keeper *k, const struct weir_seed *v, size_t n, uint32_t adopt_s)
+static int seed_now(struct weir_keeper *k, uint32_t adopt_s)
 {
+	_cleanup_free_ struct weir_seed *v = NULL;
+	char why[160] = "";
+	size_t n = 0;
 	int first = 0, r;
 
 	r = adopt_s ? weir_kern_adopt(k->kern, adopt_s) : 0;
+	weir_seeds_read(&v, &n, why, sizeof why); /* what could not be read is met by the adoption window */
 	for (size_t i = 0; i < n; i++) {
 		int s = weir_kern_flow_seed(k->kern, &v[i].t, v[i].dir);
 
@@ -155,20 +169,11 @@ static int seed_now(struct weir_keeper *k, const struct weir_seed *v, size_t n, 
 	return r ? r : first;
 }
 
-int weir_keeper_seed(struct weir_keeper *k, const struct weir_seed *v, size_t n, uint32_t adopt_s)
+int weir_keeper_seed(struct weir_keeper *k, uint32_t adopt_s)
 {
-	struct weir_seed *copy;
-
 	if (k->installed)
-		return seed_now(k, v, n, adopt_s);
-	copy = malloc(n ? n * sizeof *copy : 1);
-	if (!copy)
-		return -ENOMEM;
-	if (n)
-		memcpy(copy, v, n * sizeof *copy);
-	free(k->seeds);
-	k->seeds = copy;
-	k->n_seeds = n;
+		return seed_now(k, adopt_s);
+	k->seed_wanted = true;
 	k->adopt_s = adopt_s;
 	return 0;
 }
@@ -176,27 +181,40 @@ int weir_keeper_seed(struct weir_keeper *k, const struct weir_seed *v, size_t n,
 /* The maps are there, no hook judges yet: what must be in them before the first packet. */
 static void fill_maps(struct weir_keeper *k)
 {
-	if (k->seeds) /* what could not be seeded is met by the adoption window */
-		seed_now(k, k->seeds, k->n_seeds, k->adopt_s);
-	free(TAKE_PTR(k->seeds));
-	if (k->on_maps)
-		k->on_maps(k->on_maps_data);
+	if (k->seed_wanted)
+		seed_now(k, k->adopt_s);
+	k->seed_wanted = false;
+	weir_keeper_bans(k, k->bans, k->n_bans);
+	free(TAKE_PTR(k->bans));
+	k->n_bans = 0;
 }
 
-int weir_keeper_install(struct weir_keeper *k, const void *blob, uint32_t size, char *why, size_t why_size)
+static void adopt_xdp(struct weir_keeper *k, const struct weir_img *img)
+{
+	uint32_t n = img->h->xdp.count;
+	struct weir_ifxdp *v = n ? calloc(n, sizeof *v) : NULL;
+
+	if (v)
+		memcpy(v, img->blob + img->h->xdp.off, n * sizeof *v);
+	free(k->xdp);
+	k->xdp = v;
+	k->n_xdp = v ? n : 0;
+}
+
+int weir_keeper_install(struct weir_keeper *k, const struct weir_kern_change *c, char *why, size_t why_size)
 {
 	bool guard, first = !k->installed;
 	struct weir_img img;
 	int r;
 
-	if (weir_image_open(&img, blob, size)) {
+	if (weir_image_open(&img, c->blob, c->size)) {
 		snprintf(why, why_size, "the compiled policy is damaged");
 		return -EBADMSG;
 	}
 	guard = guard_needed(img.cfg);
 	if (guard && !first && !k->guard_on)
 		guard_raise(k, false);
-	r = weir_kern_install(k->kern, blob, size, why, why_size);
+	r = weir_kern_install(k->kern, c, why, why_size);
 	if (r) {
 		if (!first && !guard_needed(&k->cfg))
 			guard_set(k, false);
@@ -204,6 +222,7 @@ int weir_keeper_install(struct weir_keeper *k, const void *blob, uint32_t size, 
 	}
 	k->cfg = *img.cfg;
 	k->installed = true;
+	adopt_xdp(k, &img);
 	if (first)
 		fill_maps(k);
 	if (guard && !k->guard_on) /* the first image brought the maps that it needs; nothing is attached yet */
@@ -215,16 +234,19 @@ int weir_keeper_install(struct weir_keeper *k, const void *blob, uint32_t size, 
 	return 0;
 }
 
-void weir_keeper_on_maps(struct weir_keeper *k, void (*fn)(void *data), void *data)
+int weir_keeper_confirm(struct weir_keeper *k)
 {
-	k->on_maps = fn;
-	k->on_maps_data = data;
+	return weir_kern_confirm(k->kern);
 }
 
-void weir_keeper_xdp(struct weir_keeper *k, weir_keeper_xdp_fn fn, void *data)
+int weir_keeper_revert(struct weir_keeper *k)
 {
-	k->xdp = fn;
-	k->xdp_data = data;
+	return weir_kern_revert(k->kern);
+}
+
+void weir_keeper_tick(struct weir_keeper *k)
+{
+	weir_kern_settle(k->kern);
 }
 
 static struct weir_kern_if *if_of(const struct weir_keeper *k, uint32_t ifindex)
@@ -296,14 +318,14 @@ const char *weir_keeper_guard(const struct weir_keeper *k, const char **ret_why)
 	return k->guard_on ? k->guard_how : "";
 }
 
-int weir_keeper_ban(struct weir_keeper *k, const struct weir_ban_key *key, uint64_t until_unix, uint32_t id)
+int weir_keeper_ban(struct weir_keeper *k, const struct weir_keeper_ban *ban)
 {
-	struct weir_ban b = { .id = id, .mode = WEIR_PREVENT };
-	uint64_t now = (uint64_t)time(NULL);
+	struct weir_ban b = { .id = ban->id, .mode = WEIR_PREVENT };
+	uint64_t now = (uint64_t)time(NULL), until = ban->until_unix;
 
-	if (until_unix)
-		b.until = weir_kern_now() + (until_unix > now ? until_unix - now : 0) * 1000000000u;
-	return weir_kern_ban_add(k->kern, key, &b);
+	if (until)
+		b.until = weir_kern_now() + (until > now ? until - now : 0) * 1000000000u;
+	return weir_kern_ban_add(k->kern, &ban->key, &b);
 }
 
 int weir_keeper_unban(struct weir_keeper *k, const struct weir_ban_key *key)
@@ -327,16 +349,44 @@ static void collect(const struct weir_ban_key *key, const struct weir_ban *ban, 
 	v[l->n++] = *key;
 }
 
-void weir_keeper_unban_others(struct weir_keeper *k, bool (*keep)(const struct weir_ban_key *, void *), void *data)
+static int key_compare(const void *a, const void *b)
 {
-	struct key_list l = { 0 }; /* a map must not change under the walk */
+	return memcmp(a, b, sizeof(struct weir_ban_key));
+}
 
-	weir_kern_ban_each(k->kern, collect, &l);
-	for (size_t i = 0; i < l.n; i++) {
-		if (!keep(&l.v[i], data))
-			weir_kern_ban_remove(k->kern, &l.v[i]);
+int weir_keeper_bans(struct weir_keeper *k, const struct weir_keeper_ban *v, size_t n)
+{
+	struct key_list have = { 0 }, want = { 0 }; /* a map must not change under the walk */
+	int first = 0;
+
+	if (!k->installed) {
+		struct weir_keeper_ban *copy = n ? malloc(n * sizeof *copy) : NULL;
+
+		if (n && !copy)
+			return -ENOMEM;
+		if (n)
+			memcpy(copy, v, n * sizeof *copy);
+		free(k->bans);
+		k->bans = copy;
+		k->n_bans = n;
+		return 0;
 	}
-	free(l.v);
+	for (size_t i = 0; i < n; i++) {
+		int r = weir_keeper_ban(k, &v[i]);
+
+		collect(&v[i].key, NULL, &want);
+		first = first ? first : r;
+	}
+	if (want.n)
+		qsort(want.v, want.n, sizeof *want.v, key_compare);
+	weir_kern_ban_each(k->kern, collect, &have);
+	for (size_t i = 0; i < have.n; i++) {
+		if (!want.n || !bsearch(&have.v[i], want.v, want.n, sizeof *want.v, key_compare))
+			weir_kern_ban_remove(k->kern, &have.v[i]);
+	}
+	free(have.v);
+	free(want.v);
+	return first;
 }
 
 struct weir_kern *weir_keeper_kern(struct weir_keeper *k)

@@ -16,8 +16,12 @@ struct weir_keeper_options {
 	uint32_t flows_max;            /* 0: the kernel side's default */
 };
 
-/* How XDP is used on an interface, by its name: asked at each install and for each new interface. */
-typedef enum weir_xdp_mode (*weir_keeper_xdp_fn)(const char *name, void *data);
+/* A ban as it is kept: its end is told by the calendar. */
+struct weir_keeper_ban {
+	struct weir_ban_key key;
+	uint32_t id;
+	uint64_t until_unix; /* seconds; 0: no end */
+};
 
 int weir_keeper_open(const struct weir_keeper_options *o, struct weir_keeper **ret, char *why, size_t why_size);
 /* With `remove` nothing stays; else what was enforced goes on. */
@@ -27,10 +31,11 @@ void weir_keeper_close(struct weir_keeper *k, bool remove);
 const struct weir_kern_pinned *weir_keeper_before(const struct weir_keeper *k);
 
 /* An image in force, all or nothing; then every interface anew, since the image says what XDP may do. */
-int weir_keeper_install(struct weir_keeper *k, const void *blob, uint32_t size, char *why, size_t why_size);
-/* Called once, at the first install: the maps are there and no hook judges yet. The place to put bans in. */
-void weir_keeper_on_maps(struct weir_keeper *k, void (*fn)(void *data), void *data);
-void weir_keeper_xdp(struct weir_keeper *k, weir_keeper_xdp_fn fn, void *data);
+int weir_keeper_install(struct weir_keeper *k, const struct weir_kern_change *c, char *why, size_t why_size);
+int weir_keeper_confirm(struct weir_keeper *k); /* -ENOENT: nothing waits */
+int weir_keeper_revert(struct weir_keeper *k);
+/* Once a second: the sign of life, and what was decided by the clock or by a command that asked nobody. */
+void weir_keeper_tick(struct weir_keeper *k);
 
 /* An interface came, changed or went. */
 void weir_keeper_link(struct weir_keeper *k, enum weir_link_event ev, const struct weir_kern_if *i);
@@ -44,14 +49,13 @@ const char *weir_keeper_if_name(const struct weir_keeper *k, uint32_t ifindex); 
 const char *weir_keeper_guard(const struct weir_keeper *k, const char **ret_why);
 
 /*
- * Put known conversations into the flow table and adopt unknown ones for adopt_s seconds. Before the first
- * install it waits for it: the table is filled before the first hook judges.
+ * Put the conversations that this host knows of into the flow table and adopt others for adopt_s seconds. Before
+ * the first install it waits for it: the table is filled before the first hook judges. Bans likewise.
  */
-int weir_keeper_seed(struct weir_keeper *k, const struct weir_seed *v, size_t n, uint32_t adopt_s);
-int weir_keeper_ban(struct weir_keeper *k, const struct weir_ban_key *key, uint64_t until_unix, uint32_t id);
+int weir_keeper_seed(struct weir_keeper *k, uint32_t adopt_s);
+int weir_keeper_bans(struct weir_keeper *k, const struct weir_keeper_ban *v, size_t n); /* all of them: others go */
+int weir_keeper_ban(struct weir_keeper *k, const struct weir_keeper_ban *b);
 int weir_keeper_unban(struct weir_keeper *k, const struct weir_ban_key *key);
-/* Remove every ban that `keep` does not want: what an earlier life left in the map. */
-void weir_keeper_unban_others(struct weir_keeper *k, bool (*keep)(const struct weir_ban_key *, void *), void *data);
 
 /* The kernel's maps, for reading: flows, counters, events, programs, features. */
 struct weir_kern *weir_keeper_kern(struct weir_keeper *k);

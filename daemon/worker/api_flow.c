@@ -96,7 +96,7 @@ static int do_flows(struct weir_worker *w, const struct weir_request *rq, struct
 	x.all = all;
 	if (!r) {
 		weir_owners_refresh(w->owners);
-		r = weir_kern_flow_each(weir_keeper_kern(w->keeper), walk_flow, &x);
+		r = weir_port_flow_each(w->port, walk_flow, &x);
 	}
 	if (r < 0) {
 		json_decref(x.list);
@@ -323,7 +323,7 @@ static int do_why(struct weir_worker *w, const struct weir_request *rq, struct w
 	} else {
 		x.t = &t;
 		weir_owners_refresh(w->owners);
-		weir_kern_flow_each(weir_keeper_kern(w->keeper), match_flow, &x);
+		weir_port_flow_each(w->port, match_flow, &x);
 		rp->result = x.found ? json_pack("{s:o}", "flow", flow_json(w, &x.key, &x.flow, x.half)) :
 				       json_pack("{s:o}", "would", would(w, &t));
 	}

@@ -75,10 +75,10 @@ static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, stru
 	r = weir_bans_add(&w->bans, &k, seconds ? (uint64_t)(time(NULL) + seconds) : 0, why, &e);
 	if (r)
 		return weir_reply_fail(rp, r, "weir ban list", "%s", r == -ENOSPC ? "there are too many bans" : strerror(-r));
-	r = weir_keeper_ban(w->keeper, &k, e->expires, e->id);
+	r = weir_port_ban(w->port, &(struct weir_keeper_ban){ k, e->id, e->expires });
 	if (r) {
 		weir_bans_remove(&w->bans, &k);
-		weir_keeper_unban(w->keeper, &k);
+		weir_port_unban(w->port, &k);
 		return weir_reply_fail(rp, r, NULL, "the kernel did not take the ban: %s", strerror(-r));
 	}
 	rp->result = ban_json(e);
@@ -102,7 +102,7 @@ static int do_ban_remove(struct weir_worker *w, const struct weir_request *rq, s
 	weir_ban_key_format(&k, text, sizeof text);
 	weir_reply_detail(rp, "%s", text);
 	/* the kernel first: a ban that it keeps must stay in the list */
-	r = weir_keeper_unban(w->keeper, &k);
+	r = weir_port_unban(w->port, &k);
 	if (r && r != -ENOENT)
 		return weir_reply_fail(rp, r, NULL, "the kernel did not forget the ban: %s", strerror(-r));
 	if (weir_bans_remove(&w->bans, &k))

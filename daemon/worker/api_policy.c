@@ -186,7 +186,7 @@ static int do_show(struct weir_worker *w, const struct weir_request *rq, struct 
 static int do_stop(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	size_t n, covered = 0;
-	const struct weir_kern_if *ifs = weir_keeper_ifs(w->keeper, &n);
+	const struct weir_kern_if *ifs = weir_port_ifs(w->port, &n);
 
 	for (size_t i = 0; i < n; i++)
 		covered += ifs[i].covered;

@@ -28,13 +28,13 @@ static void degrade(json_t *list, const char *fmt, ...)
 static json_t *interfaces_json(const struct weir_worker *w, json_t *degraded)
 {
 	size_t n;
-	const struct weir_kern_if *ifs = weir_keeper_ifs(w->keeper, &n);
-	const char *why, *guard = weir_keeper_guard(w->keeper, &why);
+	const struct weir_kern_if *ifs = weir_port_ifs(w->port, &n);
+	const char *why, *guard = weir_port_guard(w->port, &why);
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < n; i++) {
 		const struct weir_kern_if *x = &ifs[i];
-		bool wanted = weir_keeper_wants(w->keeper, x);
+		bool wanted = x->wanted;
 
 		json_array_append_new(list, json_pack("{s:o, s:I, s:s, s:b, s:b, s:b, s:s, s:s, s:o, s:o}", "name",
 						      weir_text_json(x->name), "ifindex", (json_int_t)x->ifindex, "kind", x->kind,
@@ -135,8 +135,8 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 	const char *guard_why;
 	char drift[PATH_MAX + 64], digest[65];
 
-	weir_kern_stats(weir_keeper_kern(w->keeper), stats, WEIR_STATS_MAX);
-	weir_kern_flow_each(weir_keeper_kern(w->keeper), count_flow, &flows);
+	weir_port_stats(w->port, stats, WEIR_STATS_MAX);
+	weir_port_flow_each(w->port, count_flow, &flows);
 	weir_hex(weir_policy_digest(w->policy), 32, digest);
 	json_object_set_new(j, "version", json_string(WEIR_VERSION));
 	json_object_set_new(j, "pid", json_integer(getpid()));
@@ -154,7 +154,7 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 	json_object_set_new(j, "set_edits", json_integer((json_int_t)w->overlay.list.n_edits));
 	json_object_set_new(j, "bans", json_integer((json_int_t)w->bans.n));
 	json_object_set_new(j, "interfaces", interfaces_json(w, degraded));
-	json_object_set_new(j, "guard", weir_text_json(weir_keeper_guard(w->keeper, &guard_why)));
+	json_object_set_new(j, "guard", weir_text_json(weir_port_guard(w->port, &guard_why)));
 	json_object_set_new(j, "firewalls", firewalls_json());
 	json_object_set_new(j, "flows", json_pack("{s:I, s:I}", "live", flows.live, "half_open", flows.half));
 	json_object_set_new(j, "drops", drops_json(w, stats));
@@ -189,7 +189,7 @@ static int do_stats(struct weir_worker *w, const struct weir_request *rq, struct
 {
 	struct weir_counter stats[WEIR_STATS_MAX] = { 0 };
 	json_t *reasons, *others;
-	int r = weir_kern_stats(weir_keeper_kern(w->keeper), stats, WEIR_STATS_MAX);
+	int r = weir_port_stats(w->port, stats, WEIR_STATS_MAX);
 
 	if (r < 0)
 		return weir_reply_fail(rp, r, NULL, "cannot read the counters: %s", strerror(-r));
@@ -236,16 +236,15 @@ static json_t *folded_json(const struct weir_config *c)
 
 static int do_features(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
-	struct weir_kern *k = weir_keeper_kern(w->keeper);
 	const struct weir_kern_feature *f = NULL;
 	struct weir_kern_prog progs[64] = { 0 };
 	json_t *features = json_array(), *list = json_array();
-	int n = weir_kern_features(k, &f);
+	int n = weir_port_features(w->port, &f);
 
 	for (int i = 0; i < n; i++)
 		json_array_append_new(features, json_pack("{s:s, s:b, s:o}", "name", f[i].name, "have", (int)f[i].have, "why",
 							  weir_text_json(f[i].why)));
-	n = weir_kern_progs(k, progs, 64);
+	n = weir_port_progs(w->port, progs, 64);
 	for (int i = 0; i < n && i < 64; i++)
 		json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "name", progs[i].name, "id",
 						      (json_int_t)progs[i].id, "verified",

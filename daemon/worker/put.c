@@ -36,7 +36,7 @@ static json_t *hit_of(struct weir_worker *w, uint32_t rule, char *key, size_t si
 void weir_worker_hits(struct weir_worker *w, uint64_t *ret, size_t n_rules)
 {
 	struct weir_counter *now = calloc(n_rules + 3, sizeof *now);
-	int n = now ? weir_kern_rule_hits(weir_keeper_kern(w->keeper), now, n_rules + 3) : 0;
+	int n = now ? weir_port_rule_hits(w->port, now, n_rules + 3) : 0;
 	char key[400];
 
 	for (size_t i = 0; i < n_rules; i++) {
@@ -83,19 +83,14 @@ static void recent_settle(struct weir_worker *w)
 /* Conversations that are older than the first enforcement: known ones are seeded, others adopted for a time. */
 static void seed(struct weir_worker *w, const struct weir_config *cfg)
 {
-	_cleanup_free_ struct weir_seed *v = NULL;
-	char why[160] = "";
-	size_t n = 0;
-
 	if (w->seeded || cfg->mode != WEIR_PREVENT)
 		return;
 	w->seeded = true;
 	/* a restart: the table was kept, and a window would open again what is closed */
-	if (!w->img.cfg && weir_keeper_before(w->keeper)->attached &&
-	    weir_keeper_before(w->keeper)->mode == WEIR_PREVENT)
+	if (!w->img.cfg && weir_port_before(w->port)->attached &&
+	    weir_port_before(w->port)->mode == WEIR_PREVENT)
 		return;
-	weir_seeds_read(&v, &n, why, sizeof why);
-	weir_keeper_seed(w->keeper, v, n, cfg->adopt_s);
+	weir_port_seed(w->port, cfg->adopt_s);
 }
 
 static uint32_t generation_next(const struct weir_worker *w, const struct weir_change *c)
@@ -178,9 +173,7 @@ int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_di
 		recent_settle(w);
 		hits_keep(w);
 	}
-	w->coming = c->policy;
-	r = weir_keeper_install(w->keeper, blob, size, why, why_size);
-	w->coming = NULL;
+	r = weir_port_install(w->port, &(struct weir_kern_change){ .blob = blob, .size = size }, why, why_size);
 	if (r)
 		return r;
 	take_over(w, c, TAKE_PTR(blob), &img);

@@ -31,6 +31,7 @@ static const char detect_policy[] = "version: 1\ndefault: { inbound: drop, outbo
 struct fixture {
 	char *dir, etc[300], state[300], log[300], run[300], policy[320];
 	struct weir_keeper *keeper;
+	struct weir_port *port;
 	struct weir_worker *worker;
 };
 
@@ -55,7 +56,8 @@ static void start(struct fixture *f, const struct weir_worker_options *with)
 	assert_int_equal(weir_keeper_open(&ko, &f->keeper, why, sizeof why), 0);
 	weir_keeper_link(f->keeper, WEIR_LINK_NEW, &lo);
 	weir_keeper_link(f->keeper, WEIR_LINK_NEW, &eth0);
-	assert_int_equal(weir_worker_open(&wo, f->keeper, &f->worker, &d, why, sizeof why), 0);
+	assert_int_equal(weir_port_new_local(f->keeper, &f->port), 0);
+	assert_int_equal(weir_worker_open(&wo, f->port, &f->worker, &d, why, sizeof why), 0);
 	assert_int_equal(weir_worker_start(f->worker, &d, why, sizeof why), 0);
 	weir_diags_free(&d);
 }
@@ -63,6 +65,7 @@ static void start(struct fixture *f, const struct weir_worker_options *with)
 static void end(struct fixture *f, bool remove)
 {
 	weir_worker_free(f->worker);
+	weir_port_free(f->port);
 	weir_keeper_close(f->keeper, remove);
 	f->worker = NULL;
 	f->keeper = NULL;

@@ -138,7 +138,7 @@ static int audit_open(struct weir_worker *w, char *why, size_t why_size)
 /* The number of an earlier life goes on; it is the same generation only when policy and mode are the same. */
 static void numbers_continue(struct weir_worker *w)
 {
-	const struct weir_kern_pinned *before = weir_keeper_before(w->keeper);
+	const struct weir_kern_pinned *before = weir_port_before(w->port);
 
 	w->generation = w->origin.generation;
 	if (before->attached && before->generation > w->generation)
@@ -147,14 +147,7 @@ static void numbers_continue(struct weir_worker *w)
 		w->epoch = before->epoch;
 }
 
-static enum weir_xdp_mode xdp_of(const char *name, void *data)
-{
-	const struct weir_worker *w = data;
-
-	return (enum weir_xdp_mode)weir_policy_xdp(w->coming ? w->coming : w->policy, name);
-}
-
-int weir_worker_open(const struct weir_worker_options *o, struct weir_keeper *k, struct weir_worker **ret,
+int weir_worker_open(const struct weir_worker_options *o, struct weir_port *p, struct weir_worker **ret,
 		     struct weir_diags *diags, char *why, size_t why_size)
 {
 	struct weir_worker *w = calloc(1, sizeof *w);
@@ -164,7 +157,7 @@ int weir_worker_open(const struct weir_worker_options *o, struct weir_keeper *k,
 	if (!w)
 		return -ENOMEM;
 	w->o = *o;
-	w->keeper = k;
+	w->port = p;
 	w->boot_ns = weir_host_boot_ns();
 	w->started = (uint64_t)time(NULL);
 	w->hits = json_object();
@@ -188,39 +181,30 @@ int weir_worker_open(const struct weir_worker_options *o, struct weir_keeper *k,
 		w->ceiling = o->has_mode ? o->mode : w->origin.mode;
 	}
 	numbers_continue(w);
-	weir_keeper_xdp(k, xdp_of, w);
 	*ret = w;
 	return 0;
 }
 
-static bool ban_known(const struct weir_ban_key *key, void *data)
+/* What the kernel shall know of bans, whatever an earlier life left there. */
+static int bans_restore(struct weir_worker *w)
 {
-	const struct weir_worker *w = data;
+	struct weir_keeper_ban *v = calloc(w->bans.n ? w->bans.n : 1, sizeof *v);
+	int r;
 
-	for (size_t i = 0; i < w->bans.n; i++) {
-		if (!memcmp(&w->bans.v[i].key, key, sizeof *key))
-			return true;
-	}
-	return false;
-}
-
-static void bans_restore(void *data)
-{
-	struct weir_worker *w = data;
-
-	for (size_t i = 0; i < w->bans.n; i++) {
-		const struct weir_ban_entry *b = &w->bans.v[i];
-		int r = weir_keeper_ban(w->keeper, &b->key, b->expires, b->id);
-
-		if (r)
-			snprintf(w->bans_why, sizeof w->bans_why, "some bans are not in force: %s", strerror(-r));
-	}
-	weir_keeper_unban_others(w->keeper, ban_known, w);
+	if (!v)
+		return -ENOMEM;
+	for (size_t i = 0; i < w->bans.n; i++)
+		v[i] = (struct weir_keeper_ban){ w->bans.v[i].key, w->bans.v[i].id, w->bans.v[i].expires };
+	r = weir_port_bans(w->port, v, w->bans.n);
+	if (r)
+		snprintf(w->bans_why, sizeof w->bans_why, "some bans are not in force: %s", strerror(-r));
+	free(v);
+	return 0;
 }
 
 int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
 {
-	const struct weir_kern_pinned *before = weir_keeper_before(w->keeper);
+	const struct weir_kern_pinned *before = weir_port_before(w->port);
 	struct weir_change c = { 0 };
 	bool same = !memcmp(w->origin.digest, weir_policy_digest(w->policy), 32);
 	int r;
@@ -228,8 +212,9 @@ int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why
 	if (before->attached && before->mode != (uint32_t)weir_worker_requested(w))
 		same = false;
 	c.new_generation = !same;
-	weir_keeper_on_maps(w->keeper, bans_restore, w);
-	r = weir_worker_put(w, &c, diags, why, why_size);
+	r = bans_restore(w);
+	if (!r)
+		r = weir_worker_put(w, &c, diags, why, why_size);
 	if (r)
 		return r;
 	/* the first start with the file of the system confirms it */
@@ -267,7 +252,6 @@ void weir_worker_free(struct weir_worker *w)
 {
 	if (!w)
 		return;
-	weir_keeper_xdp(w->keeper, NULL, NULL);
 	weir_server_free(w->server);
 	weir_audit_free(w->audit);
 	weir_names_free(w->names);
@@ -287,8 +271,8 @@ json_t *weir_worker_event_json(struct weir_worker *w, const struct weir_ev_verdi
 	uint32_t in = ev->in_ifindex ? ev->in_ifindex : ev->ifindex;
 	struct weir_event_words words = {
 		.img = w->img.cfg ? &w->img : NULL,
-		.in_if = weir_keeper_if_name(w->keeper, in),
-		.out_if = weir_keeper_if_name(w->keeper, ev->out_ifindex),
+		.in_if = weir_port_if_name(w->port, in),
+		.out_if = weir_port_if_name(w->port, ev->out_ifindex),
 		.boot_ns = w->boot_ns,
 	};
 	struct weir_owner owner;
@@ -337,7 +321,7 @@ static void ban_gone(const struct weir_ban_key *key, void *data)
 	struct weir_worker *w = data;
 	char addr[64], detail[96];
 
-	weir_keeper_unban(w->keeper, key);
+	weir_port_unban(w->port, key);
 	snprintf(detail, sizeof detail, "%s", weir_ban_key_format(key, addr, sizeof addr));
 	weir_api_audit(w, 0, getpid(), "ban expired", detail, "ok");
 }
@@ -370,6 +354,6 @@ void weir_worker_tick(struct weir_worker *w)
 	struct weir_counter stats[WEIR_STATS_MAX];
 
 	expire(w, (uint64_t)time(NULL));
-	if (w->ticks++ % WEIR_RATES_EVERY_S == 0 && weir_kern_stats(weir_keeper_kern(w->keeper), stats, WEIR_STATS_MAX) >= 0)
+	if (w->ticks++ % WEIR_RATES_EVERY_S == 0 && weir_port_stats(w->port, stats, WEIR_STATS_MAX) >= 0)
 		weir_rates_sample(&w->rates, stats);
 }

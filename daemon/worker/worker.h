@@ -10,7 +10,7 @@
 #include <limits.h>
 
 #include "core/image_blob.h"
-#include "daemon/keeper/keeper.h"
+#include "daemon/worker/port.h"
 #include "daemon/worker/rates.h"
 #include "daemon/worker/recent.h"
 #include "daemon/worker/server.h"
@@ -33,14 +33,13 @@ enum weir_end { WEIR_END_NONE, WEIR_END_STOP, WEIR_END_FLUSH };
 
 struct weir_worker {
 	struct weir_worker_options o;
-	struct weir_keeper *keeper;
+	struct weir_port *port;
 	struct weir_server *server;
 	struct weir_audit *audit;
 	struct weir_names *names;
 	struct weir_owners *owners;
 
 	struct weir_policy *policy;
-	const struct weir_policy *coming; /* while it is put in force: it says how XDP is used */
 	enum weir_policy_source source;
 	char path[PATH_MAX];       /* where the policy was read; shown */
 	bool has_ceiling;
@@ -70,7 +69,7 @@ struct weir_worker {
 };
 
 /* Opens state and audit log, reads the policy of the boot order. On failure `why` or diags say it. */
-int weir_worker_open(const struct weir_worker_options *o, struct weir_keeper *k, struct weir_worker **ret,
+int weir_worker_open(const struct weir_worker_options *o, struct weir_port *p, struct weir_worker **ret,
 		     struct weir_diags *diags, char *why, size_t why_size);
 /* The interfaces are known: seed, compile, install, bans. */
 int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size);

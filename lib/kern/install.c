@@ -234,14 +234,14 @@ static void tell_control(struct weir_kern *k)
 	bpf_map_update_elem(k->shared[WEIR_M_CONTROL], &zero, &c, BPF_ANY);
 }
 
-int weir_kern_install(struct weir_kern *k, const void *blob, uint32_t size, char *why, size_t why_size)
+int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, char *why, size_t why_size)
 {
 	struct weir_net *old = k->skel, *s = NULL;
 	struct weir_config old_cfg = k->cfg;
 	struct weir_img img;
 	int r;
 
-	if (weir_image_open(&img, blob, size))
+	if (weir_image_open(&img, c->blob, c->size))
 		return weir_why(why, why_size, -EINVAL, "not an image of this version");
 	r = load(k, &img, &s, why, why_size);
 	if (r)
@@ -267,6 +267,45 @@ int weir_kern_install(struct weir_kern *k, const void *blob, uint32_t size, char
 		weir_net__destroy(old);
 	tell_control(k);
 	return 0;
+}
+
+void weir_kern_pending(struct weir_kern *k, struct weir_kern_pending *ret)
+{
+	*ret = (struct weir_kern_pending){ 0 };
+}
+
+int weir_kern_confirm(struct weir_kern *k)
+{
+	return -ENOENT;
+}
+
+int weir_kern_revert(struct weir_kern *k)
+{
+	return -ENOENT;
+}
+
+enum weir_settled weir_kern_settle(struct weir_kern *k)
+{
+	return WEIR_SETTLED_NOTHING;
+}
+
+void weir_kern_rest(struct weir_kern *k)
+{
+}
+
+int weir_kern_pinned_confirm(const char *runtime_dir)
+{
+	return -ENOENT;
+}
+
+int weir_kern_pinned_revert(const char *runtime_dir)
+{
+	return -ENOENT;
+}
+
+void weir_kern_health(struct weir_kern *k, struct weir_kern_health *ret)
+{
+	*ret = (struct weir_kern_health){ 0 };
 }
 
 int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n)

@@ -32,11 +32,45 @@ void weir_kern_close(struct weir_kern *k, bool remove);
 /* Remove every trace of an instance, also of a dead one: links, pins, guard, clsact filters, the mount. */
 int weir_kern_flush(const char *runtime_dir, char *report, size_t report_size);
 
+/* One change of what is in force. Blobs stay the caller's. */
+struct weir_kern_change {
+	const void *blob; /* the image */
+	uint32_t size;
+	uint32_t back_size;
+	uint64_t deadline; /* 0: it stays. Else ns since boot: it goes back then, by itself, unless confirmed */
+	/* with a deadline: what it goes back to. NULL: what a change that waits already goes back to, else what is in force */
+	const void *back;
+};
+
 /*
  * Put an image in force: load a new generation of programs and maps (exact sizes), then update every hook
- * by link update. All or nothing: on failure the old one stays in force everywhere.
+ * by link update. All or nothing: on failure the old one stays in force everywhere. With a deadline every hook is
+ * led to a root program first, and one write of the control word puts the new one in force.
  */
-int weir_kern_install(struct weir_kern *k, const void *blob, uint32_t size, char *why, size_t why_size);
+int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, char *why, size_t why_size);
+
+/* What waits for its confirmation. */
+struct weir_kern_pending {
+	bool pending;      /* a change waits, and its deadline is still to come */
+	uint64_t deadline; /* ns since boot */
+	uint32_t generation, back_generation;
+};
+void weir_kern_pending(struct weir_kern *k, struct weir_kern_pending *ret);
+/* It stays; or it goes back now. -ENOENT: nothing waits (any more). */
+int weir_kern_confirm(struct weir_kern *k);
+int weir_kern_revert(struct weir_kern *k);
+/*
+ * To be called at least once a second: what was decided without us (the deadline passed, a command wrote the word)
+ * moves the hooks off the root programs. Also the sign of life, unless told otherwise by weir_kern_rest.
+ */
+enum weir_settled { WEIR_SETTLED_NOTHING, WEIR_SETTLED_CONFIRMED, WEIR_SETTLED_BACK };
+enum weir_settled weir_kern_settle(struct weir_kern *k);
+/* The end comes on purpose: what is enforced stays as it is, whatever failures.daemon_dead says. */
+void weir_kern_rest(struct weir_kern *k);
+
+/* The same on the pins of an instance that no process serves. -ENOENT: nothing waits there. */
+int weir_kern_pinned_confirm(const char *runtime_dir);
+int weir_kern_pinned_revert(const char *runtime_dir);
 
 enum weir_xdp_mode { WEIR_XDP_AUTO, WEIR_XDP_OFF, WEIR_XDP_NATIVE, WEIR_XDP_GENERIC };
 
@@ -50,6 +84,7 @@ struct weir_kern_if {
 	uint8_t mac[6];
 	/* filled by weir_kern_attach */
 	bool covered;
+	bool wanted;      /* filled by the keeper: it is asked to be covered */
 	char tc[16];      /* "tcx", "clsact", "" */
 	char xdp[16];     /* "native", "generic", "offload", "" */
 	char why[128];    /* why not covered, or why this XDP mode */
@@ -92,6 +127,15 @@ struct weir_kern_prog {
 };
 int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n);
 
+/* Do the programs really run and decide as the same code decides here? */
+struct weir_kern_health {
+	uint32_t tested, failed;   /* packets of the self-test of the image in force; tested 0: it never ran */
+	char why[160];             /* the first that failed */
+	uint32_t hooks, silent;    /* hooks that a canary frame was sent to, and those that did not see it */
+	char silent_names[96];
+};
+void weir_kern_health(struct weir_kern *k, struct weir_kern_health *ret);
+
 /* What the kernel can do here, found by trying: "tcx", "netfilter link", "ringbuf", ... */
 struct weir_kern_feature {
 	const char *name;
@@ -103,7 +147,12 @@ int weir_kern_features(struct weir_kern *k, const struct weir_kern_feature **ret
 /* Without a live daemon: is something of this instance pinned and attached? Reads pins only. */
 struct weir_kern_pinned {
 	bool attached;         /* links or filters in the kernel */
-	uint32_t generation, epoch, mode;
+	bool pending;          /* a change waits for its confirmation, its deadline is still to come */
+	bool settled_back;     /* a change waited and went back, and nobody has cleaned up since */
+	uint64_t deadline;     /* of it; ns since boot */
+	uint32_t generation, epoch, mode; /* what decides now */
+	uint32_t other_generation; /* of the pair that is pinned, the one that does not decide; 0: none */
+	uint32_t epoch_max;
 	uint32_t n_interfaces;
 };
 int weir_kern_pinned(const char *runtime_dir, struct weir_kern_pinned *ret);

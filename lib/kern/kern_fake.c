@@ -34,6 +34,7 @@ struct weir_kern {
 	char pins[PATH_MAX];
 	int event_fd;
 	struct weir_kern_pinned pinned;
+	struct weir_kern_pending waits;
 	bool maps; /* they come with the first image, or were pinned */
 	struct weir_counter *hits;
 	size_t n_hits;
@@ -121,7 +122,7 @@ int weir_kern_flush(const char *runtime_dir, char *report, size_t report_size)
 	return 0;
 }
 
-int weir_kern_install(struct weir_kern *k, const void *blob, uint32_t size, char *why, size_t why_size)
+int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, char *why, size_t why_size)
 {
 	struct weir_counter *hits;
 	struct weir_img img;
@@ -131,7 +132,7 @@ int weir_kern_install(struct weir_kern *k, const void *blob, uint32_t size, char
 		snprintf(why, why_size, "the fake was told to fail: %s", strerror(-r));
 		return r;
 	}
-	if (weir_image_open(&img, blob, size)) {
+	if (weir_image_open(&img, c->blob, c->size)) {
 		snprintf(why, why_size, "not an image");
 		return -EINVAL;
 	}
@@ -141,6 +142,11 @@ int weir_kern_install(struct weir_kern *k, const void *blob, uint32_t size, char
 	free(k->hits);
 	k->hits = hits;
 	k->n_hits = img.cfg->n_rules + 3;
+	if (c->deadline && !k->waits.pending)
+		k->waits.back_generation = k->pinned.generation;
+	k->waits.pending = c->deadline;
+	k->waits.deadline = c->deadline;
+	k->waits.generation = img.cfg->generation;
 	k->pinned.generation = img.cfg->generation;
 	k->pinned.epoch = img.cfg->epoch;
 	k->pinned.mode = img.cfg->mode;
@@ -149,6 +155,59 @@ int weir_kern_install(struct weir_kern *k, const void *blob, uint32_t size, char
 	if (k->pinned.n_interfaces)
 		pins_write(k);
 	return 0;
+}
+
+void weir_kern_pending(struct weir_kern *k, struct weir_kern_pending *ret)
+{
+	*ret = k->waits;
+	ret->pending = k->waits.pending && weir_kern_now() < k->waits.deadline;
+}
+
+int weir_kern_confirm(struct weir_kern *k)
+{
+	struct weir_kern_pending p;
+
+	weir_kern_pending(k, &p);
+	if (!p.pending)
+		return -ENOENT;
+	k->waits = (struct weir_kern_pending){ 0 };
+	return 0;
+}
+
+int weir_kern_revert(struct weir_kern *k)
+{
+	if (!k->waits.pending)
+		return -ENOENT;
+	k->pinned.generation = k->waits.back_generation;
+	k->waits = (struct weir_kern_pending){ 0 };
+	return 0;
+}
+
+enum weir_settled weir_kern_settle(struct weir_kern *k)
+{
+	if (!k->waits.pending || weir_kern_now() < k->waits.deadline)
+		return WEIR_SETTLED_NOTHING;
+	weir_kern_revert(k);
+	return WEIR_SETTLED_BACK;
+}
+
+void weir_kern_rest(struct weir_kern *k)
+{
+}
+
+int weir_kern_pinned_confirm(const char *runtime_dir)
+{
+	return -ENOENT;
+}
+
+int weir_kern_pinned_revert(const char *runtime_dir)
+{
+	return -ENOENT;
+}
+
+void weir_kern_health(struct weir_kern *k, struct weir_kern_health *ret)
+{
+	*ret = (struct weir_kern_health){ .tested = 1 };
 }
 
 static struct fake_if *if_of(struct weir_kern *k, uint32_t ifindex)

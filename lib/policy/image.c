@@ -70,6 +70,28 @@ static int make_lists(struct weir_build *b, struct weir_list_info **ret)
 	return err;
 }
 
+/* How XDP is used, by name: the exceptions first, the policy's own word for all others last. */
+static int make_xdp(struct weir_build *b, struct weir_ifxdp **ret, uint32_t *ret_n)
+{
+	const struct weir_p_doc *d = &b->policy->doc;
+	const struct weir_p_interface *i = d->interfaces.v;
+	struct weir_ifxdp *v = weir_arena_array(&b->arena, d->interfaces.n + 1, sizeof *v);
+
+	if (!v)
+		return -ENOMEM;
+	for (uint32_t k = 0; k < d->interfaces.n; k++) { /* a later word of the same name wins */
+		struct weir_ifxdp *x = &v[d->interfaces.n - 1 - k];
+
+		snprintf(x->glob, sizeof x->glob, "%s", i[k].name);
+		x->mode = i[k].xdp ? i[k].xdp - 1u : 0;
+	}
+	snprintf(v[d->interfaces.n].glob, sizeof v->glob, "*");
+	v[d->interfaces.n].mode = d->xdp ? d->xdp - 1u : 0;
+	*ret = v;
+	*ret_n = d->interfaces.n + 1;
+	return 0;
+}
+
 struct part {
 	struct weir_section *section;
 	const void *data;
@@ -81,6 +103,8 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 	struct weir_image_header h = { .magic = WEIR_IMAGE_MAGIC, .version = WEIR_IMAGE_VERSION };
 	struct weir_config *c = &b->config;
 	struct weir_list_info *lists = NULL;
+	struct weir_ifxdp *xdp = NULL;
+	uint32_t n_xdp = 0;
 	_cleanup_free_ uint8_t *blob = NULL;
 	size_t size = (sizeof h + 7) & ~(size_t)7;
 	struct bounds bounds = { 0 };
@@ -90,6 +114,8 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 	err = make_bounds(b, &bounds);
 	if (!err)
 		err = make_lists(b, &lists);
+	if (!err)
+		err = make_xdp(b, &xdp, &n_xdp);
 	if (err < 0)
 		return err;
 	c->n_rules = b->n_rules;
@@ -111,6 +137,7 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 		{ &h.bounds_port, bounds.port, bounds.n_port, sizeof *bounds.port },
 		{ &h.addr_rows, b->addr_space.rows, (size_t)b->addr_space.n_rows * b->addr_space.words, 8 },
 		{ &h.port_rows, b->port_space.rows, (size_t)b->port_space.n_rows * b->port_space.words, 8 },
+		{ &h.xdp, xdp, n_xdp, sizeof *xdp },
 		{ &h.ifpats, b->ifpats, b->n_ifpats, sizeof *b->ifpats },
 		{ &h.lists, lists, b->addrs.n, sizeof *lists },
 		{ &h.strings, b->strings, b->n_strings, 1 },

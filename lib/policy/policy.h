@@ -33,8 +33,6 @@ static inline void weir_policy_freep(struct weir_policy **p)
 
 enum weir_mode weir_policy_mode(const struct weir_policy *p);
 const uint8_t *weir_policy_digest(const struct weir_policy *p); /* SHA-256 of the file and its includes */
-/* `xdp` of the policy, or of this interface: 0 auto, 1 off, 2 native, 3 generic (enum weir_xdp_mode). */
-unsigned weir_policy_xdp(const struct weir_policy *p, const char *interface);
 /* Built-in failsafe entries that the policy removes: their number, at most n names. Applying wants a console. */
 size_t weir_policy_failsafe_removed(const struct weir_policy *p, const char **ret_names, size_t n);
 

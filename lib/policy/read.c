@@ -520,14 +520,3 @@ const uint8_t *weir_policy_digest(const struct weir_policy *p)
 {
 	return p->digest;
 }
-
-unsigned weir_policy_xdp(const struct weir_policy *p, const char *interface)
-{
-	const struct weir_p_interface *i = p->doc.interfaces.v;
-	uint8_t word = p->doc.xdp;
-
-	for (uint32_t k = 0; k < p->doc.interfaces.n; k++)
-		if (interface && !strcmp(i[k].name, interface))
-			word = i[k].xdp;
-	return word ? word - 1u : 0;
-}

@@ -60,7 +60,8 @@ int weir_runner_install(struct weir_runner *r, const void *blob, uint32_t size, 
 	struct bpf_map_info info = { 0 };
 	uint32_t info_len = sizeof info;
 	char why[512] = "";
-	int fd, err = weir_kern_install(r->kern, blob, size, why, sizeof why);
+	struct weir_kern_change change = { .blob = blob, .size = size };
+	int fd, err = weir_kern_install(r->kern, &change, why, sizeof why);
 
 	if (err) {
 		printf("weir_kern_install: %s: %s\n", strerror(-err), why);

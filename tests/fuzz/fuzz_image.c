@@ -70,6 +70,7 @@ static void base_fill(void)
 	row = base_add(&h->port_rows, 8, 2);
 	row[1] = 1;
 	memcpy(base_add(&h->ifpats, sizeof(struct weir_ifpat), 1), "eth*", 5);
+	base_add(&h->xdp, sizeof(struct weir_ifxdp), 0);
 	base_add(&h->lists, sizeof(struct weir_list_info), 1);
 	base_add(&h->strings, 1, 8);
 	*cfg = (struct weir_config){ .n_rules = 2,

@@ -88,7 +88,7 @@ static int one(const char *name, const char *text)
 
 	if (say(r, name, "") || say(weir_kern_open(&o, &k, why, sizeof why), "open", why))
 		return 1;
-	r = say(weir_kern_install(k, blob, size, why, sizeof why), "install", why);
+	r = say(weir_kern_install(k, &(struct weir_kern_change){ .blob = blob, .size = size }, why, sizeof why), "install", why);
 	n = r ? 0 : weir_kern_progs(k, progs, 8);
 	for (int i = 0; i < n; i++)
 		printf("%s_%s verified=%u xlated=%u jited=%u\n", progs[i].name, name, progs[i].insns_verified,

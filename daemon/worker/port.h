@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The worker's view of the keeper: what it may ask of the part that holds the rights, and what it may read.
+ * Calls wait for their answer. Negative errno: the keeper refused (`why` says it), or it is gone (-EPIPE).
+ */
+#pragma once
+#include "daemon/keeper/keeper.h"
+
+struct weir_port;
+
+/* A keeper in the same process: for tests. */
+int weir_port_new_local(struct weir_keeper *k, struct weir_port **ret);
+void weir_port_free(struct weir_port *p); /* takes NULL */
+
+/* What was pinned when the keeper began: the life before this one. */
+const struct weir_kern_pinned *weir_port_before(struct weir_port *p);
+
+int weir_port_install(struct weir_port *p, const struct weir_kern_change *c, char *why, size_t why_size);
+/* -ENOENT: nothing waits for a confirmation. */
+int weir_port_confirm(struct weir_port *p);
+int weir_port_revert(struct weir_port *p);
+void weir_port_pending(struct weir_port *p, struct weir_kern_pending *ret);
+
+/* Before the first install both wait for it: the maps are filled before the first hook judges. */
+int weir_port_seed(struct weir_port *p, uint32_t adopt_s);
+int weir_port_bans(struct weir_port *p, const struct weir_keeper_ban *v, size_t n); /* all of them: others go */
+int weir_port_ban(struct weir_port *p, const struct weir_keeper_ban *b);
+int weir_port_unban(struct weir_port *p, const struct weir_ban_key *key);
+
+/* All interfaces, covered or not. Valid until the next call. */
+const struct weir_kern_if *weir_port_ifs(struct weir_port *p, size_t *ret_n);
+const char *weir_port_if_name(struct weir_port *p, uint32_t ifindex); /* NULL: unknown */
+const char *weir_port_guard(struct weir_port *p, const char **ret_why);
+
+int weir_port_stats(struct weir_port *p, struct weir_counter *ret, size_t n);
+int weir_port_rule_hits(struct weir_port *p, struct weir_counter *ret, size_t n);
+int weir_port_flow_each(struct weir_port *p, weir_flow_cb cb, void *data);
+int weir_port_progs(struct weir_port *p, struct weir_kern_prog *ret, size_t n);
+int weir_port_features(struct weir_port *p, const struct weir_kern_feature **ret);
+void weir_port_health(struct weir_port *p, struct weir_kern_health *ret);
+
+int weir_port_event_fd(struct weir_port *p);
+int weir_port_event_dispatch(struct weir_port *p, void (*cb)(const struct weir_event *, void *), void *data);
