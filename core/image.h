@@ -180,7 +180,8 @@ struct weir_config {
 	uint32_t test_flags;          /* WEIR_TEST_*; filled by tests */
 	uint32_t recheck_unknown;     /* WEIR_UNKNOWN_* */
 	struct weir_failures failures;
-	uint32_t reserved[4];
+	uint32_t block_new;           /* a reason: new flows but the failsafe's are dropped with it; 0: none */
+	uint32_t reserved[3];
 };
 _Static_assert(sizeof(struct weir_config) == 160, "ABI");
 

@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "core/image.h"
+#include "core/reason.h"
 
 struct weir_img {
 	const uint8_t *blob;
@@ -111,7 +112,10 @@ static inline bool weir_config_ok(const struct weir_config *c)
 	for (int i = 0; i < 3; i++)
 		if (!weir_fixed_ok(&c->defaults[i]))
 			return false;
-	return c->mode <= WEIR_PREVENT && c->established <= WEIR_EST_KILL && weir_fixed_ok(&c->malformed) &&
+	for (int i = 0; i < WEIR_FAILURE_COUNT; i++)
+		if (c->failures.choice[i] > 2)
+			return false;
+	return c->mode <= WEIR_PREVENT && c->block_new < WEIR_REASON_COUNT && c->established <= WEIR_EST_KILL && weir_fixed_ok(&c->malformed) &&
 	       weir_fixed_ok(&c->fragments) && weir_fixed_ok(&c->unknown_l2) && weir_fixed_ok(&c->on_error) &&
 	       weir_fixed_ok(&c->blocklist) && weir_fixed_ok(&c->ban) &&
 	       (c->blocklist_list < WEIR_LISTS_MAX || c->blocklist_list == WEIR_NO_LIST);

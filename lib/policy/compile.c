@@ -333,6 +333,11 @@ static void build_config(struct weir_build *b)
 	c->idle_s = d->idle ? d->idle : 3600;
 	c->adopt_s = d->adopt_window ? d->adopt_window : 60;
 	c->blocklist_list = WEIR_NO_LIST;
+	for (int i = 0; i < WEIR_FAILURE_COUNT; i++)
+		c->failures.choice[i] = (uint8_t)(d->failures.choice[i] ? d->failures.choice[i] - 1 : 0);
+	c->failures.daemon_after_s = d->failures.daemon_after ? d->failures.daemon_after : 60;
+	c->failures.simulate = b->options->simulate;
+	c->block_new = b->options->block_new;
 }
 
 static int build_blocklists(struct weir_build *b)

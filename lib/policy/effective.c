@@ -396,6 +396,21 @@ static void put_rule(struct show *s, const struct weir_rule *r, bool rest)
 	fprintf(s->out, " # %s%s\n", place, rest ? ", continued" : "");
 }
 
+static void put_failures(FILE *out, const struct weir_failures *f)
+{
+	fputs("\nfailures:\n", out);
+	for (uint32_t i = 0; i < WEIR_FAILURE_COUNT; i++)
+		if (i != WEIR_FAILURE_UNPARSABLE)
+			fprintf(out, "  %s: %s\n", weir_failure_name(i), weir_failure_choice(i, f->choice[i]));
+	fprintf(out, "  daemon_dead_after: %us\n", f->daemon_after_s);
+	if (f->simulate)
+		fputs("# SIMULATED failures:", out);
+	for (uint32_t i = 0; i < WEIR_FAILURE_COUNT; i++)
+		if (f->simulate >> i & 1)
+			fprintf(out, " %s", weir_failure_name(i));
+	fputs(f->simulate ? "\n" : "", out);
+}
+
 void weir_policy_show_effective(FILE *out, const struct weir_img *img)
 {
 	static const char *const dirs[] = { "  inbound", "  outbound", "  forward" };
@@ -418,6 +433,7 @@ void weir_policy_show_effective(FILE *out, const struct weir_img *img)
 	put_fixed(&s, "\n  unknown_l2", &c->unknown_l2, "pass");
 	fprintf(out, "\nflows: { idle: %us, established: %s, adopt_window: %us }\n", c->idle_s,
 		c->established == WEIR_EST_KEEP ? "keep" : "recheck", c->adopt_s);
+	put_failures(out, &c->failures);
 	put_failsafe(&s);
 	put_sets(&s);
 	fputs("\nrules:\n", out);

@@ -89,6 +89,11 @@ struct weir_p_interface {
 	uint8_t xdp;
 };
 
+struct weir_p_failures {
+	uint8_t choice[WEIR_FAILURE_COUNT]; /* by enum weir_failure, kept + 1 */
+	uint32_t daemon_after;
+};
+
 struct weir_p_doc {
 	const struct weir_node *node;
 	uint32_t version;
@@ -98,6 +103,7 @@ struct weir_p_doc {
 	struct weir_p_fixed on_error, malformed, fragments, unknown_l2;
 	uint32_t idle, adopt_window;
 	uint8_t established, recheck_unknown, unparsable, xdp;
+	struct weir_p_failures failures;
 	struct weir_values interfaces; /* struct weir_p_interface */
 	struct weir_values include;    /* const char * */
 	struct weir_values sets;       /* struct weir_p_set */

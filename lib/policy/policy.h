@@ -73,6 +73,8 @@ struct weir_compile_options {
 	const uint16_t *sshd_ports; /* ports that sshd listens on here */
 	size_t n_sshd_ports;
 	const struct weir_overlay *overlay; /* NULL: none */
+	uint32_t simulate;  /* bit per enum weir_failure: for drills */
+	uint32_t block_new; /* a reason: no new flow but the failsafe's; 0: as the rules say */
 };
 
 /* Compile. *ret_blob is malloced (8-aligned) and owned by the caller. */
@@ -116,6 +118,11 @@ const char *weir_rule_place(const struct weir_img *img, uint32_t rule, char *buf
 const char *weir_reason_name(uint32_t reason);
 const char *weir_verdict_name(uint32_t verdict); /* pass, drop, reject */
 const char *weir_mode_name(uint32_t mode);	 /* detect, prevent */
+/* The key of a failure ("daemon_dead"), and what was chosen for it ("keep"); NULL: there is none. */
+const char *weir_failure_name(uint32_t failure);
+const char *weir_failure_choice(uint32_t failure, uint32_t choice);
+/* Names of failures, separated by commas, as bits. -EINVAL: *ret_bad is the one that is none. */
+int weir_failures_parse(const char *text, uint32_t *ret, char *ret_bad, size_t bad_size);
 
 /* JSON Schema (draft 2020-12) of the policy file and the Markdown reference, both from the walker's table. */
 void weir_policy_schema(FILE *out);

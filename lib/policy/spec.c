@@ -518,6 +518,8 @@ static const struct weir_key policy_keys[] = {
 	{ "packets", &t_packets, 0, 0, "Kinds of packets that are judged before any rule.",
 	  "{ malformed: drop, fragments: pass }" },
 	{ "flows", &t_flows, 0, 0, "How connections live.", "{ idle: 1h, established: recheck }" },
+	{ "failures", &weir_type_failures, 0, 0, "What happens when a part of weir fails.",
+	  "{ daemon_dead: keep, flow_table_full: drop_new }" },
 	P(xdp, t_xdp, "How drops may be done early. Absent: `auto`.", "auto"),
 	P(interfaces, t_interface_options, "What single interfaces have of their own.", "{ eth0: { xdp: native } }"),
 	P(include, t_paths,

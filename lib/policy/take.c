@@ -97,6 +97,16 @@ int weir_take_duration(struct weir_walk *w, const struct weir_node *n, void *dst
 	return weir_duration_parse(n->text, dst, &why) < 0 ? refuse(w, n, &why) : 0;
 }
 
+/* A sign of life comes every second: what is shorter than a few of them would fail by itself. */
+int weir_take_patience(struct weir_walk *w, const struct weir_node *n, void *dst)
+{
+	int r = weir_take_duration(w, n, dst);
+
+	if (r)
+		return r;
+	return *(uint32_t *)dst < 5 ? refuse_text(w, n, "shorter than 5 seconds", "write 5s or more") : 0;
+}
+
 bool weir_set_name_ok(const char *s)
 {
 	size_t n = strlen(s);

@@ -8,6 +8,7 @@ WEIR_TAKE(version);
 WEIR_TAKE(bool);
 WEIR_TAKE(name);
 WEIR_TAKE(duration);
+WEIR_TAKE(patience);
 WEIR_TAKE(address);
 WEIR_TAKE(plain_address);
 WEIR_TAKE(set);

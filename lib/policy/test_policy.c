@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <stdlib.h>
+#include <errno.h>
 #include <string.h>
 
 #include "core/image_blob.h"
@@ -91,6 +92,43 @@ static void expect(struct fixture *f, const struct want *w, size_t n)
 		const struct want wants[] = { __VA_ARGS__ };    \
 		expect(f, wants, sizeof wants / sizeof *wants); \
 	} while (0)
+
+static void test_failures(void **state)
+{
+	static const char *const all = "daemon_dead,no_policy,flow_table_full,fragment_lost,ring_full,audit_full,"
+				       "hook_missing,unparsable";
+	uint32_t bits = 0;
+	char bad[32] = "";
+	struct fixture f;
+
+	read_policy(&f, "version: 1\nmode: prevent\n");
+	compile(&f);
+	for (uint32_t i = 0; i < WEIR_FAILURE_COUNT; i++) /* 0 is the default everywhere */
+		assert_int_equal(f.img.cfg->failures.choice[i], 0);
+	assert_int_equal(f.img.cfg->failures.daemon_after_s, 60);
+	done(&f);
+	read_policy(&f, "version: 1\nfailures: { daemon_dead: closed, daemon_dead_after: 2m, no_policy: open,\n"
+			"  flow_table_full: pass, fragment_lost: pass, ring_full: throttle, audit_full: drop,\n"
+			"  hook_missing: refuse }\n");
+	compile(&f);
+	assert_int_equal(f.img.cfg->failures.choice[WEIR_FAILURE_DAEMON_DEAD], WEIR_DAEMON_CLOSED);
+	assert_int_equal(f.img.cfg->failures.choice[WEIR_FAILURE_NO_POLICY], WEIR_NO_POLICY_OPEN);
+	assert_int_equal(f.img.cfg->failures.choice[WEIR_FAILURE_TABLE_FULL], WEIR_TABLE_PASS);
+	assert_int_equal(f.img.cfg->failures.choice[WEIR_FAILURE_FRAGMENT], WEIR_FRAGMENT_PASS);
+	assert_int_equal(f.img.cfg->failures.choice[WEIR_FAILURE_RING_FULL], WEIR_RING_THROTTLE);
+	assert_int_equal(f.img.cfg->failures.choice[WEIR_FAILURE_DISK_FULL], WEIR_DISK_DROP);
+	assert_int_equal(f.img.cfg->failures.choice[WEIR_FAILURE_HOOK_MISSING], WEIR_HOOK_REFUSE);
+	assert_int_equal(f.img.cfg->failures.daemon_after_s, 120);
+	done(&f);
+	assert_int_equal(weir_failures_parse(all, &bits, bad, sizeof bad), 0);
+	assert_int_equal(bits, 0xff);
+	assert_int_equal(weir_failures_parse("ring_full", &bits, bad, sizeof bad), 0);
+	assert_int_equal(bits, 1u << WEIR_FAILURE_RING_FULL);
+	assert_int_equal(weir_failures_parse("ring_full,ring", &bits, bad, sizeof bad), -EINVAL);
+	assert_string_equal(bad, "ring");
+	assert_int_equal(weir_failures_parse("ring_full,", &bits, bad, sizeof bad), -EINVAL);
+	assert_int_equal(weir_failures_parse("", &bits, bad, sizeof bad), -EINVAL);
+}
 
 static void test_conditions(void **state)
 {
@@ -447,6 +485,7 @@ static void test_explain_says_whose_allow_it_is_where_nothing_is_blocked(void **
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_groups_add_their_conditions),
 		cmocka_unit_test(test_modes_are_ceilings),

@@ -186,6 +186,7 @@ static void test_the_policy_shown_is_a_policy(void **state)
 				weir_diags_format(stderr, &again.diags, false);
 				fail_msg("shown of %s:\n%s", g.gl_pathv[i], text);
 			}
+			assert_memory_equal(&again.img.cfg->failures, &o.img.cfg->failures, sizeof o.img.cfg->failures);
 			assert_int_equal(again.img.cfg->n_rules, o.img.cfg->n_rules);
 			assert_int_equal(again.img.cfg->n_addr_rows, o.img.cfg->n_addr_rows);
 			assert_int_equal(again.img.cfg->n_port_rows, o.img.cfg->n_port_rows);
