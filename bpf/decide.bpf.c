@@ -4,12 +4,17 @@
  * knows. Out: s->res, and 0 to let it pass, 1 to drop, 2 to reject. The stages and their order are those of
  * core/policy.h; this file adds what needs maps: flows, fragments, bans, notes.
  *
+ * This file is long because it is the one way of a packet, and read from stage to stage.
+ *
  * Global functions, each verified once. weir_decide runs first and leaves the rest to the slower ones.
  */
 #include "bpf/flow_table.h"
 #include "bpf/note.h"
 
 enum { WEIR_GO_ON = 0, WEIR_DONE = 1 };
+
+/* flow_table_full: pass. For so long after a refusal packets without a flow are judged one by one, as either side's. */
+#define STATELESS_S 60
 
 /* A verdict stands: count it, tell it. `id`: the flow, 0 for none. */
 __noinline int weir_report(uint64_t id)
@@ -107,6 +112,13 @@ WEIR_INLINE uint32_t weir_route_dir(struct __sk_buff *skb, struct weir_scratch *
 		       : WEIR_DIR_IN;
 }
 
+WEIR_INLINE uint32_t weir_dir(struct __sk_buff *skb, struct weir_scratch *s)
+{
+	if (s->hook == WEIR_HOOK_TC_OUT)
+		return s->in_ifindex ? WEIR_DIR_FWD : WEIR_DIR_OUT;
+	return weir_route_dir(skb, s);
+}
+
 /* Facts of the packet as its sender's conversation, ready for the stages. */
 __noinline int weir_gather(uint32_t dir)
 {
@@ -146,7 +158,7 @@ WEIR_INLINE int weir_stage_later(struct __sk_buff *skb, struct weir_scratch *s, 
 	struct weir_fixed x = { .action = WEIR_ACT_DROP, .mode = (uint8_t)cfg->mode };
 	struct weir_frag *f = 0;
 
-	if (!(cfg->test_flags & WEIR_TEST_NO_FLOW))
+	if (!(cfg->test_flags & WEIR_TEST_NO_FLOW) && !weir_simulates(cfg, WEIR_FAILURE_FRAGMENT))
 		f = bpf_map_lookup_elem(&weir_frags, &s->fkey);
 	if (f && s->now - f->last <= 60 * cfg->hz) {
 		if (f->denied)
@@ -157,7 +169,8 @@ WEIR_INLINE int weir_stage_later(struct __sk_buff *skb, struct weir_scratch *s, 
 		/* without its first it is nothing; the first will be judged, at egress if it is forwarded */
 		weir_result_pass(&s->res, WEIR_REASON_FLOW, WEIR_RULE_NONE);
 	} else {
-		weir_result_fixed(&s->res, &x, WEIR_REASON_FRAG_NO_FIRST, WEIR_RULE_NONE);
+		weir_stat(WEIR_STAT_FAIL_FRAGMENT);
+		weir_judge_lost(cfg, &s->res);
 	}
 	return WEIR_DONE;
 }
@@ -425,13 +438,11 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	struct weir_control *ctl = weir_control_get();
 	uint32_t dir, mid, flags = 0;
 	bool open, stateless;
+	uint64_t now;
 
 	if (!s || !ctl)
 		return WEIR_DROP;
-	if (s->hook == WEIR_HOOK_TC_OUT)
-		dir = s->in_ifindex ? WEIR_DIR_FWD : WEIR_DIR_OUT;
-	else
-		dir = weir_route_dir(skb, s);
+	dir = weir_dir(skb, s);
 	if (s->pkt.frag == WEIR_FRAG_LATER) {
 		weir_gather(dir);
 		if (!weir_stage_lists(s))
@@ -459,7 +470,12 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	}
 	if (weir_stage_face(s))
 		goto settled;
-	open = ctl->adopt_until > bpf_ktime_get_boot_ns();
+	now = bpf_ktime_get_boot_ns();
+	if (weir_judge_blocked(weir_config(), ctl->table_full, now, &s->res))
+		goto settled;
+	open = ctl->adopt_until > now ||
+	       (weir_config()->failures.choice[WEIR_FAILURE_TABLE_FULL] == WEIR_TABLE_PASS &&
+		weir_table_full(ctl->table_full, now, STATELESS_S));
 	mid = weir_midstream(s, open);
 	if (mid) {
 		if (weir_adopt(open, mid == 2))
@@ -477,10 +493,59 @@ settled:
 		return weir_report(0);
 	}
 	s->flow_id = 0;
+	s->refused = 0;
 	weir_remember(flags);
+	if (s->refused) {
+		weir_judge_refused(weir_config(), &s->res);
+		if (s->res.enforced != WEIR_PASS)
+			return weir_report(0);
+	}
 	if (s->hook == WEIR_HOOK_TC_IN)
 		weir_note_leave(skb, s);
 	return weir_report(s->flow_id);
+}
+
+/* Does the failsafe alone admit the packet? Its first fragment speaks for a later one. */
+WEIR_INLINE bool weir_failsafe_alone(struct __sk_buff *skb, struct weir_scratch *s)
+{
+	bool open = s->pkt.proto == WEIR_IPPROTO_TCP &&
+		    (s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN;
+	struct weir_frag *f;
+
+	if (s->parsed != WEIR_REASON_NONE)
+		return s->parsed == WEIR_REASON_NOT_IP && (weir_config()->essentials & WEIR_ESS_ARP);
+	if (s->pkt.frag == WEIR_FRAG_LATER) {
+		f = bpf_map_lookup_elem(&weir_frags, &s->fkey);
+		return f && !f->denied;
+	}
+	weir_gather(weir_dir(skb, s));
+	return weir_failsafe_stage(open) || weir_stage_asker(s) || weir_stage_related(s);
+}
+
+/* failures.daemon_dead, when the policy says more than keep: 1 when that alone decides. */
+__noinline int weir_stage_dead(struct __sk_buff *skb)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	struct weir_control *ctl = weir_control_get();
+	const struct weir_config *cfg = weir_config();
+	bool admitted;
+
+	if (!s || !ctl || !weir_daemon_dead(cfg, ctl->alive, bpf_ktime_get_boot_ns()))
+		return 0;
+	weir_stat(WEIR_STAT_FAIL_DAEMON);
+	if (cfg->mode == WEIR_DETECT)
+		return 0;
+	if (cfg->failures.choice[WEIR_FAILURE_DAEMON_DEAD] == WEIR_DAEMON_OPEN) {
+		weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_DAEMON_DEAD, WEIR_RULE_NONE);
+		return 1;
+	}
+	admitted = weir_failsafe_alone(skb, s);
+	weir_result_init(&s->res);
+	if (admitted)
+		return 0;
+	weir_result_set(&s->res, WEIR_DROP, WEIR_REASON_DAEMON_DEAD, WEIR_RULE_NONE);
+	weir_flow_key_of(&s->pkt.t, &s->key);
+	return 1;
 }
 
 /* What a known and settled flow does with one more packet. */
@@ -503,6 +568,10 @@ __noinline int weir_decide(struct __sk_buff *skb)
 	if (!s)
 		return WEIR_DROP;
 	weir_result_init(&s->res);
+	if (cfg->failures.choice[WEIR_FAILURE_DAEMON_DEAD] != WEIR_DAEMON_KEEP && weir_stage_dead(skb))
+		return weir_report(0);
+	if (weir_simulates(cfg, WEIR_FAILURE_UNPARSABLE) && s->parsed == WEIR_REASON_NONE)
+		s->parsed = WEIR_REASON_TRUNCATED;
 	if (weir_judge_unparsed(cfg, s->parsed, &s->res))
 		return weir_report(0);
 	if (s->pkt.frag && weir_judge_fragment(cfg, s->pkt.frag, &s->res))

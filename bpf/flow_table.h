@@ -29,6 +29,17 @@ WEIR_INLINE struct weir_flow *weir_flow_find(struct weir_scratch *s, const struc
 	return 0;
 }
 
+/* failures.flow_table_full, or its drill. All programs learn of it. */
+WEIR_INLINE void weir_flow_refused(struct weir_scratch *s)
+{
+	struct weir_control *ctl = weir_control_get();
+
+	weir_stat(WEIR_STAT_FAIL_TABLE);
+	s->refused = 1;
+	if (ctl)
+		ctl->table_full = bpf_ktime_get_boot_ns();
+}
+
 WEIR_INLINE void weir_flow_forget(const struct weir_flow_key *key)
 {
 	bpf_map_delete_elem(&weir_flows, key);
@@ -42,7 +53,7 @@ WEIR_INLINE void weir_flow_advance(struct weir_scratch *s, struct weir_flow *f, 
 		return;
 	s->flow = *f;
 	if (bpf_map_update_elem(&weir_flows, &s->key, &s->flow, BPF_ANY)) {
-		weir_stat(WEIR_STAT_ERROR); /* it goes on as a half-open one */
+		weir_stat(WEIR_STAT_FAIL_TABLE); /* it goes on as a half-open one */
 		return;
 	}
 	bpf_map_delete_elem(&weir_half, &s->key);
@@ -73,7 +84,7 @@ WEIR_INLINE void weir_flow_settle(const struct weir_scratch *s, struct weir_flow
 
 /*
  * Begin a flow under `key` from s->facts and s->res. `from_b`: end b opened it. Returns its id, 0 when the
- * table refused it (the packet passes; the next one is judged again).
+ * table refused it (s->refused).
  */
 WEIR_INLINE uint64_t weir_flow_begin(struct weir_scratch *s, const struct weir_flow_key *key, bool from_b,
 				     uint32_t flags, const struct weir_flow_key *peer)
@@ -97,8 +108,8 @@ WEIR_INLINE uint64_t weir_flow_begin(struct weir_scratch *s, const struct weir_f
 	}
 	weir_flow_settle(s, f);
 	weir_flow_step(f, &s->pkt, s->side, s->now, s->segs);
-	if (bpf_map_update_elem(&weir_half, key, f, BPF_ANY)) {
-		weir_stat(WEIR_STAT_ERROR);
+	if (weir_simulates(weir_config(), WEIR_FAILURE_TABLE_FULL) || bpf_map_update_elem(&weir_half, key, f, BPF_ANY)) {
+		weir_flow_refused(s);
 		return 0;
 	}
 	weir_stat(WEIR_STAT_FLOW_NEW);

@@ -79,6 +79,7 @@ struct weir_scratch {
 	uint32_t ifindex, in_ifindex, mark, len, segs, ifflags;
 	uint32_t side;         /* of the packet within its flow */
 	uint32_t edit;         /* ban edit number, read once */
+	uint32_t refused;      /* a table did not take the packet's flow */
 	uint32_t seq;          /* counts packets: a test sees that the program really ran */
 #ifdef WEIR_OTHER_BUILD
 	uint64_t other[2];     /* the tests' second build: a shared map of another shape */

@@ -70,6 +70,9 @@ int weir_xdp_in(struct xdp_md *ctx)
 
 	if (!s || !ctl || cfg->mode == WEIR_DETECT)
 		return XDP_PASS;
+	if (cfg->failures.choice[WEIR_FAILURE_DAEMON_DEAD] == WEIR_DAEMON_OPEN &&
+	    weir_daemon_dead(cfg, ctl->alive, bpf_ktime_get_boot_ns()))
+		return XDP_PASS;
 	__builtin_memset(&s->pkt, 0, sizeof s->pkt);
 	c.data = (const uint8_t *)(long)ctx->data;
 	c.end = (const uint8_t *)(long)ctx->data_end;

@@ -115,7 +115,8 @@ struct weir_control {
 	uint32_t back_generation, back_epoch, back_mode, back_guard; /* with a word: of what it goes back to */
 	uint32_t epoch_max;   /* the highest epoch that any image had: never used again */
 	uint32_t pad;
-	uint64_t reserved[7];
+	uint64_t table_full;  /* written by the programs: ns since boot of the last flow that a table refused */
+	uint64_t reserved[6];
 };
 _Static_assert(sizeof(struct weir_control) == 128, "ABI");
 

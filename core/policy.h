@@ -218,6 +218,75 @@ WEIR_INLINE void weir_judge_error(const struct weir_config *cfg, struct weir_res
 	weir_result_fixed(res, &cfg->on_error, WEIR_REASON_ON_ERROR, WEIR_RULE_NONE);
 }
 
+WEIR_INLINE bool weir_simulates(const struct weir_config *cfg, uint32_t failure)
+{
+	return cfg->failures.simulate >> failure & 1;
+}
+
+/* failures.daemon_dead: has nobody given a sign of life for too long, and does the policy say what then? */
+WEIR_INLINE bool weir_daemon_dead(const struct weir_config *cfg, uint64_t alive, uint64_t now)
+{
+	if (cfg->failures.choice[WEIR_FAILURE_DAEMON_DEAD] == WEIR_DAEMON_KEEP)
+		return false;
+	if (weir_simulates(cfg, WEIR_FAILURE_DAEMON_DEAD))
+		return true;
+	return alive && alive != UINT64_MAX && now > alive &&
+	       now - alive > cfg->failures.daemon_after_s * 1000000000ull;
+}
+
+/* A verdict of weir's own failing, whatever an earlier stage said. In mode detect it is only wanted. */
+WEIR_INLINE void weir_judge_failed(const struct weir_config *cfg, uint32_t reason, struct weir_result *res)
+{
+	struct weir_fixed x = { .action = WEIR_ACT_DROP, .mode = (uint8_t)cfg->mode };
+
+	res->wanted_reason = WEIR_REASON_NONE;
+	weir_result_fixed(res, &x, reason, WEIR_RULE_NONE);
+}
+
+/* failures.fragment_lost: a later fragment is to be forwarded, and its first is not known. */
+WEIR_INLINE void weir_judge_lost(const struct weir_config *cfg, struct weir_result *res)
+{
+	struct weir_fixed x = { .action = WEIR_ACT_DROP, .mode = (uint8_t)cfg->mode };
+
+	if (cfg->failures.choice[WEIR_FAILURE_FRAGMENT] == WEIR_FRAGMENT_PASS)
+		weir_result_pass(res, WEIR_REASON_FRAG_NO_FIRST, WEIR_RULE_NONE);
+	else
+		weir_result_fixed(res, &x, WEIR_REASON_FRAG_NO_FIRST, WEIR_RULE_NONE);
+}
+
+/* failures.flow_table_full: the packet was to pass, and no table took its flow. The failsafe needs no flow. */
+WEIR_INLINE void weir_judge_refused(const struct weir_config *cfg, struct weir_result *res)
+{
+	if (cfg->failures.choice[WEIR_FAILURE_TABLE_FULL] != WEIR_TABLE_PASS &&
+	    res->enforced_reason != WEIR_REASON_FAILSAFE)
+		weir_judge_failed(cfg, WEIR_REASON_TABLE_FULL, res);
+}
+
+/* Was a flow refused within the last so many seconds? `table_full`: when the last was, 0: none. */
+WEIR_INLINE bool weir_table_full(uint64_t table_full, uint64_t now, uint32_t seconds)
+{
+	return table_full && now - table_full < seconds * 1000000000ull;
+}
+
+/*
+ * Does a failure forbid every new conversation: the audit log cannot be written (a flag of the image), or a table was
+ * full within the last second (drop_all)? True when the packet is stopped by it.
+ */
+WEIR_INLINE bool weir_judge_blocked(const struct weir_config *cfg, uint64_t table_full, uint64_t now,
+				    struct weir_result *res)
+{
+	struct weir_fixed x = { .action = WEIR_ACT_DROP, .mode = (uint8_t)cfg->mode };
+	uint32_t reason = cfg->block_new;
+
+	if (!reason && cfg->failures.choice[WEIR_FAILURE_TABLE_FULL] == WEIR_TABLE_DROP_ALL &&
+	    weir_table_full(table_full, now, 1))
+		reason = WEIR_REASON_TABLE_FULL;
+	if (!reason)
+		return false;
+	weir_result_fixed(res, &x, reason, WEIR_RULE_NONE);
+	return res->enforced != WEIR_PASS;
+}
+
 /*
  * Stage 6. What an earlier, staged stage wanted (a blocklist, a ban, a fragment verdict in mode detect) stays
  * wanted; `staged` = weir_result_staged(res) then spares the walk the staged rules. What stays unknown for

@@ -346,6 +346,91 @@ static void mode_detect_never_denies(void **state)
 	assert_int_equal(res.enforced, WEIR_PASS);
 }
 
+static void daemon_dead(void **state)
+{
+	const uint64_t s = 1000000000u, now = 1000 * s;
+
+	weir_imgbuild_init(&b);
+	b.cfg.failures.daemon_after_s = 10;
+	assert_false(weir_daemon_dead(&b.cfg, 1, now)); /* keep */
+	b.cfg.failures.simulate = 1u << WEIR_FAILURE_DAEMON_DEAD;
+	assert_false(weir_daemon_dead(&b.cfg, 1, now));
+	b.cfg.failures.choice[WEIR_FAILURE_DAEMON_DEAD] = WEIR_DAEMON_CLOSED;
+	assert_true(weir_daemon_dead(&b.cfg, now, now));
+	b.cfg.failures.simulate = 0;
+	assert_false(weir_daemon_dead(&b.cfg, now, now));
+	assert_false(weir_daemon_dead(&b.cfg, now - 10 * s, now));
+	assert_true(weir_daemon_dead(&b.cfg, now - 10 * s - 1, now));
+	assert_false(weir_daemon_dead(&b.cfg, now + s, now)); /* it was written after the packet looked at the clock */
+	assert_false(weir_daemon_dead(&b.cfg, 0, now));	      /* nobody has written yet */
+	assert_false(weir_daemon_dead(&b.cfg, UINT64_MAX, now)); /* ended on purpose */
+	b.cfg.failures.daemon_after_s = UINT32_MAX;
+	assert_false(weir_daemon_dead(&b.cfg, 1, now));
+}
+
+static void lost_fragments(void **state)
+{
+	for (uint32_t mode = WEIR_DETECT; mode <= WEIR_PREVENT; mode++) {
+		for (uint8_t pass = 0; pass < 2; pass++) {
+			weir_imgbuild_init(&b);
+			b.cfg.mode = mode;
+			b.cfg.failures.choice[WEIR_FAILURE_FRAGMENT] = pass;
+			weir_result_init(&res);
+			weir_judge_lost(&b.cfg, &res);
+			assert_wanted(pass ? WEIR_PASS : WEIR_DROP, WEIR_REASON_FRAG_NO_FIRST, WEIR_RULE_NONE);
+			assert_enforced(pass || mode == WEIR_DETECT ? WEIR_PASS : WEIR_DROP, WEIR_REASON_FRAG_NO_FIRST,
+					WEIR_RULE_NONE);
+		}
+	}
+}
+
+static void refused_flows(void **state)
+{
+	for (uint32_t mode = WEIR_DETECT; mode <= WEIR_PREVENT; mode++) {
+		for (uint8_t choice = 0; choice <= WEIR_TABLE_DROP_ALL; choice++) {
+			bool drop = choice != WEIR_TABLE_PASS;
+
+			weir_imgbuild_init(&b);
+			b.cfg.mode = mode;
+			b.cfg.failures.choice[WEIR_FAILURE_TABLE_FULL] = choice;
+			weir_result_init(&res);
+			weir_result_set(&res, WEIR_PASS, WEIR_REASON_RULE, 3);
+			weir_judge_refused(&b.cfg, &res);
+			assert_int_equal(res.wanted, drop ? WEIR_DROP : WEIR_PASS);
+			assert_int_equal(res.enforced, drop && mode == WEIR_PREVENT ? WEIR_DROP : WEIR_PASS);
+			assert_int_equal(res.wanted_reason, drop ? WEIR_REASON_TABLE_FULL : WEIR_REASON_RULE);
+			weir_result_set(&res, WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_FAILSAFE);
+			weir_judge_refused(&b.cfg, &res);
+			assert_enforced(WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_FAILSAFE);
+		}
+	}
+}
+
+static void blocked_flows(void **state)
+{
+	const uint64_t s = 1000000000u, now = 1000 * s;
+
+	weir_imgbuild_init(&b);
+	b.cfg.mode = WEIR_PREVENT;
+	weir_result_init(&res);
+	assert_false(weir_judge_blocked(&b.cfg, now, now, &res)); /* drop_new blocks only who was refused */
+	b.cfg.failures.choice[WEIR_FAILURE_TABLE_FULL] = WEIR_TABLE_DROP_ALL;
+	assert_false(weir_judge_blocked(&b.cfg, 0, now, &res));
+	assert_false(weir_judge_blocked(&b.cfg, now - s, now, &res));
+	assert_int_equal(res.wanted_reason, WEIR_REASON_NONE);
+	assert_true(weir_judge_blocked(&b.cfg, now - s + 1, now, &res));
+	assert_enforced(WEIR_DROP, WEIR_REASON_TABLE_FULL, WEIR_RULE_NONE);
+	b.cfg.block_new = WEIR_REASON_DISK_FULL;
+	weir_result_init(&res);
+	assert_true(weir_judge_blocked(&b.cfg, 0, now, &res));
+	assert_enforced(WEIR_DROP, WEIR_REASON_DISK_FULL, WEIR_RULE_NONE);
+	b.cfg.mode = WEIR_DETECT;
+	weir_result_init(&res);
+	assert_false(weir_judge_blocked(&b.cfg, now, now, &res));
+	assert_wanted(WEIR_DROP, WEIR_REASON_DISK_FULL, WEIR_RULE_NONE);
+	assert_int_equal(res.enforced, WEIR_PASS);
+}
+
 static int done(void **state)
 {
 	free(blob);
@@ -366,6 +451,10 @@ int main(void)
 		cmocka_unit_test(unknown_for_ever),
 		cmocka_unit_test(reversed_facts),
 		cmocka_unit_test(mode_detect_never_denies),
+		cmocka_unit_test(daemon_dead),
+		cmocka_unit_test(lost_fragments),
+		cmocka_unit_test(refused_flows),
+		cmocka_unit_test(blocked_flows),
 	};
 
 	return cmocka_run_group_tests_name("core/policy", tests, NULL, done);
