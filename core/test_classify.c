@@ -306,6 +306,9 @@ static void interfaces(void **state)
 	in.vlan[0] = f.vlan[0] = 9;
 	assert_int_equal(weir_cond_eval(&img, &in, &f, UINT32_MAX), WEIR_TRUE);
 	assert_int_equal(weir_cond_eval(&img, &any, &f, UINT32_MAX), WEIR_FALSE);
+	f.known &= ~(uint32_t)WEIR_K_IN_IF; /* XDP: an interface it has, but which? */
+	assert_int_equal(weir_cond_eval(&img, &any, &f, UINT32_MAX), WEIR_UNKNOWN);
+	f.known |= WEIR_K_IN_IF;
 	f.dir = WEIR_DIR_FWD; /* where it will leave is not known yet */
 	assert_int_equal(weir_cond_eval(&img, &any, &f, UINT32_MAX), WEIR_UNKNOWN);
 	f.known |= WEIR_K_OUT_IF;
