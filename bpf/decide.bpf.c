@@ -24,6 +24,8 @@ __noinline int weir_report(uint64_t id)
 
 	if (!s)
 		return 0;
+	if (s->ifflags & WEIR_IF_TEST)
+		return s->res.enforced;
 	weir_count_result(s);
 	weir_count_hit(s);
 	if (id)
@@ -89,8 +91,8 @@ WEIR_INLINE uint32_t weir_route_dir(struct __sk_buff *skb, struct weir_scratch *
 	struct bpf_fib_lookup *q = &s->fib;
 	long r;
 
-	if (s->ifflags & WEIR_IF_BRIDGE_PORT)
-		return WEIR_DIR_FWD;
+	if (s->ifflags & (WEIR_IF_BRIDGE_PORT | WEIR_IF_TEST))
+		return s->ifflags & WEIR_IF_TEST ? WEIR_DIR_IN : WEIR_DIR_FWD;
 	__builtin_memset(q, 0, sizeof *q);
 	q->ifindex = s->ifindex;
 	q->l4_protocol = s->pkt.proto;
@@ -158,7 +160,8 @@ WEIR_INLINE int weir_stage_later(struct __sk_buff *skb, struct weir_scratch *s, 
 	struct weir_fixed x = { .action = WEIR_ACT_DROP, .mode = (uint8_t)cfg->mode };
 	struct weir_frag *f = 0;
 
-	if (!(cfg->test_flags & WEIR_TEST_NO_FLOW) && !weir_simulates(cfg, WEIR_FAILURE_FRAGMENT))
+	if (!(cfg->test_flags & WEIR_TEST_NO_FLOW) && !(s->ifflags & WEIR_IF_TEST) &&
+	    !weir_simulates(cfg, WEIR_FAILURE_FRAGMENT))
 		f = bpf_map_lookup_elem(&weir_frags, &s->fkey);
 	if (f && s->now - f->last <= 60 * cfg->hz) {
 		if (f->denied)
@@ -169,7 +172,8 @@ WEIR_INLINE int weir_stage_later(struct __sk_buff *skb, struct weir_scratch *s, 
 		/* without its first it is nothing; the first will be judged, at egress if it is forwarded */
 		weir_result_pass(&s->res, WEIR_REASON_FLOW, WEIR_RULE_NONE);
 	} else {
-		weir_stat(WEIR_STAT_FAIL_FRAGMENT);
+		if (!(s->ifflags & WEIR_IF_TEST))
+			weir_stat(WEIR_STAT_FAIL_FRAGMENT);
 		weir_judge_lost(cfg, &s->res);
 	}
 	return WEIR_DONE;
@@ -179,7 +183,8 @@ WEIR_INLINE void weir_frag_remember(struct weir_scratch *s)
 {
 	struct weir_frag f = { .last = s->now, .denied = s->res.enforced != WEIR_PASS };
 
-	if (s->pkt.frag == WEIR_FRAG_FIRST && !(weir_config()->test_flags & WEIR_TEST_NO_FLOW))
+	if (s->pkt.frag == WEIR_FRAG_FIRST && !(weir_config()->test_flags & WEIR_TEST_NO_FLOW) &&
+	    !(s->ifflags & WEIR_IF_TEST))
 		bpf_map_update_elem(&weir_frags, &s->fkey, &f, BPF_ANY);
 }
 
@@ -190,7 +195,7 @@ WEIR_INLINE bool weir_stage_asker(struct weir_scratch *s)
 	uint32_t *then;
 
 	if (!(weir_config()->essentials & WEIR_ESS_MCAST_REPLIES) || s->pkt.proto != WEIR_IPPROTO_UDP ||
-	    s->facts.dir != WEIR_DIR_IN || (s->pkt.has & WEIR_HAS_MCAST))
+	    s->facts.dir != WEIR_DIR_IN || (s->pkt.has & WEIR_HAS_MCAST) || (s->ifflags & WEIR_IF_TEST))
 		return false;
 	a->port = s->pkt.t.dport;
 	__builtin_memcpy(a->addr, s->pkt.t.dst, 16);
@@ -259,7 +264,8 @@ __noinline int weir_adopt(uint32_t open, uint32_t tcp)
 	weir_reverse();
 	weir_rules_stage(0);
 	if (s->res.enforced == WEIR_PASS && (s->res.wanted == WEIR_PASS || s->res2.enforced != WEIR_PASS)) {
-		weir_stat(WEIR_STAT_FLOW_ADOPTED);
+		if (!(s->ifflags & WEIR_IF_TEST))
+			weir_stat(WEIR_STAT_FLOW_ADOPTED);
 		return 2; /* the other side opened it */
 	}
 	weir_reverse();
@@ -485,7 +491,8 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	}
 settled:
 	weir_frag_remember(s);
-	if (s->res.enforced != WEIR_PASS || stateless || s->res.enforced_reason == WEIR_REASON_RELATED)
+	if (s->res.enforced != WEIR_PASS || stateless || s->res.enforced_reason == WEIR_REASON_RELATED ||
+	    (s->ifflags & WEIR_IF_TEST))
 		return weir_report(0);
 	weir_asker_remember(s);
 	if (s->hook == WEIR_HOOK_TC_IN && s->facts.dir == WEIR_DIR_FWD) { /* admitted by the failsafe on its way in */
@@ -530,7 +537,7 @@ __noinline int weir_stage_dead(struct __sk_buff *skb)
 	const struct weir_config *cfg = weir_config();
 	bool admitted;
 
-	if (!s || !ctl || !weir_daemon_dead(cfg, ctl->alive, bpf_ktime_get_boot_ns()))
+	if (!s || !ctl || (s->ifflags & WEIR_IF_TEST) || !weir_daemon_dead(cfg, ctl->alive, bpf_ktime_get_boot_ns()))
 		return 0;
 	weir_stat(WEIR_STAT_FAIL_DAEMON);
 	if (cfg->mode == WEIR_DETECT)
@@ -558,6 +565,20 @@ WEIR_INLINE int weir_flow_packet(struct __sk_buff *skb, struct weir_scratch *s, 
 	return WEIR_PASS;
 }
 
+/* A test frame of the keeper's own? It proves that this hook runs, and ends here in every mode. */
+WEIR_INLINE bool weir_stage_canary(struct __sk_buff *skb, const struct weir_scratch *s)
+{
+	struct weir_control *ctl = weir_control_get();
+	uint64_t secret = 0;
+
+	if (s->hook != WEIR_HOOK_TC_OUT || s->in_ifindex || s->pkt.ethertype != WEIR_CANARY_TYPE || !ctl || !ctl->canary)
+		return false;
+	if (bpf_skb_load_bytes(skb, s->ifflags & WEIR_IF_L3 ? 0 : 14, &secret, sizeof secret) || secret != ctl->canary)
+		return false;
+	weir_stat(WEIR_STAT_CANARY);
+	return true;
+}
+
 __noinline int weir_decide(struct __sk_buff *skb)
 {
 	struct weir_scratch *s = weir_scratch_get();
@@ -570,10 +591,10 @@ __noinline int weir_decide(struct __sk_buff *skb)
 	weir_result_init(&s->res);
 	if (cfg->failures.choice[WEIR_FAILURE_DAEMON_DEAD] != WEIR_DAEMON_KEEP && weir_stage_dead(skb))
 		return weir_report(0);
-	if (weir_simulates(cfg, WEIR_FAILURE_UNPARSABLE) && s->parsed == WEIR_REASON_NONE)
+	if (weir_simulates(cfg, WEIR_FAILURE_UNPARSABLE) && s->parsed == WEIR_REASON_NONE && !(s->ifflags & WEIR_IF_TEST))
 		s->parsed = WEIR_REASON_TRUNCATED;
 	if (weir_judge_unparsed(cfg, s->parsed, &s->res))
-		return weir_report(0);
+		return weir_stage_canary(skb, s) ? WEIR_DROP : weir_report(0);
 	if (s->pkt.frag && weir_judge_fragment(cfg, s->pkt.frag, &s->res))
 		return weir_report(0);
 	s->side = weir_flow_key_of(&s->pkt.t, &s->key);

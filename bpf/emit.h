@@ -190,6 +190,8 @@ WEIR_INLINE void weir_emit_dns(struct __sk_buff *skb, struct weir_scratch *s)
 
 	if (p->proto != WEIR_IPPROTO_UDP || p->t.sport != 53 || p->frag == WEIR_FRAG_LATER || len < 12)
 		return;
+	if (s->ifflags & WEIR_IF_TEST)
+		return;
 	if (len > WEIR_DNS_MAX)
 		len = WEIR_DNS_MAX;
 	if (!weir_ring_admits(s, &weir_telemetry, WEIR_RING_TELEMETRY))

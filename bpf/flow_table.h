@@ -10,7 +10,7 @@ WEIR_INLINE struct weir_flow *weir_flow_find(struct weir_scratch *s, const struc
 	uint32_t proto = key->zone >> 24;
 	struct weir_flow *f;
 
-	if (cfg->test_flags & WEIR_TEST_NO_FLOW)
+	if ((cfg->test_flags & WEIR_TEST_NO_FLOW) || (s->ifflags & WEIR_IF_TEST))
 		return 0;
 	*half = false;
 	f = bpf_map_lookup_elem(&weir_flows, key);

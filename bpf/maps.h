@@ -41,6 +41,11 @@ WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, uint64_t, weir_port_rows);
 WEIR_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, 4, uint32_t, struct weir_counter, weir_hits);
 /* generation: what the image's interface patterns say of each interface; the keeper writes */
 WEIR_MAP(BPF_MAP_TYPE_HASH, 4096, uint32_t, struct weir_iface, weir_ifaces);
+/*
+ * generation: the working memory of one packet; TC and XDP never interrupt each other on one CPU. A generation under
+ * test runs outside of the softirq that the others run in, so they must not share it.
+ */
+WEIR_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, 1, uint32_t, struct weir_scratch, weir_scratch);
 
 /* shared: tags that VLAN devices take; the keeper writes */
 WEIR_MAP(BPF_MAP_TYPE_HASH, 4096, struct weir_vlan_key, uint32_t, weir_vlans);
@@ -78,7 +83,5 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } weir_telemetry __weak SEC(".maps");
-/* shared: the working memory of one packet; TC and XDP never interrupt each other on one CPU */
-WEIR_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, 1, uint32_t, struct weir_scratch, weir_scratch);
 /* shared: interfaces that the guard lets through */
 WEIR_MAP(BPF_MAP_TYPE_HASH, 4096, uint32_t, uint32_t, weir_covered);

@@ -10,7 +10,7 @@ __noinline int weir_reject(struct __sk_buff *skb)
 	struct weir_tuple t;
 	long err;
 
-	if (!s || !weir_reject_fit(skb, s) || s->pkt.payload_len + 8 < 8 || !weir_reject_allowed(s))
+	if (!s || (s->ifflags & WEIR_IF_TEST) || !weir_reject_fit(skb, s) || s->pkt.payload_len + 8 < 8 || !weir_reject_allowed(s))
 		return WEIR_TC_SHOT;
 	if (s->pkt.proto == WEIR_IPPROTO_TCP)
 		err = weir_reject_tcp(skb, &s->pkt);

@@ -116,9 +116,17 @@ struct weir_control {
 	uint32_t epoch_max;   /* the highest epoch that any image had: never used again */
 	uint32_t pad;
 	uint64_t table_full;  /* written by the programs: ns since boot of the last flow that a table refused */
-	uint64_t reserved[6];
+	uint64_t canary;      /* the secret of the keeper's test frames; 0: there are none */
+	uint64_t reserved[5];
 };
 _Static_assert(sizeof(struct weir_control) == 128, "ABI");
+
+/*
+ * A test frame: sent out of a covered interface now and then, counted and dropped by the program at its egress, in
+ * every mode. The secret is the first thing behind the header of the link.
+ */
+#define WEIR_CANARY_TYPE 0x88b5u /* IEEE 802 local experimental EtherType 1 */
+#define WEIR_CANARY_LEN 46u      /* a whole frame on Ethernet */
 
 /* Bans: an LPM trie over 128-bit addresses (IPv4 mapped). */
 struct weir_ban_key {
@@ -141,6 +149,7 @@ enum {
 	WEIR_IF_VLAN = 128,      /* a VLAN device: what it stands for is the first of a packet's tags */
 	WEIR_IF_MACVLAN = 64,    /* a macvlan of this host stands on it: frames to its address are judged there */
 	WEIR_IF_PPPOE = 32,      /* PPPoE ends on this host: its sessions are judged at the ppp device */
+	WEIR_IF_TEST = 256,      /* lo, before the first hook leads here: packets of the self-test leave no trace */
 };
 
 struct weir_iface {

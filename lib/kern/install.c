@@ -6,6 +6,7 @@
  */
 #include "lib/kern/internal.h"
 #include "lib/kern/kern_test.h"
+#include "lib/kern/selftest.h"
 #include "net.skel.h"
 
 static const char *const prog_names[WEIR_SLOT_COUNT] = { "weir_tc_in", "weir_tc_out", "weir_xdp_in" };
@@ -238,6 +239,7 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 {
 	struct weir_net *old = k->skel, *s = NULL;
 	struct weir_config old_cfg = k->cfg;
+	struct weir_kern_health health = k->health;
 	struct weir_img img;
 	int r;
 
@@ -247,6 +249,8 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 	if (r)
 		return r;
 	r = pin_shared(k, s, why, why_size);
+	if (!r && (r = weir_selftest(k, s->obj, &img, &s->rodata->weir_cfg, &health)))
+		weir_why(why, why_size, r, "%s", health.why);
 	if (!r)
 		r = adopt_patterns(k, &img);
 	if (r) {
@@ -265,6 +269,7 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 	}
 	if (old)
 		weir_net__destroy(old);
+	k->health = health;
 	tell_control(k);
 	return 0;
 }
@@ -305,7 +310,7 @@ int weir_kern_pinned_revert(const char *runtime_dir)
 
 void weir_kern_health(struct weir_kern *k, struct weir_kern_health *ret)
 {
-	*ret = (struct weir_kern_health){ 0 };
+	*ret = k->health;
 }
 
 int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n)

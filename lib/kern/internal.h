@@ -30,7 +30,6 @@ enum weir_shared {
 	WEIR_M_LOCAL,
 	WEIR_M_VERDICTS,
 	WEIR_M_TELEMETRY,
-	WEIR_M_SCRATCH,
 	WEIR_M_COVERED,
 	WEIR_M_COUNT,
 };
@@ -66,6 +65,7 @@ struct weir_kern {
 	bool guard_on, guard_nft;
 	uint32_t hz;
 	uint64_t jiffies_base;     /* jiffies64 at monotonic zero */
+	struct weir_kern_health health; /* the self-test of the image in force */
 	struct weir_kern_feature features[8];
 	int n_features;
 };

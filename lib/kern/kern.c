@@ -12,8 +12,7 @@ const char *const weir_shared_names[WEIR_M_COUNT] = {
 	[WEIR_M_NOTES] = "weir_notes",         [WEIR_M_BANS] = "weir_bans",
 	[WEIR_M_CONTROL] = "weir_control",     [WEIR_M_STATS] = "weir_stats",
 	[WEIR_M_LOCAL] = "weir_local",         [WEIR_M_VERDICTS] = "weir_verdicts",
-	[WEIR_M_TELEMETRY] = "weir_telemetry", [WEIR_M_SCRATCH] = "weir_scratch",
-	[WEIR_M_COVERED] = "weir_covered",
+	[WEIR_M_TELEMETRY] = "weir_telemetry", [WEIR_M_COVERED] = "weir_covered",
 };
 
 static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)

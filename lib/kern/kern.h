@@ -130,7 +130,8 @@ int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n);
 /* Do the programs really run and decide as the same code decides here? */
 struct weir_kern_health {
 	uint32_t tested, failed;   /* packets of the self-test of the image in force; tested 0: it never ran */
-	char why[160];             /* the first that failed */
+	uint32_t us, pad;          /* microseconds that it took */
+	char why[192];             /* the first that failed */
 	uint32_t hooks, silent;    /* hooks that a canary frame was sent to, and those that did not see it */
 	char silent_names[96];
 };

@@ -76,6 +76,7 @@ int weir_runner_install(struct weir_runner *r, const void *blob, uint32_t size, 
 	fd = weir_kern_map_fd(r->kern, "weir_ifaces");
 	if (bpf_map_update_elem(fd, &here_index, &here, BPF_ANY) || bpf_map_update_elem(fd, &in_index, &in, BPF_ANY))
 		return -errno;
+	weir_runner_last(r); /* each generation counts anew, and has been tested */
 	return 0;
 }
 
