@@ -64,13 +64,13 @@ static bool is_mode(const char *s)
 
 static int gen_from_json(const json_t *j, struct weir_gen *g)
 {
-	const char *program = "", *path = "", *source = "", *digest = "", *lists = "", *mode = "", *ceiling = NULL, *end = "";
+	const char *via = "", *path = "", *source = "", *digest = "", *lists = "", *mode = "", *ceiling = NULL, *end = "";
 	json_int_t generation = 0, time = 0, ended = 0, uid = 0, pid = 0, rules = 0;
 	int text = 0, confirmed = 0, s = 0, e = 0;
 
 	if (json_unpack((json_t *)j, "{s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s?s, s:I, s:s, s:b, s:b}",
-			"generation", &generation, "time", &time, "ended", &ended, "uid", &uid, "pid", &pid, "program",
-			&program, "path", &path, "source", &source, "digest", &digest, "lists", &lists, "mode", &mode,
+			"generation", &generation, "time", &time, "ended", &ended, "uid", &uid, "pid", &pid, "via",
+			&via, "path", &path, "source", &source, "digest", &digest, "lists", &lists, "mode", &mode,
 			"ceiling", &ceiling, "rules", &rules, "end", &end, "confirmed", &confirmed,
 			"text", &text))
 		return -EBADMSG;
@@ -87,7 +87,7 @@ static int gen_from_json(const json_t *j, struct weir_gen *g)
 	g->ended = (uint64_t)ended;
 	g->uid = (uint32_t)uid;
 	g->pid = (uint32_t)pid;
-	snprintf(g->program, sizeof g->program, "%s", program);
+	snprintf(g->via, sizeof g->via, "%s", via);
 	strcpy(g->path, path);
 	g->source = (enum weir_policy_source)s;
 	g->mode = strcmp(mode, "prevent") ? WEIR_DETECT : WEIR_PREVENT;
@@ -161,7 +161,7 @@ static json_t *gen_json(const struct weir_gen *g)
 	weir_hex(g->lists, 32, lists);
 	j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:s, s:s, s:s, s:s, s:I, s:s, s:b, s:b}", "generation",
 		      (json_int_t)g->generation, "time", (json_int_t)g->time, "ended", (json_int_t)g->ended, "uid",
-		      (json_int_t)g->uid, "pid", (json_int_t)g->pid, "program", text_json(g->program), "path",
+		      (json_int_t)g->uid, "pid", (json_int_t)g->pid, "via", text_json(g->via), "path",
 		      text_json(g->path), "source", weir_source_name(g->source), "digest", digest, "lists", lists, "mode",
 		      g->mode == WEIR_PREVENT ? "prevent" : "detect", "rules", (json_int_t)g->rules, "end",
 		      end_names[g->end], "confirmed", (int)g->confirmed, "text", (int)g->text);
@@ -219,6 +219,7 @@ int weir_history_add(const char *state_dir, struct weir_history *h, const struct
 {
 	char name[TEXT_MAX_PATH];
 	struct weir_gen *v = realloc(h->v, (h->n + 1) * sizeof *v);
+	uint32_t last = h->last;
 	int r;
 
 	if (!v)
@@ -226,12 +227,16 @@ int weir_history_add(const char *state_dir, struct weir_history *h, const struct
 	h->v = v;
 	v[h->n] = *g;
 	r = text ? weir_state_replace(state_dir, text_name(g->generation, name), text, len) : 0;
-	v[h->n].text = text && !r;
-	h->n++;
+	if (r)
+		return r;
+	v[h->n++].text = text;
 	if (g->generation > h->last)
 		h->last = g->generation;
 	prune(state_dir, h);
-	return r ? r : weir_history_save(state_dir, h);
+	r = weir_history_save(state_dir, h);
+	if (r)
+		weir_history_drop(state_dir, h, last);
+	return r;
 }
 
 void weir_history_drop(const char *state_dir, struct weir_history *h, uint32_t last)

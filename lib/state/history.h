@@ -29,7 +29,7 @@ struct weir_gen {
 	uint32_t generation;
 	uint64_t time, ended;      /* unix seconds; ended 0: it has not */
 	uint32_t uid, pid;         /* who put it in force */
-	char program[64];          /* raw; "" unknown */
+	char via[96];              /* "ssh from 192.0.2.1"; "": not over the network */
 	char path[PATH_MAX];       /* of the policy; raw */
 	enum weir_policy_source source;
 	uint8_t digest[32], lists[32]; /* of the policy and of its lists */
@@ -53,7 +53,10 @@ void weir_history_clear(struct weir_history *h);
 int weir_history_load(const char *state_dir, struct weir_history *ret, char *note, size_t note_size);
 int weir_history_save(const char *state_dir, const struct weir_history *h);
 
-/* Add one with its text and save; forgets what is too old. What is in force or waits is never forgotten. */
+/*
+ * Add one with its text and save; forgets what is too old. What is in force or waits is never forgotten. On failure
+ * the list is as it was, but for what was too old.
+ */
 int weir_history_add(const char *state_dir, struct weir_history *h, const struct weir_gen *g, const char *text,
 		     size_t len);
 /* Take back what was added last, since it did not come into force. `last`: the highest number before it. */

@@ -13,7 +13,7 @@
 
 static struct weir_gen gen(uint32_t n, enum weir_gen_end end)
 {
-	return (struct weir_gen){ .generation = n, .time = 1000 + n, .uid = 1, .pid = 2, .program = "weir",
+	return (struct weir_gen){ .generation = n, .time = 1000 + n, .uid = 1, .pid = 2, .via = "weir",
 				  .path = "/etc/weir/policy.yaml", .source = WEIR_SOURCE_FILE, .mode = WEIR_PREVENT,
 				  .rules = 3, .end = end, .confirmed = end == WEIR_GEN_IN_FORCE };
 }
@@ -38,7 +38,7 @@ static void it_is_the_same_after_a_restart(void **state)
 	g.has_ceiling = true;
 	g.ceiling = WEIR_PREVENT;
 	memset(g.digest, 0xab, 32);
-	strcpy(g.program, "a\x01\xff");
+	strcpy(g.via, "a\x01\xff");
 	assert_int_equal(weir_history_add(*state, &h, &g, "version: 1\n", 11), 0);
 	assert_int_equal(weir_history_load(*state, &again, note, sizeof note), 0);
 	assert_int_equal(again.n, 1);
