@@ -87,9 +87,30 @@ struct weir_owner {
 	char unit[64];    /* "nginx.service", "container 0123456789ab", else the user's name */
 };
 
+/* Who holds the socket with this inode. Of several holders the one that opened it, as far as that can be told. */
+struct weir_holder {
+	uint32_t inode, pid;
+};
+struct weir_process {
+	char program[64], unit[64]; /* as in struct weir_owner; "": not there, or of no unit */
+};
+/* Read with the rights to look into other processes; on a large host a read may take several rounds. */
+struct weir_holders;
+int weir_holders_new(struct weir_holders **ret);
+void weir_holders_free(struct weir_holders *h); /* takes NULL */
+int weir_holders_read(struct weir_holders *h, struct weir_holder **ret, size_t *ret_n); /* malloced, by inode */
+void weir_process_read(uint32_t pid, struct weir_process *ret);
+
 /* Sockets and their holders, read together and kept for `every_ms`. */
 struct weir_owners;
 int weir_owners_new(uint32_t every_ms, struct weir_owners **ret);
+/* Ask somebody else about holders and processes, from the next refresh on. */
+struct weir_owners_source {
+	int (*holders)(struct weir_holder **ret, size_t *ret_n, void *data); /* as weir_holders_read */
+	int (*process)(uint32_t pid, struct weir_process *ret, void *data);
+	void *data;
+};
+void weir_owners_ask(struct weir_owners *o, const struct weir_owners_source *source);
 void weir_owners_free(struct weir_owners *o);
 /* Read again if what is known is older than every_ms. 1: read, 0: still fresh, or negative errno. */
 int weir_owners_refresh(struct weir_owners *o);
@@ -108,6 +129,33 @@ struct weir_sshd {
 };
 int weir_sshd_read(struct weir_sshd *ret);
 void weir_sshd_free(struct weir_sshd *s);
+
+/*
+ * Over which connections somebody works here: those that came in and are held by his process, its ancestors, or an
+ * sshd of the same login session (sudo, su, screen and tmux hide them from the environment). A connection from
+ * loopback counts only where an sshd holds it. Not found: mosh (its socket knows no remote end), run0 and machinectl
+ * shell (children of the first process), and agents that call out to be told what to do.
+ */
+struct weir_session {
+	struct weir_tuple t; /* the conversation as its originator sees it: from = he, to = this host */
+	uint32_t pid;        /* that holds the socket */
+	char program[64];
+};
+#define WEIR_SESSIONS_MAX 8
+/* Number of sessions (0: a local console), at most WEIR_SESSIONS_MAX, or negative errno. */
+int weir_sessions_read(uint32_t pid, struct weir_session ret[WEIR_SESSIONS_MAX]);
+
+/* One conversation whose sockets shall end (SOCK_DESTROY: Linux 4.5, UDP 4.9). */
+struct weir_kill {
+	struct weir_tuple t; /* originator's view */
+	uint32_t dir;        /* WEIR_DIR_* */
+	int32_t result;      /* out: number of sockets that ended; -EOPNOTSUPP: the kernel cannot; -ENOENT: no socket here */
+};
+/*
+ * TCP connections and connected UDP sockets with exactly these ends, in either orientation; never a listener. Forwarded
+ * conversations are looked for in the other network namespaces of this host's processes, too, from a child process.
+ */
+int weir_socks_kill(struct weir_kill *v, size_t n);
 
 /* Conversations that are older than weir, to be put into the flow table. */
 struct weir_seed {

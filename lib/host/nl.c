@@ -105,6 +105,19 @@ int weir_nl_dump(int bus, struct weir_nl_req *r, weir_nl_cb cb, void (*again)(vo
 	return -EINTR;
 }
 
+static int ask_never(const struct nlmsghdr *h, void *data)
+{
+	return 0;
+}
+
+int weir_nl_ask(int bus, struct weir_nl_req *r)
+{
+	bool interrupted = false;
+
+	r->h->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	return dump_once(bus, r, ask_never, NULL, &interrupted); /* an acknowledgement ends it as it ends a dump */
+}
+
 void weir_nl_attrs(const struct nlmsghdr *h, size_t header, const struct nlattr **tb, uint16_t max)
 {
 	const struct nlattr *a;

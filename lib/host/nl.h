@@ -34,3 +34,5 @@ uint8_t weir_nl_u8(const struct nlattr *a);
 void weir_nl_str(const struct nlattr *a, char *buf, size_t size);
 /* A mapped address from 4 or 16 bytes; -EINVAL when the attribute is neither. */
 int weir_nl_addr(const struct nlattr *a, uint8_t ret[16]);
+/* Send one request that asks for an acknowledgement; what the kernel answered, 0 or negative errno. */
+int weir_nl_ask(int bus, struct weir_nl_req *r);

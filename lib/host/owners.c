@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which process holds which socket: the inodes of sock_diag, looked up in the descriptors of every process.
- * The look is bounded in descriptors and in time; on a host that is too large for one pass the next refresh
- * goes on where this one stopped, and what it did not reach keeps the answer of the pass before.
+ * Sockets and the processes that hold them, for whoever may not look into processes himself: the sockets are
+ * asked of sock_diag, which tells anybody, the holders of a source that may be another process.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,21 +9,13 @@
 #include <time.h>
 
 #include "lib/host/host.h"
-#include "lib/host/proc.h"
 #include "lib/util/cleanup.h"
 
-#define FDS_PER_PASS 262144
-#define MS_PER_PASS 200
 #define KNOWN 1024 /* slots of the cache of process and user names */
-
-struct holder {
-	uint32_t inode, pid; /* inode 0: an empty slot */
-	uint32_t round;
-};
 
 struct known_proc {
 	uint32_t pid;
-	char program[64], unit[64];
+	struct weir_process p;
 };
 
 struct known_user {
@@ -36,12 +27,12 @@ struct known_user {
 struct weir_owners {
 	struct weir_sock *socks; /* sorted by sock_cmp */
 	size_t n_socks;
-	struct holder *table;
-	size_t n_holders, room;
-	uint32_t round, resume_pid;
+	struct weir_holder *holders; /* by inode */
+	size_t n_holders;
+	struct weir_owners_source source;
+	struct weir_holders *own; /* where no source is set */
 	uint32_t every_ms;
 	uint64_t read_at; /* 0: never */
-	bool oom;
 	struct known_proc procs[KNOWN];
 	struct known_user users[64];
 };
@@ -65,90 +56,19 @@ int weir_owners_new(uint32_t every_ms, struct weir_owners **ret)
 	return 0;
 }
 
+void weir_owners_ask(struct weir_owners *o, const struct weir_owners_source *source)
+{
+	o->source = *source;
+}
+
 void weir_owners_free(struct weir_owners *o)
 {
 	if (!o)
 		return;
 	free(o->socks);
-	free(o->table);
+	free(o->holders);
+	weir_holders_free(o->own);
 	free(o);
-}
-
-static struct holder *holder_slot(struct holder *table, size_t room, uint32_t inode)
-{
-	size_t i = inode * 2654435761u & (room - 1);
-
-	while (table[i].inode && table[i].inode != inode)
-		i = (i + 1) & (room - 1);
-	return &table[i];
-}
-
-/* A new table without what was not seen in this round or the one before. */
-static int holders_rebuild(struct weir_owners *o, size_t room)
-{
-	struct holder *t = calloc(room, sizeof *t);
-	size_t n = 0;
-
-	if (!t)
-		return -ENOMEM;
-	for (size_t i = 0; i < o->room; i++) {
-		if (!o->table[i].inode || o->table[i].round + 1 < o->round)
-			continue;
-		*holder_slot(t, room, o->table[i].inode) = o->table[i];
-		n++;
-	}
-	free(o->table);
-	o->table = t;
-	o->room = room;
-	o->n_holders = n;
-	return 0;
-}
-
-/*
- * Of several holders the lowest process counts: the parent that opened it, not its workers. But not the
- * first of all, which holds the sockets of services that it starts on demand.
- */
-static void holder_add(uint32_t inode, uint32_t pid, void *data)
-{
-	struct weir_owners *o = data;
-	struct holder *h;
-
-	if (!inode || (o->n_holders * 2 >= o->room && holders_rebuild(o, o->room ? o->room * 2 : 1024) < 0)) {
-		o->oom |= inode != 0;
-		return;
-	}
-	h = holder_slot(o->table, o->room, inode);
-	if (h->inode && h->round == o->round && h->pid > 1)
-		return;
-	o->n_holders += !h->inode;
-	*h = (struct holder){ .inode = inode, .pid = pid, .round = o->round };
-}
-
-static int holders_scan(struct weir_owners *o)
-{
-	_cleanup_free_ uint32_t *pids = NULL;
-	uint64_t start = now_ms();
-	size_t n = 0, fds = 0, i;
-	int e = weir_proc_pids(&pids, &n);
-
-	if (e < 0)
-		return e;
-	if (!o->resume_pid) {
-		o->round++;
-		e = holders_rebuild(o, o->room ? o->room : 1024);
-		if (e < 0)
-			return e;
-	}
-	o->oom = false;
-	for (i = 0; i < n; i++) {
-		if (pids[i] < o->resume_pid)
-			continue;
-		if (fds >= FDS_PER_PASS || now_ms() - start > MS_PER_PASS)
-			break;
-		fds += weir_proc_sockets(pids[i], FDS_PER_PASS, holder_add, o);
-	}
-	o->resume_pid = i < n ? pids[i] : 0;
-	return o->oom ? -ENOMEM : 0;
 }
 
 /* Connections of one local port stand together, by remote end; what listens there stands before them. */
@@ -167,8 +87,20 @@ static int sock_cmp(const void *a, const void *b)
 	return c ? c : memcmp(x->local, y->local, 16);
 }
 
+static int holders_ask(struct weir_owners *o, struct weir_holder **ret, size_t *ret_n)
+{
+	int e = 0;
+
+	if (o->source.holders)
+		return o->source.holders(ret, ret_n, o->source.data);
+	if (!o->own)
+		e = weir_holders_new(&o->own);
+	return e < 0 ? e : weir_holders_read(o->own, ret, ret_n);
+}
+
 int weir_owners_refresh(struct weir_owners *o)
 {
+	struct weir_holder *h = NULL;
 	struct weir_sock *v = NULL;
 	uint64_t now = now_ms();
 	size_t n = 0;
@@ -186,8 +118,13 @@ int weir_owners_refresh(struct weir_owners *o)
 	o->n_socks = n;
 	o->read_at = now ? now : 1;
 	memset(o->procs, 0, sizeof o->procs);
-	e = holders_scan(o);
-	return e < 0 ? e : 1;
+	e = holders_ask(o, &h, &n);
+	if (e < 0)
+		return e;
+	free(o->holders);
+	o->holders = h;
+	o->n_holders = n;
+	return 1;
 }
 
 const struct weir_sock *weir_owners_socks(const struct weir_owners *o, size_t *ret_n)
@@ -208,32 +145,51 @@ static const char *user_name(struct weir_owners *o, uint32_t uid)
 	return u->name;
 }
 
-static const struct known_proc *proc_known(struct weir_owners *o, uint32_t pid)
+static const struct weir_process *proc_known(struct weir_owners *o, uint32_t pid)
 {
 	struct known_proc *p = &o->procs[pid % KNOWN];
 
 	if (p->pid != pid) {
 		p->pid = pid;
-		weir_proc_program(pid, p->program, sizeof p->program);
-		weir_proc_unit(pid, p->unit, sizeof p->unit);
+		if (!o->source.process)
+			weir_process_read(pid, &p->p);
+		else if (o->source.process(pid, &p->p, o->source.data) < 0)
+			memset(&p->p, 0, sizeof p->p);
 	}
-	return p;
+	return &p->p;
+}
+
+static uint32_t holder_of(const struct weir_owners *o, uint32_t inode)
+{
+	size_t lo = 0, hi = o->n_holders;
+
+	while (inode && lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (o->holders[mid].inode == inode)
+			return o->holders[mid].pid;
+		if (o->holders[mid].inode < inode)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return 0;
 }
 
 int weir_owners_of(struct weir_owners *o, const struct weir_sock *s, struct weir_owner *ret)
 {
-	const struct holder *h = o->room && s->inode ? holder_slot(o->table, o->room, s->inode) : NULL;
-	const struct known_proc *p;
+	uint32_t pid = holder_of(o, s->inode);
+	const struct weir_process *p;
 
 	memset(ret, 0, sizeof *ret);
 	ret->uid = s->uid;
 	snprintf(ret->unit, sizeof ret->unit, "%s", user_name(o, s->uid));
-	if (!h || !h->inode)
+	if (!pid)
 		return -ENOENT;
-	p = proc_known(o, h->pid);
+	p = proc_known(o, pid);
 	if (!p->program[0])
 		return -ENOENT; /* it has ended since */
-	ret->pid = h->pid;
+	ret->pid = pid;
 	memcpy(ret->program, p->program, sizeof ret->program);
 	if (p->unit[0])
 		memcpy(ret->unit, p->unit, sizeof ret->unit);

@@ -73,7 +73,7 @@ ssize_t weir_proc_read(uint32_t pid, const char *file, char *buf, size_t size)
 	return (ssize_t)n;
 }
 
-size_t weir_proc_sockets(uint32_t pid, size_t budget, void (*cb)(uint32_t inode, uint32_t pid, void *data), void *data)
+size_t weir_proc_links(uint32_t pid, size_t budget, weir_proc_link_cb cb, void *data)
 {
 	_cleanup_closedir_ DIR *d = NULL;
 	const struct dirent *e;
@@ -85,9 +85,7 @@ size_t weir_proc_sockets(uint32_t pid, size_t budget, void (*cb)(uint32_t inode,
 	if (!d)
 		return 0;
 	while (seen < budget && (e = readdir(d))) {
-		unsigned long inode;
 		ssize_t n;
-		char *end;
 
 		if (e->d_name[0] == '.')
 			continue;
@@ -96,13 +94,35 @@ size_t weir_proc_sockets(uint32_t pid, size_t budget, void (*cb)(uint32_t inode,
 		if (n <= 0)
 			continue;
 		link[n] = 0;
-		if (strncmp(link, "socket:[", 8))
-			continue;
-		inode = strtoul(link + 8, &end, 10);
-		if (*end == ']' && inode <= UINT32_MAX)
-			cb((uint32_t)inode, pid, data);
+		cb(e->d_name, link, data);
 	}
 	return seen;
+}
+
+struct socket_call {
+	void (*cb)(uint32_t inode, uint32_t pid, void *data);
+	uint32_t pid;
+	void *data;
+};
+
+static void socket_link(const char *fd, const char *link, void *data)
+{
+	const struct socket_call *c = data;
+	unsigned long inode;
+	char *end;
+
+	if (strncmp(link, "socket:[", 8))
+		return;
+	inode = strtoul(link + 8, &end, 10);
+	if (*end == ']' && inode <= UINT32_MAX)
+		c->cb((uint32_t)inode, c->pid, c->data);
+}
+
+size_t weir_proc_sockets(uint32_t pid, size_t budget, void (*cb)(uint32_t inode, uint32_t pid, void *data), void *data)
+{
+	struct socket_call c = { cb, pid, data };
+
+	return weir_proc_links(pid, budget, socket_link, &c);
 }
 
 static const char *base_name(const char *path)
