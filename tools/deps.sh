@@ -16,11 +16,11 @@
 set -eu
 
 build='make gcc:gcc libc6-dev pkgconf|pkg-config meson:meson ninja:ninja-build clang:clang
-bpftool:bpftool libbpf-dev libyaml-dev libjansson-dev libmnl-dev libmd-dev ip:iproute2 nft:nftables'
+bpftool:bpftool libbpf-dev libyaml-dev libjansson-dev libmnl-dev libmd-dev libseccomp-dev ip:iproute2 nft:nftables'
 
 test='libcmocka-dev libclang-rt-14-dev|libclang-rt-dev git:git ping:iputils-ping nc:netcat-openbsd
 ethtool:ethtool tcpdump:tcpdump nginx:nginx-light iperf3:iperf3 hping3:hping3 python3-scapy
-sshd:openssh-server ssh:openssh-client sudo:sudo dig:bind9-dnsutils curl:curl dnsmasq:dnsmasq-base dhclient:isc-dhcp-client conntrack:conntrack
+dig:bind9-dnsutils curl:curl dnsmasq:dnsmasq-base dhclient:isc-dhcp-client conntrack:conntrack
 qemu-system-x86_64:qemu-system-x86 busybox-static cpio:cpio procps
 node:nodejs npm:npm'
 

@@ -29,6 +29,7 @@ ROOMS = [
     ("core/*", ["core/"]),
     ("bpf/*", ["core/", "bpf/", "vmlinux.h"]),
     ("lib/util/*", ["core/", "lib/util/"]),
+    ("lib/sandbox/*", ["core/", "lib/util/", "lib/sandbox/"]),
     ("lib/policy/*", ["core/", "lib/util/", "lib/policy/"]),
     ("lib/host/*", ["core/", "lib/util/", "lib/host/", "lib/kern/kern.h"]),  # the words of the seam, not libbpf
     ("lib/kern/*", ["core/", "lib/util/", "lib/kern/", "bpf/"]),
@@ -36,12 +37,13 @@ ROOMS = [
     ("lib/state/*", ["core/", "lib/util/", "lib/policy/", "lib/host/", "lib/kern/", "lib/event/", "lib/state/"]),
     ("lib/*", ["core/", "lib/"]),
     ("daemon/keeper/*", ["core/", "lib/util/", "lib/host/", "lib/kern/", "lib/event/", "daemon/keeper/"]),
+    ("daemon/helper/*", ["core/", "lib/util/", "lib/sandbox/", "lib/host/", "daemon/helper/"]),
     ("daemon/*", ["core/", "lib/", "daemon/"]),
     ("cli/*", ["core/", "lib/", "cli/", "daemon/"]),
     ("wasm/*", ["core/", "wasm/"]),
 ]
 # Where the rights are, no text of a user is parsed.
-NO_TEXT = ("lib/kern/*", "daemon/keeper/*")
+NO_TEXT = ("lib/kern/*", "lib/sandbox/*", "daemon/keeper/*", "daemon/helper/*")
 TEXT = ("lib/policy/", "yaml.h", "jansson.h")
 
 
