@@ -80,13 +80,13 @@ static json_t *drops_json(const struct weir_worker *w, const struct weir_counter
 	return json_pack("{s:I, s:I, s:o}", "packets", total, "seconds", (json_int_t)seconds, "reasons", reasons);
 }
 
-static json_t *firewalls_json(void)
+static json_t *firewalls_json(const struct weir_worker *w)
 {
 	struct weir_firewall fw[WEIR_FIREWALLS_MAX];
 	json_t *list = json_array();
 	size_t n = 0;
 
-	if (weir_firewalls_read(fw, &n) < 0)
+	if (weir_helper_firewalls(w->helper, fw, &n) < 0)
 		n = 0;
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(list, json_pack("{s:s, s:o}", "name", fw[i].name, "detail", weir_text_json(fw[i].detail)));
@@ -113,7 +113,7 @@ static void degraded_rest(const struct weir_worker *w, const struct weir_counter
 			weir_mode_name(weir_policy_mode(w->policy)));
 	else if (weir_policy_mode(w->policy) != weir_worker_mode(w))
 		degrade(degraded, "the policy asks for prevent, the ceiling of 'weir mode' or --mode is detect");
-	for (size_t i = 0; i < sizeof w->notes / sizeof *w->notes; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		if (w->notes[i][0])
 			degrade(degraded, "%s", w->notes[i]);
 	}
@@ -155,7 +155,7 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 	json_object_set_new(j, "bans", json_integer((json_int_t)w->bans.n));
 	json_object_set_new(j, "interfaces", interfaces_json(w, degraded));
 	json_object_set_new(j, "guard", weir_text_json(weir_port_guard(w->port, &guard_why)));
-	json_object_set_new(j, "firewalls", firewalls_json());
+	json_object_set_new(j, "firewalls", firewalls_json(w));
 	json_object_set_new(j, "flows", json_pack("{s:I, s:I}", "live", flows.live, "half_open", flows.half));
 	json_object_set_new(j, "drops", drops_json(w, stats));
 	json_object_set_new(j, "events", events_json(stats));
@@ -163,8 +163,6 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 		json_object_set_new(j, "clients", json_pack("{s:I, s:I, s:I, s:I}", "requests", (json_int_t)sc->requests,
 							    "refused", (json_int_t)sc->refused, "bad", (json_int_t)sc->bad,
 							    "cut", (json_int_t)sc->cut));
-	if (w->pending.on)
-		json_object_set_new(j, "pending", weir_pending_json(w));
 	degraded_rest(w, stats, degraded);
 	json_object_set_new(j, "degraded", degraded);
 	rp->result = j;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a file to a policy: read, walk, follow the includes, load the sets, flatten the groups, check the names. */
 #include <errno.h>
-#include <glob.h>
 #include <libgen.h>
 #include <sha256.h>
 #include <stdlib.h>
@@ -105,16 +104,6 @@ static int add_range(struct weir_policy *p, struct weir_p_set *s, const struct w
 	return -EINVAL;
 }
 
-static void lists_digest_add(struct weir_policy *p, const struct weir_source *src)
-{
-	SHA2_CTX sha;
-
-	SHA256Init(&sha);
-	SHA256Update(&sha, p->lists, sizeof p->lists);
-	SHA256Update(&sha, (const uint8_t *)src->text, src->len);
-	SHA256Final(p->lists, &sha);
-}
-
 static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
 {
 	const struct weir_node *at = weir_node_get(weir_node_get(s->node, "addresses"), "file");
@@ -133,7 +122,6 @@ static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_di
 	err = read_source(p, path, path, at, &src, diags);
 	if (err < 0)
 		return err;
-	lists_digest_add(p, src);
 	for (t = src->text, end = t + src->len; t < end;) {
 		const char *nl = memchr(t, '\n', (size_t)(end - t));
 		size_t n = (size_t)((nl ? nl : end) - t);
@@ -215,8 +203,8 @@ static int include(struct weir_policy *p, struct weir_walk *w, struct files *f)
 	int bad = 0;
 
 	for (uint32_t i = 0; at && i < list->n; i++, at = at->next) {
-		glob_t found;
-		char *pattern;
+		char *pattern, **found = NULL;
+		size_t n = 0;
 		int r;
 
 		if (!p->dir) {
@@ -226,22 +214,22 @@ static int include(struct weir_policy *p, struct weir_walk *w, struct files *f)
 		pattern = beside(&p->arena, p->dir, paths[i]);
 		if (!pattern)
 			return -ENOMEM;
-		r = glob(pattern, GLOB_ERR, NULL, &found); /* sorted by name */
-		if (r == GLOB_NOMATCH && strpbrk(paths[i], "*?[")) {
+		r = weir_file_list(pattern, &found, &n); /* sorted by name */
+		if (r == -ENOENT && strpbrk(paths[i], "*?[")) {
 			weir_node_warn(w->diags, at, "no file matches '%s'", paths[i]);
 			continue;
 		}
 		if (r) {
 			weir_node_error(w->diags, at, "cannot read '%s': %s", pattern,
-					r == GLOB_NOMATCH ? strerror(ENOENT) : "the folder cannot be read");
+					r == -ENOENT ? strerror(ENOENT) : "the folder cannot be read");
 			bad = -EINVAL;
 			continue;
 		}
-		for (size_t k = 0; k < found.gl_pathc; k++) {
-			r = include_one(p, w, f, at, found.gl_pathv[k]);
+		for (size_t k = 0; k < n; k++) {
+			r = include_one(p, w, f, at, found[k]);
 			bad = r < 0 ? r : bad;
 		}
-		globfree(&found);
+		weir_file_list_free(found, n);
 	}
 	return bad;
 }
@@ -424,7 +412,6 @@ static int read_all(struct weir_policy *p, struct weir_source *main, struct weir
 	if (err < 0)
 		return err;
 	p->doc = f.docs[0];
-	p->main = main;
 	SHA256Init(&sha);
 	for (size_t i = 0; i < f.n; i++)
 		SHA256Update(&sha, (const uint8_t *)f.sources[i]->text, f.sources[i]->len);
@@ -531,15 +518,4 @@ enum weir_mode weir_policy_mode(const struct weir_policy *p)
 const uint8_t *weir_policy_digest(const struct weir_policy *p)
 {
 	return p->digest;
-}
-
-const char *weir_policy_text(const struct weir_policy *p, size_t *ret_len)
-{
-	*ret_len = p->main->len;
-	return p->main->text;
-}
-
-const uint8_t *weir_policy_lists_digest(const struct weir_policy *p)
-{
-	return p->lists;
 }

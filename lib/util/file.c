@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "lib/util/cleanup.h"
@@ -55,10 +57,71 @@ int weir_fd_read(int fd, size_t max, char **ret, size_t *ret_len)
 	return 0;
 }
 
+static struct weir_file_source source;
+
+void weir_file_ask(const struct weir_file_source *s)
+{
+	source = s ? *s : (struct weir_file_source){ 0 };
+}
+
+int weir_file_open(const char *path)
+{
+	int fd;
+
+	if (source.open)
+		return source.open(path, source.data);
+	/* O_NONBLOCK: opening a FIFO or a modem must not wait for the other end */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	return fd < 0 ? -errno : fd;
+}
+
 int weir_file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 {
-	/* O_NONBLOCK: opening a FIFO or a modem must not wait for the other end */
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	_cleanup_close_ int fd = weir_file_open(path);
 
-	return fd < 0 ? -errno : weir_fd_read(fd, max, ret, ret_len);
+	return fd < 0 ? fd : weir_fd_read(fd, max, ret, ret_len);
+}
+
+bool weir_file_exists(const char *path)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (!source.open)
+		return !access(path, F_OK) || errno != ENOENT;
+	fd = source.open(path, source.data);
+	return fd != -ENOENT;
+}
+
+void weir_file_list_free(char **v, size_t n)
+{
+	for (size_t i = 0; v && i < n; i++)
+		free(v[i]);
+	free(v);
+}
+
+int weir_file_list(const char *pattern, char ***ret, size_t *ret_n)
+{
+	glob_t g;
+	char **v;
+	int r;
+
+	if (source.list)
+		return source.list(pattern, ret, ret_n, source.data);
+	r = glob(pattern, GLOB_ERR, NULL, &g);
+	if (r)
+		return r == GLOB_NOMATCH ? -ENOENT : r == GLOB_NOSPACE ? -ENOMEM : -EACCES;
+	v = calloc(g.gl_pathc + 1, sizeof *v);
+	for (size_t i = 0; v && i < g.gl_pathc; i++) {
+		v[i] = strdup(g.gl_pathv[i]);
+		if (!v[i]) {
+			weir_file_list_free(v, i);
+			v = NULL;
+		}
+	}
+	*ret_n = g.gl_pathc;
+	globfree(&g);
+	if (!v)
+		return -ENOMEM;
+	*ret = v;
+	return 0;
 }
