@@ -295,7 +295,7 @@ static void say_ready(const struct run *x)
 
 	for (size_t i = 0; i < n; i++)
 		covered += ifs[i].covered;
-	for (int i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof w->notes / sizeof *w->notes; i++) {
 		if (w->notes[i][0])
 			say("weir: warning: %s", w->notes[i]);
 	}
@@ -307,7 +307,7 @@ static void say_ready(const struct run *x)
 /* In detect nothing may stay; in prevent nothing may stop. */
 static void finish(struct run *x)
 {
-	bool enforcing = x->worker && x->worker->img.cfg && weir_worker_mode(x->worker) == WEIR_PREVENT;
+	bool enforcing = x->worker && x->worker->img.cfg && weir_worker_enforces(x->worker);
 	bool remove = !x->keep_pins && (!enforcing || x->worker->end == WEIR_END_FLUSH);
 	uint32_t generation = x->worker ? x->worker->generation : 0;
 	bool ran = x->worker && x->worker->img.cfg;

@@ -32,13 +32,18 @@ struct weir_handler {
 	int (*run)(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp);
 };
 
-extern const struct weir_handler weir_handlers_policy[], weir_handlers_rule[], weir_handlers_lists[],
+extern const struct weir_handler weir_handlers_change[], weir_handlers_policy[], weir_handlers_rule[], weir_handlers_lists[],
 	weir_handlers_status[], weir_handlers_flow[];
 
 /* Answer a request of a client. */
 void weir_api_request(struct weir_worker *w, struct weir_client *client, const json_t *request);
 /* The same without a socket: for tests. The answer is a new reference. */
 json_t *weir_api_call(struct weir_worker *w, const struct weir_request *rq);
+
+/* Who asks, as a caller whose session must live. */
+struct weir_caller weir_request_caller(const struct weir_request *rq, bool force);
+/* {"generation", "back", "seconds"} of the change that waits; NULL: none does. */
+json_t *weir_pending_json(struct weir_worker *w);
 
 /* The handler's way to say no: returns `error`. */
 int weir_reply_fail(struct weir_reply *rp, int error, const char *hint, const char *fmt, ...)

@@ -55,6 +55,19 @@ static bool bans_block(const struct weir_worker *w)
 	return weir_worker_mode(w) == WEIR_PREVENT && w->img.cfg->ban.mode == WEIR_PREVENT;
 }
 
+/* The caller's own address is refused as any other that a policy would cut him off by. */
+static int refuse_self(struct weir_worker *w, const struct weir_request *rq, bool force, const struct weir_ban_key *k,
+		       struct weir_reply *rp)
+{
+	struct weir_caller by = weir_request_caller(rq, force);
+	char why[512] = "";
+	int r = weir_lockout_check(w, &w->img, k, &by, why, sizeof why);
+
+	if (!r && w->pending.on)
+		r = weir_lockout_check(w, &w->pending.back.img, k, &by, why, sizeof why);
+	return r ? weir_reply_fail(rp, r, by.hint, "%s", why) : 0;
+}
+
 static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	const struct weir_ban_entry *e;
@@ -62,7 +75,8 @@ static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, stru
 	json_int_t seconds = 0;
 	struct weir_ban_key k;
 	char text[64];
-	int r = WEIR_ARGS(rq, rp, "{s:s, s?I, s?s}", "address", &addr, "for", &seconds, "why", &why);
+	int force = 0;
+	int r = WEIR_ARGS(rq, rp, "{s:s, s?I, s?s, s?b}", "address", &addr, "for", &seconds, "why", &why, "force", &force);
 
 	if (!r && (seconds < 0 || seconds > WEIR_SPAN_MAX))
 		r = weir_reply_fail(rp, -EINVAL, NULL, "no time: 0 is for ever, 10 years are the most");
@@ -70,6 +84,8 @@ static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, stru
 		r = parse_key(addr, &k, rp);
 	if (!r)
 		r = refuse_own(&k, rp);
+	if (!r)
+		r = refuse_self(w, rq, force, &k, rp);
 	if (r)
 		return r;
 	r = weir_bans_add(&w->bans, &k, seconds ? (uint64_t)(time(NULL) + seconds) : 0, why, &e);
@@ -83,6 +99,7 @@ static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, stru
 	}
 	rp->result = ban_json(e);
 	json_object_set_new(rp->result, "blocking", json_boolean(bans_block(w)));
+	weir_worker_kill(w);
 	weir_reply_detail(rp, "%s%s%s", weir_ban_key_format(&k, text, sizeof text), *why ? ": " : "", why);
 	r = weir_bans_save(w->o.state_dir, &w->bans);
 	return r ? weir_reply_fail(rp, r, NULL, "in force, but not saved to %s: %s", w->o.state_dir, strerror(-r)) : 0;
@@ -128,8 +145,9 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 {
 	struct weir_overlay_store edited;
 	const char *set = NULL, *element = NULL;
+	struct weir_caller by;
 	char why[512] = "";
-	int r = WEIR_ARGS(rq, rp, "{s:s, s:s}", "set", &set, "element", &element);
+	int force = 0, r = WEIR_ARGS(rq, rp, "{s:s, s:s, s?b}", "set", &set, "element", &element, "force", &force);
 
 	if (r)
 		return r;
@@ -148,10 +166,11 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 				set);
 	else if (r)
 		weir_reply_fail(rp, r, "weir set list", "cannot keep the edit: %s", strerror(-r));
+	by = weir_request_caller(rq, force);
 	if (!r)
-		r = weir_worker_overlay(w, &edited, &rp->diags, why, sizeof why);
+		r = weir_worker_overlay(w, &edited, &by, &rp->diags, why, sizeof why);
 	if (r && why[0])
-		weir_reply_fail(rp, r, NULL, "%s", why);
+		weir_reply_fail(rp, r, by.hint, "%s", why);
 	weir_overlay_store_clear(&edited);
 	if (!r)
 		rp->result = json_pack("{s:s, s:s, s:b}", "set", set, "element", element, "removed", (int)remove);

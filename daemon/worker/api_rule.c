@@ -22,13 +22,15 @@ static uint32_t image_rule(const struct weir_worker *w, uint32_t id)
 	return i;
 }
 
-static int commit(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_reply *rp)
+static int commit(struct weir_worker *w, const struct weir_request *rq, bool force, struct weir_overlay_store *edited,
+		  struct weir_reply *rp)
 {
+	struct weir_caller by = weir_request_caller(rq, force);
 	char why[512] = "";
-	int r = weir_worker_overlay(w, edited, &rp->diags, why, sizeof why);
+	int r = weir_worker_overlay(w, edited, &by, &rp->diags, why, sizeof why);
 
 	if (r && why[0])
-		weir_reply_fail(rp, r, NULL, "%s", why);
+		weir_reply_fail(rp, r, by.hint, "%s", why);
 	weir_overlay_store_clear(edited);
 	return r;
 }
@@ -59,7 +61,9 @@ static int do_add(struct weir_worker *w, const struct weir_request *rq, struct w
 	uint32_t id = 0, at;
 	json_t *rule = NULL;
 	char match[512];
-	int r = WEIR_ARGS(rq, rp, "{s:o, s?I, s?I, s?s}", "rule", &rule, "for", &seconds, "before", &before, "why", &why);
+	int force = 0;
+	int r = WEIR_ARGS(rq, rp, "{s:o, s?I, s?I, s?s, s?b}", "rule", &rule, "for", &seconds, "before", &before, "why", &why,
+			  "force", &force);
 
 	if (r)
 		return r;
@@ -83,7 +87,7 @@ static int do_add(struct weir_worker *w, const struct weir_request *rq, struct w
 		return weir_reply_fail(rp, r, "weir rule list", r == -ENOENT ? "no overlay rule has the id %u" :
 				       "the overlay is full; rule %u was not added", (uint32_t)before);
 	}
-	r = commit(w, &edited, rp);
+	r = commit(w, rq, force, &edited, rp);
 	if (r)
 		return r;
 	at = image_rule(w, id);
@@ -165,7 +169,7 @@ static int do_delete(struct weir_worker *w, const struct weir_request *rq, struc
 	const char *which = NULL;
 	char *end;
 	unsigned long id;
-	int r = WEIR_ARGS(rq, rp, "{s:s}", "id", &which);
+	int force = 0, r = WEIR_ARGS(rq, rp, "{s:s, s?b}", "id", &which, "force", &force);
 
 	if (r)
 		return r;
@@ -181,7 +185,7 @@ static int do_delete(struct weir_worker *w, const struct weir_request *rq, struc
 				       "no overlay rule has the id %s", which);
 	}
 	weir_reply_detail(rp, "id %lu", id);
-	r = commit(w, &edited, rp);
+	r = commit(w, rq, force, &edited, rp);
 	if (!r)
 		rp->result = json_pack("{s:I}", "id", (json_int_t)id);
 	return r;
@@ -191,14 +195,16 @@ static int do_clear(struct weir_worker *w, const struct weir_request *rq, struct
 {
 	struct weir_overlay_store edited;
 	size_t n = w->overlay.list.n_rules;
-	int r = weir_overlay_store_copy(&w->overlay, &edited);
+	int force = 0, r = WEIR_ARGS(rq, rp, "{s?b}", "force", &force);
 
+	if (!r)
+		r = weir_overlay_store_copy(&w->overlay, &edited);
 	while (!r && edited.list.n_rules)
 		r = weir_overlay_delete(&edited, edited.list.rules[0].id);
 	if (r)
 		return r;
 	weir_reply_detail(rp, "%zu rules", n);
-	r = commit(w, &edited, rp);
+	r = commit(w, rq, force, &edited, rp);
 	if (!r)
 		rp->result = json_pack("{s:I}", "removed", (json_int_t)n);
 	return r;

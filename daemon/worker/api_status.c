@@ -113,7 +113,7 @@ static void degraded_rest(const struct weir_worker *w, const struct weir_counter
 			weir_mode_name(weir_policy_mode(w->policy)));
 	else if (weir_policy_mode(w->policy) != weir_worker_mode(w))
 		degrade(degraded, "the policy asks for prevent, the ceiling of 'weir mode' or --mode is detect");
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof w->notes / sizeof *w->notes; i++) {
 		if (w->notes[i][0])
 			degrade(degraded, "%s", w->notes[i]);
 	}
@@ -163,6 +163,8 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 		json_object_set_new(j, "clients", json_pack("{s:I, s:I, s:I, s:I}", "requests", (json_int_t)sc->requests,
 							    "refused", (json_int_t)sc->refused, "bad", (json_int_t)sc->bad,
 							    "cut", (json_int_t)sc->cut));
+	if (w->pending.on)
+		json_object_set_new(j, "pending", weir_pending_json(w));
 	degraded_rest(w, stats, degraded);
 	json_object_set_new(j, "degraded", degraded);
 	rp->result = j;

@@ -68,7 +68,7 @@ static void hits_keep(struct weir_worker *w)
 }
 
 /* Records that the old image explains must be put into words by it. */
-static void recent_settle(struct weir_worker *w)
+void weir_recent_settle(struct weir_worker *w)
 {
 	struct weir_recent_ring *rings[] = { &w->recent.verdicts, &w->recent.flows };
 	struct weir_recent_entry *e;
@@ -96,18 +96,20 @@ static void seed(struct weir_worker *w, const struct weir_config *cfg)
 
 static uint32_t generation_next(const struct weir_worker *w, const struct weir_change *c)
 {
-	return c->new_generation || !w->generation ? w->generation + 1 : w->generation;
+	uint32_t last = w->history.last > w->generation ? w->history.last : w->generation;
+
+	return c->generation ? c->generation : c->new_generation || !w->generation ? last + 1 : w->generation;
 }
 
-static int compile(struct weir_worker *w, const struct weir_change *c, void **ret_blob, uint32_t *ret_size,
-		   struct weir_diags *diags)
+int weir_worker_compile(struct weir_worker *w, const struct weir_stand *of, const struct weir_change *c,
+			struct weir_image *ret, struct weir_diags *diags, char *why, size_t why_size)
 {
 	struct weir_sshd sshd = { 0 };
-	bool has_ceiling = c->has_ceiling || w->has_ceiling;
+	bool has = of ? of->has_ceiling : c->set_ceiling ? c->has_ceiling : w->has_ceiling;
 	struct weir_compile_options o = {
-		.generation = generation_next(w, c),
-		.epoch = w->epoch + 1,
-		.mode_ceiling = !has_ceiling ? WEIR_PREVENT : c->has_ceiling ? c->ceiling : w->ceiling,
+		.generation = of ? of->generation : generation_next(w, c),
+		.epoch = ++w->epoch_max,
+		.mode_ceiling = !has ? WEIR_PREVENT : of ? of->ceiling : c->set_ceiling ? c->ceiling : w->ceiling,
 		.overlay = c->overlay ? &c->overlay->list : &w->overlay.list,
 	};
 	int r;
@@ -118,9 +120,15 @@ static int compile(struct weir_worker *w, const struct weir_change *c, void **re
 		o.sshd_ports = sshd.ports;
 		o.n_sshd_ports = sshd.n_ports;
 	}
-	r = weir_policy_compile(c->policy ? c->policy : w->policy, &o, ret_blob, ret_size, diags);
+	r = weir_policy_compile(of ? of->policy : c->policy ? c->policy : w->policy, &o, &ret->blob, &ret->size, diags);
 	weir_sshd_free(&sshd);
-	return r;
+	if (r < 0)
+		return r;
+	if (weir_image_open(&ret->img, ret->blob, ret->size)) {
+		snprintf(why, why_size, "the compiler made a damaged image");
+		return -EBADMSG;
+	}
+	return 0;
 }
 
 static uint32_t ms_since(const struct timespec *from)
@@ -131,60 +139,175 @@ static uint32_t ms_since(const struct timespec *from)
 	return (uint32_t)((now.tv_sec - from->tv_sec) * 1000 + (now.tv_nsec - from->tv_nsec) / 1000000);
 }
 
-static void take_over(struct weir_worker *w, struct weir_change *c, void *blob, const struct weir_img *img)
+void weir_stand_clear(struct weir_worker *w)
 {
-	free(w->blob);
-	w->blob = blob;
-	w->img = *img;
-	w->generation = img->cfg->generation;
-	w->epoch = img->cfg->epoch;
-	if (c->policy && c->policy != w->policy) {
-		weir_policy_free(w->policy);
-		w->policy = c->policy;
+	struct weir_stand *b = &w->pending.back;
+
+	if (b->policy != w->policy)
+		weir_policy_free(b->policy);
+	free(b->blob);
+	json_decref(b->hits);
+	json_decref(b->hits_then);
+	memset(&w->pending, 0, sizeof w->pending);
+}
+
+void weir_worker_stand(struct weir_worker *w, struct weir_policy *policy, struct weir_image *m)
+{
+	if (policy && policy != w->policy) {
+		if (w->policy != w->pending.back.policy)
+			weir_policy_free(w->policy);
+		w->policy = policy;
 	}
-	if (c->has_ceiling) {
-		w->has_ceiling = true;
+	free(w->blob);
+	w->blob = TAKE_PTR(m->blob);
+	w->img = m->img;
+	w->generation = m->img.cfg->generation;
+	w->epoch = m->img.cfg->epoch;
+}
+
+/* What is in force becomes what the change goes back to. `hits`: counts without its own. */
+static void stand_aside(struct weir_worker *w, json_t *hits)
+{
+	struct weir_stand *b = &w->pending.back;
+
+	*b = (struct weir_stand){ .policy = w->policy, .source = w->source, .has_ceiling = w->has_ceiling,
+				  .ceiling = w->ceiling, .blob = TAKE_PTR(w->blob), .img = w->img,
+				  .generation = w->generation, .epoch = w->epoch, .hits = json_incref(hits),
+				  .hits_then = json_incref(w->hits) };
+	snprintf(b->path, sizeof b->path, "%s", w->path);
+	w->pending.on = true;
+	w->pending.boot = -1;
+}
+
+/* An edit beside a change that waits: the other of the two has it now, too. */
+static void back_edited(struct weir_worker *w, struct weir_image *m)
+{
+	struct weir_stand *b = &w->pending.back;
+
+	free(b->blob);
+	b->blob = TAKE_PTR(m->blob);
+	b->img = m->img;
+	b->epoch = m->img.cfg->epoch;
+	json_decref(b->hits);
+	b->hits = json_incref(b->hits_then); /* its counters begin again */
+}
+
+static void take_over(struct weir_worker *w, struct weir_change *c, struct weir_image *now, json_t *hits)
+{
+	struct weir_pending *p = &w->pending;
+
+	if (c->confirm_s && !p->on)
+		stand_aside(w, hits);
+	weir_worker_stand(w, c->policy, now);
+	c->policy = NULL;
+	if (c->set_ceiling) {
+		w->has_ceiling = c->has_ceiling;
 		w->ceiling = c->ceiling;
 	}
-	c->policy = NULL;
+	if (c->path) {
+		w->source = c->source;
+		snprintf(w->path, sizeof w->path, "%s", c->path);
+	}
+	if (!c->new_generation)
+		return;
+	if (!c->confirm_s) {
+		if (p->on)
+			weir_stand_clear(w);
+		return;
+	}
+	p->since = weir_kern_now();
+	p->span = c->confirm_s;
+	p->deadline = c->deadline;
+	p->boot = c->path ? c->boot : p->boot;
+	p->mode |= c->keep_mode;
+	p->rollback = c->rollback;
+	p->n_from = c->by ? c->by->n_from : 0;
+	if (c->by)
+		memcpy(p->from, c->by->from, sizeof p->from);
+}
+
+/* Both of a pair, or the one; nothing of what is in force is given up. */
+static int images_make(struct weir_worker *w, struct weir_change *c, struct weir_image *now, struct weir_image *back,
+		       struct weir_diags *diags, char *why, size_t why_size)
+{
+	struct weir_diags other = { 0 };
+	struct timespec from;
+	int r;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	r = weir_worker_compile(w, NULL, c, now, diags, why, why_size);
+	c->ms = ms_since(&from);
+	if (!r && c->by)
+		r = weir_lockout_check(w, &now->img, NULL, c->by, why, why_size);
+	if (r || c->new_generation || !w->pending.on)
+		return r;
+	r = weir_worker_compile(w, &w->pending.back, c, back, &other, why, why_size);
+	if (r && !why[0])
+		snprintf(why, why_size, "generation %u, which would come back unless you confirm, does not take it: %s",
+			 w->pending.back.generation, other.n ? other.v[0].message : strerror(-r));
+	weir_diags_free(&other);
+	if (!r && c->by)
+		r = weir_lockout_check(w, &back->img, NULL, c->by, why, why_size);
+	return r;
+}
+
+static int images_install(struct weir_worker *w, struct weir_change *c, struct weir_image *now, struct weir_image *back,
+			  char *why, size_t why_size)
+{
+	struct weir_kern_change k = { .blob = now->blob, .size = now->size, .back = back->blob, .back_size = back->size };
+	json_t *hits = json_incref(w->hits);
+	int r;
+
+	k.deadline = c->new_generation ? c->deadline : w->pending.deadline;
+	seed(w, now->img.cfg);
+	if (w->img.cfg) {
+		weir_rules_diff(&w->img, &now->img, &c->added, &c->removed);
+		weir_recent_settle(w);
+		hits_keep(w);
+	}
+	r = weir_port_install(w->port, &k, why, why_size);
+	if (!r) {
+		take_over(w, c, now, hits);
+		if (back->blob)
+			back_edited(w, back);
+	}
+	json_decref(hits);
+	return r;
 }
 
 int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why,
 		    size_t why_size)
 {
-	_cleanup_free_ void *blob = NULL;
-	struct weir_img img;
-	struct timespec from;
-	uint32_t size = 0;
+	struct weir_image now = { 0 }, back = { 0 };
+	uint32_t last = w->history.last;
+	bool noted = false;
 	int r;
 
 	why[0] = 0;
-	clock_gettime(CLOCK_MONOTONIC, &from);
-	r = compile(w, c, &blob, &size, diags);
-	if (r < 0)
-		return r;
-	c->ms = ms_since(&from);
-	if (weir_image_open(&img, blob, size)) {
-		snprintf(why, why_size, "the compiler made a damaged image");
-		return -EBADMSG;
+	r = images_make(w, c, &now, &back, diags, why, why_size);
+	if (c->new_generation && c->confirm_s)
+		c->deadline = weir_kern_now() + (uint64_t)c->confirm_s * 1000000000u;
+	if (!r && (c->new_generation || !weir_history_find(&w->history, now.img.cfg->generation))) {
+		r = weir_history_note(w, c, &now.img, why, why_size);
+		noted = !r;
 	}
-	seed(w, img.cfg);
-	if (w->img.cfg) {
-		weir_rules_diff(&w->img, &img, &c->added, &c->removed);
-		recent_settle(w);
-		hits_keep(w);
+	if (!r)
+		r = images_install(w, c, &now, &back, why, why_size);
+	if (!r && c->new_generation)
+		weir_history_settle(w, c->rollback);
+	if (r && noted) {
+		weir_history_drop(w->o.state_dir, &w->history, last);
+		weir_pending_save(w);
 	}
-	r = weir_port_install(w->port, &(struct weir_kern_change){ .blob = blob, .size = size }, why, why_size);
-	if (r)
-		return r;
-	take_over(w, c, TAKE_PTR(blob), &img);
-	return 0;
+	free(now.blob);
+	free(back.blob);
+	return r;
 }
 
-int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_diags *diags, char *why,
-			size_t why_size)
+int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_caller *by,
+			struct weir_diags *diags, char *why, size_t why_size)
 {
-	struct weir_change c = { .overlay = edited };
+	struct weir_change c = { .overlay = edited, .by = by };
 	int r = weir_worker_put(w, &c, diags, why, why_size), undone;
 
 	if (r)
@@ -204,6 +327,7 @@ int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited
 	weir_overlay_store_clear(&w->overlay);
 	w->overlay = *edited;
 	memset(edited, 0, sizeof *edited);
+	weir_worker_kill(w);
 	return 0;
 }
 

@@ -30,8 +30,8 @@ static bool exists(const char *path)
 	return !access(path, F_OK) || errno != ENOENT;
 }
 
-/* A policy's text as if it stood at path: its includes and lists are looked for there. */
-static int text_read(const char *path, const char *text, size_t len, struct weir_policy **ret, struct weir_diags *diags)
+int weir_worker_text_read(const char *path, const char *text, size_t len, struct weir_policy **ret,
+			  struct weir_diags *diags)
 {
 	_cleanup_free_ char *dir = strdup(path);
 	char *slash = dir ? strrchr(dir, '/') : NULL;
@@ -55,24 +55,14 @@ static int saved_read(struct weir_worker *w, struct weir_diags *diags)
 		weir_diags_add(diags, WEIR_ERROR, w->o.state_dir, 0, 0, 0, "the saved policy cannot be read: %s", strerror(-r));
 		return r;
 	}
-	return text_read(w->origin.path, text, len, &w->policy, diags);
+	return weir_worker_text_read(w->origin.path, text, len, &w->policy, diags);
 }
 
-int weir_worker_keep(struct weir_worker *w, const char *path)
+int weir_worker_keep(struct weir_worker *w)
 {
-	_cleanup_policy_ struct weir_policy *p = NULL;
-	_cleanup_free_ char *text = NULL;
-	struct weir_diags diags = { 0 };
 	size_t len;
-	int r = weir_file_read(path, WEIR_STATE_FILE_MAX, &text, &len);
+	const char *text = weir_policy_text(w->policy, &len);
 
-	if (r)
-		return r;
-	/* what is kept must be what is in force, and the file may have changed since it was read */
-	r = text_read(path, text, len, &p, &diags);
-	weir_diags_free(&diags);
-	if (r || memcmp(weir_policy_digest(p), weir_policy_digest(w->policy), 32))
-		return -ESTALE;
 	return weir_state_replace(w->o.state_dir, SAVED_NAME, text, len);
 }
 
@@ -114,6 +104,8 @@ static int state_open(struct weir_worker *w, char *why, size_t why_size)
 		r = weir_overlay_load(dir, &w->overlay, w->notes[1], sizeof w->notes[1]);
 	if (!r)
 		r = weir_bans_load(dir, &w->bans, w->notes[2], sizeof w->notes[2]);
+	if (!r)
+		r = weir_history_load(dir, &w->history, w->notes[3], sizeof w->notes[3]);
 	if (r) {
 		snprintf(why, why_size, "cannot read the state in %s: %s", dir, strerror(-r));
 		return r;
@@ -144,7 +136,11 @@ static void numbers_continue(struct weir_worker *w)
 	if (before->attached && before->generation > w->generation)
 		w->generation = before->generation;
 	if (before->attached)
-		w->epoch = before->epoch;
+		w->epoch_max = before->epoch_max > before->epoch ? before->epoch_max : before->epoch;
+	if (w->history.last < w->generation)
+		w->history.last = w->generation;
+	if (before->attached && w->history.last < before->other_generation)
+		w->history.last = before->other_generation;
 }
 
 /* Without a helper process: its work is done here. */
@@ -215,24 +211,12 @@ static int bans_restore(struct weir_worker *w)
 	return 0;
 }
 
-int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
+static int origin_write(struct weir_worker *w, char *why, size_t why_size)
 {
-	const struct weir_kern_pinned *before = weir_port_before(w->port);
-	struct weir_change c = { 0 };
-	bool same = !memcmp(w->origin.digest, weir_policy_digest(w->policy), 32);
 	int r;
 
-	if (before->attached && before->mode != (uint32_t)weir_worker_requested(w))
-		same = false;
-	c.new_generation = !same;
-	r = bans_restore(w);
-	if (!r)
-		r = weir_worker_put(w, &c, diags, why, why_size);
-	if (r)
-		return r;
 	/* the first start with the file of the system confirms it */
-	if (w->source == WEIR_SOURCE_FILE && !w->o.policy && w->origin.boot != WEIR_SOURCE_FILE &&
-	    !weir_worker_keep(w, w->path)) {
+	if (w->source == WEIR_SOURCE_FILE && !w->o.policy && w->origin.boot != WEIR_SOURCE_FILE && !weir_worker_keep(w)) {
 		w->origin.boot = WEIR_SOURCE_FILE;
 		snprintf(w->origin.path, sizeof w->origin.path, "%s", w->path);
 	}
@@ -242,6 +226,34 @@ int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why
 	if (r)
 		snprintf(why, why_size, "cannot write to %s: %s", w->o.state_dir, strerror(-r));
 	return r;
+}
+
+int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
+{
+	const struct weir_kern_pinned *before = weir_port_before(w->port);
+	struct weir_change c = { 0 };
+	bool same;
+	int r = bans_restore(w), found;
+
+	if (r)
+		return r;
+	found = weir_pending_resume(w, diags, why, why_size);
+	if (found < 0)
+		return found;
+	if (found == 1) { /* what the next start takes is decided when it is confirmed */
+		w->seeded = true;
+		return 0;
+	}
+	same = found == 2 || !memcmp(w->origin.digest, weir_policy_digest(w->policy), 32);
+	if (found != 2 && before->attached && before->mode != (uint32_t)weir_worker_requested(w))
+		same = false;
+	c.new_generation = !same;
+	c.generation = found == 2 ? w->generation : 0;
+	r = weir_worker_put(w, &c, diags, why, why_size);
+	if (r)
+		return r;
+	weir_history_settle(w, false);
+	return origin_write(w, why, why_size);
 }
 
 static void on_request(struct weir_client *client, const json_t *request, void *data)
@@ -271,9 +283,11 @@ void weir_worker_free(struct weir_worker *w)
 	weir_helper_use(NULL, NULL);
 	weir_owners_free(w->owners);
 	weir_helper_free(w->own_helper);
-	weir_policy_free(w->policy);
 	weir_overlay_store_clear(&w->overlay);
 	weir_bans_clear(&w->bans);
+	weir_stand_clear(w);
+	weir_policy_free(w->policy);
+	weir_history_clear(&w->history);
 	weir_recent_clear(&w->recent);
 	json_decref(w->hits);
 	free(w->blob);
@@ -355,7 +369,7 @@ static void expire(struct weir_worker *w, uint64_t now)
 		return;
 	snprintf(detail, sizeof detail, "%zu", weir_overlay_expire(&edited, now));
 	w->expire_again = now + EXPIRE_RETRY_S; /* should it fail: a full disk must not cost an install a second */
-	if (weir_worker_overlay(w, &edited, &diags, why, sizeof why)) {
+	if (weir_worker_overlay(w, &edited, NULL, &diags, why, sizeof why)) {
 		weir_overlay_store_clear(&edited);
 	} else {
 		w->expire_again = 0;
@@ -368,6 +382,7 @@ void weir_worker_tick(struct weir_worker *w)
 {
 	struct weir_counter stats[WEIR_STATS_MAX];
 
+	weir_pending_tick(w);
 	expire(w, (uint64_t)time(NULL));
 	if (w->ticks++ % WEIR_RATES_EVERY_S == 0 && weir_port_stats(w->port, stats, WEIR_STATS_MAX) >= 0)
 		weir_rates_sample(&w->rates, stats);

@@ -19,6 +19,7 @@
 #include "lib/host/names.h"
 #include "lib/policy/policy.h"
 #include "lib/state/bans.h"
+#include "lib/state/history.h"
 #include "lib/state/origin.h"
 #include "lib/state/overlay.h"
 
@@ -27,16 +28,44 @@ struct weir_worker_options {
 	const char *policy;  /* of the command line, or NULL */
 	bool has_mode;
 	enum weir_mode mode; /* ceiling of the command line */
+	bool resume;         /* after a crash: what is in force goes on, whatever a start would take */
 	struct weir_helper *helper; /* stays the caller's; NULL: its work is done in this process */
 };
 
 /* What `stop` and `flush` ask of the one who runs the worker. */
 enum weir_end { WEIR_END_NONE, WEIR_END_STOP, WEIR_END_FLUSH };
 
+/* A policy with all that belongs to it: what a change that waits goes back to. */
+struct weir_stand {
+	struct weir_policy *policy;
+	enum weir_policy_source source;
+	char path[PATH_MAX];
+	bool has_ceiling;
+	enum weir_mode ceiling;
+	void *blob;
+	struct weir_img img;
+	uint32_t generation, epoch;
+	json_t *hits, *hits_then; /* of images before; with its own until the change */
+};
+
+/* A change in force that waits for its confirmation. */
+struct weir_pending {
+	bool on;
+	uint64_t deadline;  /* ns since boot: then it goes back by itself */
+	uint64_t since;     /* ns since boot: it (or what took its place) was put in force */
+	uint32_t span;      /* seconds that were given */
+	int boot;           /* once it is confirmed: what the next start takes, WEIR_SOURCE_FILE or SAVED; -1: as before */
+	bool mode;          /* once it is confirmed: the ceiling is kept for the next start */
+	bool rollback;      /* it is an earlier one again */
+	struct weir_stand back;
+	struct weir_session from[WEIR_SESSIONS_MAX]; /* over which connections it was asked for */
+	int n_from;
+};
+
 struct weir_worker {
 	struct weir_worker_options o;
 	struct weir_port *port;
-	struct weir_helper *helper, *own_helper;
+	struct weir_helper *helper, *own_helper; /* the second: where no other is */
 	struct weir_server *server;
 	struct weir_audit *audit;
 	struct weir_names *names;
@@ -54,6 +83,9 @@ struct weir_worker {
 	void *blob;                /* the image in force */
 	struct weir_img img;
 	uint32_t generation, epoch;
+	uint32_t epoch_max;        /* never used again */
+	struct weir_pending pending;
+	struct weir_history history;
 	bool seeded;
 	json_t *hits;              /* of images before: "rule" -> packets */
 	struct weir_recent recent;
@@ -63,7 +95,7 @@ struct weir_worker {
 
 	uint64_t boot_ns, started; /* unix ns of boot; unix seconds */
 	uint64_t plain_dns;
-	char notes[3][256];        /* what was found damaged at the start; "" = nothing */
+	char notes[5][256];        /* what was found damaged at the start, or went otherwise than asked; "" = nothing */
 	char bans_why[128];        /* why a kept ban is not in force; "" = all are */
 	char audit_why[128];       /* why the audit log cannot be written; "" = it can */
 	enum weir_end end;
@@ -82,31 +114,108 @@ void weir_worker_free(struct weir_worker *w);
 void weir_worker_event(const struct weir_event *ev, void *data); /* data: the worker */
 void weir_worker_tick(struct weir_worker *w);                    /* once a second */
 
+/* Who asks for a change. It must not cut him off, unless he says so. */
+struct weir_caller {
+	uid_t uid;
+	pid_t pid;
+	bool force;
+	bool known;      /* the sessions are filled in */
+	struct weir_session from[WEIR_SESSIONS_MAX];
+	int n_from;      /* 0: a local console */
+	/* filled by the check */
+	char hint[256];  /* of a refusal */
+	char words[256]; /* how his session fares */
+};
+
 /* One change of what is in force: what is NULL or unset stays. */
 struct weir_change {
 	struct weir_policy *policy;               /* taken over on success */
 	const struct weir_overlay_store *overlay; /* only read */
+	bool set_ceiling;                         /* has_ceiling and ceiling count */
 	bool has_ceiling;
 	enum weir_mode ceiling;
 	bool new_generation;                      /* a change of policy or mode, not an edit */
+	uint32_t generation;                      /* of a restart: the number that it has; 0: the next one */
+	/* with new_generation */
+	const char *path;                         /* where the policy came from; NULL: as before */
+	enum weir_policy_source source;
+	uint32_t confirm_s;                       /* goes back by itself after that time; 0: it stays */
+	int boot;                                 /* as in struct weir_pending */
+	bool keep_mode, rollback;
+	struct weir_caller *by;                   /* whose session must live; NULL: weir itself */
 	/* filled on success */
+	uint64_t deadline;
 	uint32_t ms, added, removed;              /* compile time; rules */
+	uint32_t killed;                          /* conversations that were ended (established: kill) */
 };
 
 /* Compile and put in force; all or nothing. -EINVAL: diags say what; otherwise why does. */
 int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why,
 		    size_t why_size);
-/* Put in force and save an edited overlay; takes it over on success. */
-int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_diags *diags, char *why,
-			size_t why_size);
+/* Put in force and save an edited overlay; takes it over on success. `by` may be NULL. */
+int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_caller *by,
+			struct weir_diags *diags, char *why, size_t why_size);
+/* Compile as of now, with a number of its own. `of` NULL: what is in force; else that one. */
+struct weir_image {
+	void *blob;
+	uint32_t size;
+	struct weir_img img;
+};
+int weir_worker_compile(struct weir_worker *w, const struct weir_stand *of, const struct weir_change *c,
+			struct weir_image *ret, struct weir_diags *diags, char *why, size_t why_size);
+/* This is in force now; takes both over. `policy` NULL: as before. */
+void weir_worker_stand(struct weir_worker *w, struct weir_policy *policy, struct weir_image *m);
+void weir_stand_clear(struct weir_worker *w); /* nothing waits any more */
+/* Words for the recent records, as long as the image that explains them is there. */
+void weir_recent_settle(struct weir_worker *w);
+
+/* pending.c: what waits. */
+/* Before it is in force: a line of the history with its text, and, for a change that waits, the note of it. */
+int weir_history_note(struct weir_worker *w, const struct weir_change *c, const struct weir_img *img, char *why,
+		      size_t why_size);
+/* After it: how those before it ended. */
+void weir_history_settle(struct weir_worker *w, bool rollback);
+/* A generation's policy, whole and unchanged, as it was kept; `why` says why not. */
+int weir_history_policy(const struct weir_worker *w, const struct weir_gen *g, struct weir_policy **ret,
+			struct weir_diags *diags, char *why, size_t why_size);
+/*
+ * What was found at the start: a change that waits, or was decided meanwhile. 1: both its policies are in force again;
+ * 2: the policy to start with, and its generation, are those of w now; 0: nothing was found.
+ */
+int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size);
+/* The change in force is there to stay: the next start may take it. `why` says what could not be written. */
+int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *why, size_t why_size);
+int weir_pending_save(const struct weir_worker *w);
+/* -ENOENT: nothing waits (any more). *ret_killed: as in struct weir_change. */
+int weir_pending_confirm(struct weir_worker *w, uint32_t *ret_killed, char *why, size_t why_size);
+int weir_pending_revert(struct weir_worker *w);
+void weir_pending_tick(struct weir_worker *w);
+/* Does what is in force, or what it would go back to, stop anything? */
+bool weir_worker_enforces(const struct weir_worker *w);
+
+/* lockout.c: would this cut the caller off? -EPERM: `why` says how, c->hint what to do. */
+int weir_lockout_sessions(struct weir_worker *w, struct weir_caller *c, char *why, size_t why_size);
+int weir_lockout_check(struct weir_worker *w, const struct weir_img *img, const struct weir_ban_key *ban,
+		       struct weir_caller *c, char *why, size_t why_size);
+/* Was somebody let in since the change? 2: from where it was asked for, 1: from elsewhere, 0: nobody. */
+int weir_lockout_seen(struct weir_worker *w);
+/* "ssh from 192.0.2.1" */
+const char *weir_session_words(const struct weir_session *s, char *buf, size_t size);
+
+/* kill.c: end the conversations that what is in force denies, when the policy says so. Returns how many. */
+uint32_t weir_worker_kill(struct weir_worker *w);
+/* Facts of a conversation that lives. */
+void weir_flow_facts_of(struct weir_worker *w, const struct weir_img *img, const struct weir_flow_key *k,
+			const struct weir_flow *f, struct weir_facts *ret);
+bool weir_worker_banned(const struct weir_worker *w, const struct weir_ban_key *also, const uint8_t addr[16]);
 
 enum weir_mode weir_worker_mode(const struct weir_worker *w);      /* effective */
 enum weir_mode weir_worker_requested(const struct weir_worker *w); /* what was asked for last */
-/*
- * Keep a copy of the file at path, which the policy in force came from, for the next start. Includes and list files
- * are still read where they stand. -ESTALE: the file is not what is in force any more.
- */
-int weir_worker_keep(struct weir_worker *w, const char *path);
+/* Keep a copy of the policy in force for the next start. Includes and list files are still read where they stand. */
+int weir_worker_keep(struct weir_worker *w);
+/* A policy's text as if it stood at path: its includes and lists are looked for there. */
+int weir_worker_text_read(const char *path, const char *text, size_t len, struct weir_policy **ret,
+			  struct weir_diags *diags);
 /* "", or how the policy on disk differs from the one in force. */
 const char *weir_worker_drift(const struct weir_worker *w, char *buf, size_t size);
 /* Packets that a rule of the image in force took, earlier images of the same rule included. */

@@ -53,7 +53,8 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 struct weir_kern_pending {
 	bool pending;      /* a change waits, and its deadline is still to come */
 	uint64_t deadline; /* ns since boot */
-	uint32_t generation, back_generation;
+	uint32_t generation; /* that decides now, also when nothing waits */
+	uint32_t back_generation;
 };
 void weir_kern_pending(struct weir_kern *k, struct weir_kern_pending *ret);
 /* It stays; or it goes back now. -ENOENT: nothing waits (any more). */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,7 @@ struct weir_kern {
 	int event_fd;
 	struct weir_kern_pinned pinned;
 	struct weir_kern_pending waits;
+	uint32_t back_mode;
 	bool maps; /* they come with the first image, or were pinned */
 	struct weir_counter *hits;
 	size_t n_hits;
@@ -58,22 +60,33 @@ static void pins_write(struct weir_kern *k)
 	_cleanup_fclose_ FILE *f = fopen(k->pins, "we");
 
 	if (f)
-		fprintf(f, "%u %u %u %u\n", k->pinned.generation, k->pinned.epoch, k->pinned.mode,
-			k->pinned.n_interfaces);
+		fprintf(f, "%u %u %u %u %u %u %u %" PRIu64 "\n", k->pinned.generation, k->pinned.epoch, k->pinned.mode,
+			k->pinned.n_interfaces, k->pinned.epoch_max, k->waits.back_generation, k->back_mode,
+			k->waits.pending ? k->waits.deadline : 0);
 }
 
 int weir_kern_pinned(const char *runtime_dir, struct weir_kern_pinned *ret)
 {
 	struct weir_kern_pinned p = { 0 };
 	_cleanup_fclose_ FILE *f = NULL;
+	uint32_t back = 0, back_mode = 0;
 	char path[PATH_MAX];
 	int r = pins_path(runtime_dir, path, sizeof path);
 
 	if (r)
 		return r;
 	f = fopen(path, "re");
-	if (f && fscanf(f, "%u %u %u %u", &p.generation, &p.epoch, &p.mode, &p.n_interfaces) == 4)
+	if (f && fscanf(f, "%u %u %u %u %u %u %u %" SCNu64, &p.generation, &p.epoch, &p.mode, &p.n_interfaces, &p.epoch_max,
+			&back, &back_mode, &p.deadline) == 8)
 		p.attached = p.n_interfaces;
+	p.other_generation = back;
+	p.pending = p.deadline && weir_kern_now() < p.deadline;
+	p.settled_back = p.deadline && !p.pending;
+	if (p.settled_back) {
+		p.other_generation = p.generation;
+		p.generation = back;
+		p.mode = back_mode;
+	}
 	*ret = p;
 	return 0;
 }
@@ -93,6 +106,9 @@ int weir_kern_open(const struct weir_kern_options *o, struct weir_kern **ret, ch
 		return r;
 	}
 	k->maps = k->pinned.attached;
+	if (k->pinned.pending)
+		k->waits = (struct weir_kern_pending){ true, k->pinned.deadline, k->pinned.generation,
+						       k->pinned.other_generation };
 	k->pinned.n_interfaces = 0; /* counted again as they are attached */
 	*ret = k;
 	return 0;
@@ -125,7 +141,7 @@ int weir_kern_flush(const char *runtime_dir, char *report, size_t report_size)
 int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, char *why, size_t why_size)
 {
 	struct weir_counter *hits;
-	struct weir_img img;
+	struct weir_img img, back;
 	int r = k->f.fail_install;
 
 	if (r) {
@@ -142,8 +158,22 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 	free(k->hits);
 	k->hits = hits;
 	k->n_hits = img.cfg->n_rules + 3;
-	if (c->deadline && !k->waits.pending)
+	if (c->back && weir_image_open(&back, c->back, c->back_size)) {
+		snprintf(why, why_size, "not an image to go back to");
+		return -EINVAL;
+	}
+	if (c->deadline && c->back) {
+		k->waits.back_generation = back.cfg->generation;
+		k->back_mode = back.cfg->mode;
+		k->f.pairs++;
+	} else if (c->deadline && !k->waits.pending) {
 		k->waits.back_generation = k->pinned.generation;
+		k->back_mode = k->pinned.mode;
+	}
+	if (k->pinned.epoch_max < img.cfg->epoch)
+		k->pinned.epoch_max = img.cfg->epoch;
+	if (c->back && k->pinned.epoch_max < back.cfg->epoch)
+		k->pinned.epoch_max = back.cfg->epoch;
 	k->waits.pending = c->deadline;
 	k->waits.deadline = c->deadline;
 	k->waits.generation = img.cfg->generation;
@@ -159,8 +189,9 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 
 void weir_kern_pending(struct weir_kern *k, struct weir_kern_pending *ret)
 {
+	weir_kern_settle(k);
 	*ret = k->waits;
-	ret->pending = k->waits.pending && weir_kern_now() < k->waits.deadline;
+	ret->generation = k->pinned.generation;
 }
 
 int weir_kern_confirm(struct weir_kern *k)
@@ -171,6 +202,7 @@ int weir_kern_confirm(struct weir_kern *k)
 	if (!p.pending)
 		return -ENOENT;
 	k->waits = (struct weir_kern_pending){ 0 };
+	pins_write(k);
 	return 0;
 }
 
@@ -179,7 +211,9 @@ int weir_kern_revert(struct weir_kern *k)
 	if (!k->waits.pending)
 		return -ENOENT;
 	k->pinned.generation = k->waits.back_generation;
+	k->pinned.mode = k->back_mode;
 	k->waits = (struct weir_kern_pending){ 0 };
+	pins_write(k);
 	return 0;
 }
 
@@ -442,4 +476,11 @@ void weir_kern_fake_hit(struct weir_kern *k, uint32_t rule, uint64_t packets)
 {
 	if (rule < k->n_hits)
 		k->hits[rule].packets += packets;
+}
+
+void weir_kern_fake_pass(struct weir_kern *k)
+{
+	if (k->waits.pending)
+		k->waits.deadline = 1;
+	pins_write(k);
 }

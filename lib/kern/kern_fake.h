@@ -11,7 +11,7 @@
 
 struct weir_kern_fake {
 	/* what it was told */
-	uint32_t installs, attached, guards, covers, adopt_s, seeds, bans;
+	uint32_t installs, pairs, attached, guards, covers, adopt_s, seeds, bans;
 	bool guard;
 	/* what it shall answer: 0, or the next call fails with this */
 	int fail_install, fail_attach, fail_ban;
@@ -22,5 +22,7 @@ struct weir_kern_fake *weir_kern_fake_of(struct weir_kern *k);
 /* A record as the ring would deliver it. */
 int weir_kern_fake_event(struct weir_kern *k, const void *record, uint32_t size);
 int weir_kern_fake_flow(struct weir_kern *k, const struct weir_flow_key *key, const struct weir_flow *flow);
+/* The time of a change that waits is over: its deadline is past now. */
+void weir_kern_fake_pass(struct weir_kern *k);
 void weir_kern_fake_hit(struct weir_kern *k, uint32_t rule, uint64_t packets);
 bool weir_kern_fake_covered(struct weir_kern *k, uint32_t ifindex);

@@ -330,6 +330,7 @@ static void build_config(struct weir_build *b)
 	c->on_error = fixed(b, &d->on_error, WEIR_ACT_DROP);
 	c->blocklist = c->ban = fixed(b, &(struct weir_p_fixed){ 0 }, WEIR_ACT_DROP);
 	c->established = d->established ? d->established - 1 : WEIR_EST_RECHECK;
+	c->recheck_unknown = d->recheck_unknown ? d->recheck_unknown - 1 : WEIR_UNKNOWN_KEEP;
 	c->idle_s = d->idle ? d->idle : 3600;
 	c->adopt_s = d->adopt_window ? d->adopt_window : 60;
 	c->blocklist_list = WEIR_NO_LIST;

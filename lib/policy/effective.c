@@ -431,8 +431,9 @@ void weir_policy_show_effective(FILE *out, const struct weir_img *img)
 	put_fixed(&s, "  malformed", &c->malformed, "pass");
 	put_fixed(&s, "\n  fragments", &c->fragments, "pass");
 	put_fixed(&s, "\n  unknown_l2", &c->unknown_l2, "pass");
-	fprintf(out, "\nflows: { idle: %us, established: %s, adopt_window: %us }\n", c->idle_s,
-		c->established == WEIR_EST_KEEP ? "keep" : "recheck", c->adopt_s);
+	fprintf(out, "\nflows: { idle: %us, established: %s, recheck_unknown: %s, adopt_window: %us }\n", c->idle_s,
+		c->established == WEIR_EST_KEEP ? "keep" : c->established == WEIR_EST_KILL ? "kill" : "recheck",
+		c->recheck_unknown == WEIR_UNKNOWN_DROP ? "drop" : "keep", c->adopt_s);
 	put_failures(out, &c->failures);
 	put_failsafe(&s);
 	put_sets(&s);

@@ -59,15 +59,26 @@ static bool judge_lists(const struct weir_img *img, const struct weir_facts *f, 
 	return f->dir != WEIR_DIR_IN && weir_judge_blocklist(img, img->cfg, f->dst_class, res);
 }
 
-void weir_packet_judge(const struct weir_img *img, const struct weir_facts *f, bool banned, struct weir_result *ret)
+static void judge(const struct weir_img *img, const struct weir_facts *f, bool opens, bool banned,
+		  struct weir_result *ret)
 {
 	struct weir_facts facts = *f;
 
 	weir_result_init(ret);
-	/* TCP that is described by its two ends opens a connection; everything else may be an answer */
-	if (weir_judge_failsafe(img, img->cfg, &facts, f->proto == WEIR_IPPROTO_TCP, ret))
+	if (weir_judge_failsafe(img, img->cfg, &facts, opens, ret))
 		return;
 	if (judge_lists(img, f, banned, ret))
 		return;
 	weir_judge_rules(img, img->cfg, f, weir_result_staged(ret), ret);
+}
+
+void weir_packet_judge(const struct weir_img *img, const struct weir_facts *f, bool banned, struct weir_result *ret)
+{
+	/* TCP that is described by its two ends opens a connection; everything else may be an answer */
+	judge(img, f, f->proto == WEIR_IPPROTO_TCP, banned, ret);
+}
+
+void weir_flow_judge(const struct weir_img *img, const struct weir_facts *f, bool banned, struct weir_result *ret)
+{
+	judge(img, f, false, banned, ret);
 }

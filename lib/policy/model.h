@@ -114,7 +114,9 @@ struct weir_p_doc {
 struct weir_policy {
 	struct weir_arena arena;
 	char *path, *dir;
+	const struct weir_source *main;
 	uint8_t digest[32];
+	uint8_t lists[32]; /* of the address files of the sets, in the order of the sets; zero: none */
 	struct weir_p_doc doc;
 	struct weir_p_rule **rules; /* of the file and its includes, in order */
 	size_t n_rules;

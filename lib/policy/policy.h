@@ -33,6 +33,8 @@ static inline void weir_policy_freep(struct weir_policy **p)
 
 enum weir_mode weir_policy_mode(const struct weir_policy *p);
 const uint8_t *weir_policy_digest(const struct weir_policy *p); /* SHA-256 of the file and its includes */
+const char *weir_policy_text(const struct weir_policy *p, size_t *ret_len); /* of the file itself */
+const uint8_t *weir_policy_lists_digest(const struct weir_policy *p); /* the same of the files that its sets are read from; zero: none */
 /* Built-in failsafe entries that the policy removes: their number, at most n names. Applying wants a console. */
 size_t weir_policy_failsafe_removed(const struct weir_policy *p, const char **ret_names, size_t n);
 
@@ -102,6 +104,8 @@ void weir_packet_facts(const struct weir_img *img, const struct weir_packet_spec
 
 /* The whole evaluation on the image, with the very code that the kernel runs. `banned`: the ban map's answer. */
 void weir_packet_judge(const struct weir_img *img, const struct weir_facts *f, bool banned, struct weir_result *ret);
+/* The same of a conversation that lives: what the failsafe lets out as an answer keeps it, too. */
+void weir_flow_judge(const struct weir_img *img, const struct weir_facts *f, bool banned, struct weir_result *ret);
 
 /* The numbered steps of SCREENS: one line a step. */
 int weir_explain(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s, bool color);

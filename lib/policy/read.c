@@ -104,6 +104,16 @@ static int add_range(struct weir_policy *p, struct weir_p_set *s, const struct w
 	return -EINVAL;
 }
 
+static void lists_digest_add(struct weir_policy *p, const struct weir_source *src)
+{
+	SHA2_CTX sha;
+
+	SHA256Init(&sha);
+	SHA256Update(&sha, p->lists, sizeof p->lists);
+	SHA256Update(&sha, (const uint8_t *)src->text, src->len);
+	SHA256Final(p->lists, &sha);
+}
+
 static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
 {
 	const struct weir_node *at = weir_node_get(weir_node_get(s->node, "addresses"), "file");
@@ -122,6 +132,7 @@ static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_di
 	err = read_source(p, path, path, at, &src, diags);
 	if (err < 0)
 		return err;
+	lists_digest_add(p, src);
 	for (t = src->text, end = t + src->len; t < end;) {
 		const char *nl = memchr(t, '\n', (size_t)(end - t));
 		size_t n = (size_t)((nl ? nl : end) - t);
@@ -412,6 +423,7 @@ static int read_all(struct weir_policy *p, struct weir_source *main, struct weir
 	if (err < 0)
 		return err;
 	p->doc = f.docs[0];
+	p->main = main;
 	SHA256Init(&sha);
 	for (size_t i = 0; i < f.n; i++)
 		SHA256Update(&sha, (const uint8_t *)f.sources[i]->text, f.sources[i]->len);
@@ -518,4 +530,15 @@ enum weir_mode weir_policy_mode(const struct weir_policy *p)
 const uint8_t *weir_policy_digest(const struct weir_policy *p)
 {
 	return p->digest;
+}
+
+const char *weir_policy_text(const struct weir_policy *p, size_t *ret_len)
+{
+	*ret_len = p->main->len;
+	return p->main->text;
+}
+
+const uint8_t *weir_policy_lists_digest(const struct weir_policy *p)
+{
+	return p->lists;
 }

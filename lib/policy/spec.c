@@ -61,7 +61,7 @@ static const struct weir_word direction_words[] = {
 static const struct weir_word established_words[] = {
 	{ "keep", WEIR_EST_KEEP + 1 },
 	{ "recheck", WEIR_EST_RECHECK + 1 },
-	{ "kill", .later = true },
+	{ "kill", WEIR_EST_KILL + 1 },
 	{ NULL },
 };
 static const struct weir_word unknown_words[] = { { "keep", 1 }, { "drop", 2 }, { NULL } };
@@ -91,8 +91,10 @@ static const struct weir_type t_direction = WORD(
 	"`inbound`: to an address of this host. `outbound`: from a socket of this host. `forward`: routed or bridged "
 	"through it.");
 static const struct weir_type t_established =
-	WORD("established", "keep or recheck", established_words,
-	     "Whether flows that are open when the policy changes are kept, or judged again by the new one.");
+	WORD("established", "keep, recheck or kill", established_words,
+	     "What becomes of flows that are open when the policy changes: `keep` them as they were judged; `recheck`: "
+	     "judge them by the new one; `kill`: the same, and end the sockets of those that it denies, once the change "
+	     "is there to stay.");
 static const struct weir_type t_unknown = WORD("recheck-unknown", "keep or drop", unknown_words,
 					       "What a flow gets whose facts are gone when it is judged again.");
 static const struct weir_type t_xdp =

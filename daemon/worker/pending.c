@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A change that waits for its confirmation. The kernel decides when it goes back; here is what goes with it: the
+ * note that a restart finds (<state-dir>/pending.json), the history, and what the next start takes, which changes
+ * only once a policy is there to stay.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/worker/api.h"
+#include "daemon/worker/worker.h"
+#include "lib/state/file.h"
+#include "lib/util/cleanup.h"
+
+#define PENDING_FILE "pending.json"
+
+static uint64_t unix_now(void)
+{
+	return (uint64_t)time(NULL);
+}
+
+static const char *boot_name(int boot)
+{
+	return boot < 0 ? NULL : weir_source_name((enum weir_policy_source)boot);
+}
+
+static void note_forget(const struct weir_worker *w)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof path, "%s/" PENDING_FILE, w->o.state_dir);
+	unlink(path);
+}
+
+static int note_write(const struct weir_worker *w, const struct weir_pending *p, uint32_t generation, uint32_t back)
+{
+	json_t *j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:b}", "generation", (json_int_t)generation, "back",
+			      (json_int_t)back, "deadline", (json_int_t)p->deadline, "since", (json_int_t)p->since, "span",
+			      (json_int_t)p->span, "mode", (int)p->mode, "rollback", (int)p->rollback);
+	int r;
+
+	if (j && p->boot >= 0)
+		json_object_set_new(j, "boot", json_string(boot_name(p->boot)));
+	r = j ? weir_json_save(w->o.state_dir, PENDING_FILE, j) : -ENOMEM;
+	json_decref(j);
+	return r;
+}
+
+int weir_pending_save(const struct weir_worker *w)
+{
+	if (w->pending.on)
+		return note_write(w, &w->pending, w->generation, w->pending.back.generation);
+	note_forget(w);
+	return 0;
+}
+
+int weir_history_note(struct weir_worker *w, const struct weir_change *c, const struct weir_img *img, char *why,
+		      size_t why_size)
+{
+	const struct weir_policy *p = c->policy ? c->policy : w->policy;
+	struct weir_gen g = {
+		.generation = img->cfg->generation,
+		.time = unix_now(),
+		.uid = c->by ? c->by->uid : (uint32_t)geteuid(),
+		.pid = (uint32_t)(c->by ? c->by->pid : getpid()),
+		.source = c->path ? c->source : w->source,
+		.mode = img->cfg->mode == WEIR_PREVENT ? WEIR_PREVENT : WEIR_DETECT,
+		.has_ceiling = c->set_ceiling ? c->has_ceiling : w->has_ceiling,
+		.ceiling = c->set_ceiling ? c->ceiling : w->ceiling,
+		.rules = img->cfg->n_rules,
+		.end = c->confirm_s ? WEIR_GEN_WAITING : WEIR_GEN_IN_FORCE,
+	};
+	struct weir_pending will = w->pending;
+	uint32_t last = w->history.last;
+	size_t len;
+	const char *text = weir_policy_text(p, &len);
+	int r;
+
+	if (c->by && c->by->n_from)
+		weir_session_words(&c->by->from[0], g.via, sizeof g.via);
+	snprintf(g.path, sizeof g.path, "%s", c->path ? c->path : w->path);
+	memcpy(g.digest, weir_policy_digest(p), 32);
+	memcpy(g.lists, weir_policy_lists_digest(p), 32);
+	r = weir_history_add(w->o.state_dir, &w->history, &g, text, len);
+	if (!r && c->confirm_s) {
+		will.deadline = c->deadline;
+		will.since = weir_kern_now();
+		will.span = c->confirm_s;
+		will.boot = c->path ? c->boot : w->pending.on ? w->pending.boot : -1;
+		will.mode |= c->keep_mode;
+		will.rollback = c->rollback;
+		r = note_write(w, &will, g.generation, w->pending.on ? w->pending.back.generation : w->generation);
+		if (r)
+			weir_history_drop(w->o.state_dir, &w->history, last);
+	}
+	if (r)
+		snprintf(why, why_size, "cannot save to %s: %s; nothing was changed", w->o.state_dir, strerror(-r));
+	return r;
+}
+
+void weir_history_settle(struct weir_worker *w, bool rollback)
+{
+	const struct weir_pending *p = &w->pending;
+	uint64_t now = unix_now();
+
+	for (size_t i = 0; i < w->history.n; i++) {
+		struct weir_gen *g = &w->history.v[i];
+		bool lives = g->end == WEIR_GEN_IN_FORCE || g->end == WEIR_GEN_WAITING || g->end == WEIR_GEN_SUSPENDED;
+
+		if (g->generation == w->generation) {
+			weir_history_end(g, p->on ? WEIR_GEN_WAITING : WEIR_GEN_IN_FORCE, now);
+			g->confirmed |= !p->on;
+		} else if (p->on && g->generation == p->back.generation) {
+			weir_history_end(g, WEIR_GEN_SUSPENDED, now);
+		} else if (lives) {
+			weir_history_end(g, g->end == WEIR_GEN_WAITING ? WEIR_GEN_NEVER_CONFIRMED :
+					 rollback ? WEIR_GEN_ROLLED_BACK : WEIR_GEN_REPLACED, now);
+		}
+	}
+	weir_history_save(w->o.state_dir, &w->history); /* if not, the next change says so: it cannot be noted either */
+	weir_pending_save(w);
+}
+
+int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *why, size_t why_size)
+{
+	int r = 0;
+
+	if (boot >= 0) {
+		r = weir_worker_keep(w);
+		if (r) {
+			snprintf(why, why_size, "in force, but not saved to %s: %s", w->o.state_dir, strerror(-r));
+			return r;
+		}
+		w->source = (enum weir_policy_source)boot;
+		w->origin.boot = (enum weir_policy_source)boot;
+		snprintf(w->origin.path, sizeof w->origin.path, "%s", w->path);
+	}
+	if (keep_mode) {
+		w->origin.has_mode = w->has_ceiling;
+		w->origin.mode = w->ceiling;
+	}
+	w->origin.generation = w->generation;
+	memcpy(w->origin.digest, weir_policy_digest(w->policy), 32);
+	r = weir_origin_save(w->o.state_dir, &w->origin);
+	if (r)
+		snprintf(why, why_size, "in force, but %s cannot be written: %s", w->o.state_dir, strerror(-r));
+	return r;
+}
+
+/* A line for those who follow the events. */
+static void tell(struct weir_worker *w, const char *what)
+{
+	struct timespec now;
+	char stamp[40], day[24];
+	struct tm tm;
+	json_t *j;
+
+	if (!weir_server_followed(w->server))
+		return;
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(stamp, sizeof stamp, "%s.%03uZ", day, (unsigned)(now.tv_nsec / 1000000) % 1000);
+	j = json_pack("{s:s, s:s, s:s, s:I}", "time", stamp, "type", "change", "message", what, "generation",
+		      (json_int_t)w->generation);
+	if (j)
+		weir_server_stream(w->server, j);
+	json_decref(j);
+}
+
+/* The kernel has gone back already: so do we. */
+static void taken_back(struct weir_worker *w, enum weir_gen_end end, const char *how)
+{
+	struct weir_stand *b = &w->pending.back;
+	struct weir_image m = { .blob = TAKE_PTR(b->blob), .img = b->img };
+	uint32_t from = w->generation;
+	char text[160];
+
+	weir_recent_settle(w);
+	weir_worker_stand(w, b->policy, &m);
+	w->source = b->source;
+	snprintf(w->path, sizeof w->path, "%s", b->path);
+	w->has_ceiling = b->has_ceiling;
+	w->ceiling = b->ceiling;
+	json_decref(w->hits);
+	w->hits = json_incref(b->hits);
+	weir_stand_clear(w);
+	weir_history_end(weir_history_find(&w->history, from), end, unix_now());
+	weir_history_settle(w, false);
+	snprintf(text, sizeof text, "generation %u %s; generation %u is in force", from, how, w->generation);
+	tell(w, text);
+}
+
+static int confirmed(struct weir_worker *w, uint32_t *ret_killed, char *why, size_t why_size)
+{
+	bool rollback = w->pending.rollback, mode = w->pending.mode;
+	int boot = w->pending.boot, r;
+	char text[96];
+
+	weir_stand_clear(w);
+	weir_history_settle(w, rollback);
+	r = weir_pending_final(w, boot, mode, why, why_size);
+	*ret_killed = weir_worker_kill(w);
+	snprintf(text, sizeof text, "generation %u was confirmed", w->generation);
+	tell(w, text);
+	return r;
+}
+
+int weir_pending_confirm(struct weir_worker *w, uint32_t *ret_killed, char *why, size_t why_size)
+{
+	int r = w->pending.on ? weir_port_confirm(w->port) : -ENOENT;
+
+	if (r == -ENOENT && w->pending.on)
+		weir_pending_tick(w); /* its time has just passed */
+	return r ? r : confirmed(w, ret_killed, why, why_size);
+}
+
+int weir_pending_revert(struct weir_worker *w)
+{
+	int r = w->pending.on ? weir_port_revert(w->port) : -ENOENT;
+
+	if (r == -ENOENT && w->pending.on)
+		weir_pending_tick(w);
+	if (!r)
+		taken_back(w, WEIR_GEN_ROLLED_BACK, "was rolled back");
+	return r;
+}
+
+void weir_pending_tick(struct weir_worker *w)
+{
+	struct weir_kern_pending k;
+	uint32_t generation = w->generation, killed = 0;
+	char detail[96], why[256] = "";
+
+	if (!w->pending.on)
+		return;
+	weir_port_pending(w->port, &k);
+	if (k.pending)
+		return;
+	snprintf(detail, sizeof detail, "generation %u", generation);
+	if (k.generation == generation) { /* by a command that asked nobody */
+		confirmed(w, &killed, why, sizeof why);
+		weir_api_audit(w, 0, getpid(), "confirm", detail, why[0] ? why : "ok");
+		return;
+	}
+	taken_back(w, WEIR_GEN_WENT_BACK, "went back by itself");
+	weir_api_audit(w, 0, getpid(), "went back by itself", detail, "ok");
+}
+
+bool weir_worker_enforces(const struct weir_worker *w)
+{
+	return weir_worker_mode(w) == WEIR_PREVENT ||
+	       (w->pending.on && w->pending.back.img.cfg && w->pending.back.img.cfg->mode == WEIR_PREVENT);
+}
+
+/* --- after a restart --- */
+
+/* A generation's policy, whole and unchanged, as it was kept. */
+int weir_history_policy(const struct weir_worker *w, const struct weir_gen *g, struct weir_policy **ret,
+			struct weir_diags *diags, char *why, size_t why_size)
+{
+	_cleanup_policy_ struct weir_policy *p = NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	int r = weir_history_text(w->o.state_dir, g, &text, &len);
+
+	if (r) {
+		snprintf(why, why_size, r == -ENOENT ? "the policy of generation %u is not kept any more" :
+			 "the policy of generation %u cannot be read: %s", g->generation, strerror(-r));
+		return r;
+	}
+	r = weir_worker_text_read(g->path, text, len, &p, diags);
+	if (r) {
+		snprintf(why, why_size, "the policy of generation %u does not check any more", g->generation);
+		return r;
+	}
+	if (memcmp(weir_policy_digest(p), g->digest, 32) || memcmp(weir_policy_lists_digest(p), g->lists, 32)) {
+		snprintf(why, why_size, "a file that generation %u includes or takes addresses from has changed since (%s)",
+			 g->generation, g->path);
+		return -ESTALE;
+	}
+	*ret = TAKE_PTR(p);
+	return 0;
+}
+
+struct note {
+	uint32_t generation, back;
+	struct weir_pending p;
+};
+
+static int note_read(struct weir_worker *w, struct note *n)
+{
+	json_int_t generation = 0, back = 0, deadline = 0, since = 0, span = 0;
+	const char *boot = NULL;
+	int mode = 0, rollback = 0, r;
+	json_t *j = NULL;
+
+	r = weir_json_load(w->o.state_dir, PENDING_FILE, &j, w->notes[4], sizeof w->notes[4]);
+	if (r)
+		return r;
+	if (json_unpack(j, "{s:I, s:I, s:I, s:I, s:I, s:b, s:b, s?s}", "generation", &generation, "back", &back, "deadline",
+			&deadline, "since", &since, "span", &span, "mode", &mode, "rollback", &rollback, "boot", &boot) ||
+	    generation < 1 || generation > UINT32_MAX || back < 1 || back > UINT32_MAX || deadline < 1 || span < 1) {
+		weir_file_set_aside(w->o.state_dir, PENDING_FILE, "not what weir writes", w->notes[4], sizeof w->notes[4]);
+		r = -EBADMSG;
+	}
+	*n = (struct note){ (uint32_t)generation, (uint32_t)back,
+			    { .deadline = (uint64_t)deadline, .since = (uint64_t)since, .span = (uint32_t)span,
+			      .mode = mode, .rollback = rollback, .boot = -1 } };
+	if (boot)
+		n->p.boot = !strcmp(boot, "saved") ? WEIR_SOURCE_SAVED : WEIR_SOURCE_FILE;
+	json_decref(j);
+	return r;
+}
+
+/* This generation, from the history, as what is in force here. */
+static int resume(struct weir_worker *w, uint32_t generation, char *why, size_t why_size)
+{
+	const struct weir_gen *g = weir_history_find(&w->history, generation);
+	struct weir_policy *p = NULL;
+	struct weir_diags diags = { 0 };
+	int r = g ? weir_history_policy(w, g, &p, &diags, why, why_size) : -ENOENT;
+
+	if (!g)
+		snprintf(why, why_size, "the history does not know generation %u", generation);
+	weir_diags_free(&diags);
+	if (r)
+		return r;
+	if (w->policy != w->pending.back.policy)
+		weir_policy_free(w->policy);
+	w->policy = p;
+	w->source = g->source;
+	snprintf(w->path, sizeof w->path, "%s", g->path);
+	w->has_ceiling = g->has_ceiling;
+	w->ceiling = g->ceiling;
+	w->generation = generation;
+	return 0;
+}
+
+/* Both policies again, as a pair with the same deadline. */
+static int resume_pair(struct weir_worker *w, const struct note *n, uint64_t deadline, struct weir_diags *diags, char *why,
+		       size_t why_size)
+{
+	struct weir_image now = { 0 }, back = { 0 };
+	struct weir_stand *b = &w->pending.back;
+	struct weir_kern_change k;
+	int r = resume(w, n->back, why, why_size);
+
+	if (r)
+		return r;
+	w->pending = n->p;
+	w->pending.on = true;
+	w->pending.deadline = deadline;
+	*b = (struct weir_stand){ .policy = w->policy, .source = w->source, .has_ceiling = w->has_ceiling,
+				  .ceiling = w->ceiling, .generation = n->back, .hits = json_object(),
+				  .hits_then = json_object() };
+	snprintf(b->path, sizeof b->path, "%s", w->path);
+	r = resume(w, n->generation, why, why_size);
+	if (!r)
+		r = weir_worker_compile(w, b, &(struct weir_change){ 0 }, &back, diags, why, why_size);
+	if (!r)
+		r = weir_worker_compile(w, NULL, &(struct weir_change){ .generation = n->generation }, &now, diags, why,
+					why_size);
+	k = (struct weir_kern_change){ now.blob, now.size, back.size, deadline, back.blob };
+	if (!r)
+		r = weir_port_install(w->port, &k, why, why_size);
+	if (!r) {
+		weir_worker_stand(w, NULL, &now);
+		b->blob = TAKE_PTR(back.blob);
+		b->img = back.img;
+		b->epoch = back.img.cfg->epoch;
+		weir_history_settle(w, false);
+	} else {
+		if (w->policy != b->policy) { /* the one to go back to is the one that counts */
+			weir_policy_free(w->policy);
+			w->policy = b->policy;
+		}
+		weir_stand_clear(w);
+	}
+	free(now.blob);
+	free(back.blob);
+	return r;
+}
+
+static void decided_meanwhile(struct weir_worker *w, const struct note *n, enum weir_gen_end end, const char *what)
+{
+	char detail[96];
+
+	weir_history_end(weir_history_find(&w->history, n->generation), end, unix_now());
+	snprintf(detail, sizeof detail, "generation %u, while no weir was running", n->generation);
+	weir_api_audit(w, 0, getpid(), what, detail, "ok");
+}
+
+int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
+{
+	const struct weir_kern_pinned *before = weir_port_before(w->port);
+	struct weir_kern_pending k;
+	struct note n = { 0 };
+	int r = note_read(w, &n);
+	uint32_t stands = n.back;
+
+	if (r == -ENOMEM)
+		return r;
+	if (r)
+		return w->o.resume && before->attached && !resume(w, before->generation, why, why_size) ? 2 : 0;
+	weir_port_pending(w->port, &k);
+	if (!before->attached || (w->o.policy && !w->o.resume)) { /* a new start with a policy of its own, or after a reboot */
+		decided_meanwhile(w, &n, before->attached ? WEIR_GEN_NEVER_CONFIRMED : WEIR_GEN_WENT_BACK,
+				  "never confirmed");
+		note_forget(w);
+		return 0;
+	}
+	if (k.pending && k.generation == n.generation) {
+		r = resume_pair(w, &n, k.deadline, diags, why, why_size);
+		if (!r)
+			return 1;
+		snprintf(w->notes[4], sizeof w->notes[4], "generation %u was taken back: %.180s", n.generation, why);
+		decided_meanwhile(w, &n, WEIR_GEN_ROLLED_BACK, "taken back");
+		weir_port_revert(w->port);
+	} else if (!before->settled_back && before->generation == n.generation) {
+		/* confirmed by a command that asked nobody */
+		decided_meanwhile(w, &n, WEIR_GEN_IN_FORCE, "confirm");
+		stands = n.generation;
+	} else {
+		decided_meanwhile(w, &n, WEIR_GEN_WENT_BACK, "went back by itself");
+	}
+	note_forget(w);
+	r = resume(w, stands, why, why_size);
+	if (r) {
+		snprintf(w->notes[4], sizeof w->notes[4], "%.200s; the policy of the last start was taken instead", why);
+		why[0] = 0;
+		return 0;
+	}
+	if (stands == n.generation)
+		r = weir_pending_final(w, n.p.boot, n.p.mode, why, why_size);
+	return r ? r : 2;
+}
