@@ -573,7 +573,7 @@ WEIR_INLINE bool weir_stage_canary(struct __sk_buff *skb, const struct weir_scra
 
 	if (s->hook != WEIR_HOOK_TC_OUT || s->in_ifindex || s->pkt.ethertype != WEIR_CANARY_TYPE || !ctl || !ctl->canary)
 		return false;
-	if (bpf_skb_load_bytes(skb, s->ifflags & WEIR_IF_L3 ? 0 : 14, &secret, sizeof secret) || secret != ctl->canary)
+	if (bpf_skb_load_bytes_relative(skb, 0, &secret, sizeof secret, BPF_HDR_START_NET) || secret != ctl->canary)
 		return false;
 	weir_stat(WEIR_STAT_CANARY);
 	return true;

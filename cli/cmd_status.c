@@ -130,14 +130,17 @@ static const char *origin_text(const char *origin)
 static void show_head(const struct weir_cli *cli, const json_t *j)
 {
 	bool prevent = !strcmp(weir_str(j, "mode"), "prevent");
-	enum weir_paint paint = prevent ? WEIR_STOPPED : WEIR_LOOK;
+	bool proven = weir_bool(json_object_get(j, "health"), "proven"); /* by the self-test of the programs */
+	enum weir_paint paint = prevent && proven ? WEIR_STOPPED : WEIR_LOOK;
 	const char *drift = weir_str(j, "drift");
 	char up[32];
 
 	printf("weir %s   generation %lld (%s, sha256 %.8s..)   mode %s   up %s   %s%s%s\n", weir_str(j, "version"),
 	       weir_int(j, "generation"), weir_str(j, "path"), weir_str(j, "sha256"), weir_str(j, "mode"),
 	       weir_span((unsigned long long)weir_int(j, "up"), up, sizeof up), weir_paint_begin(paint, cli->color),
-	       prevent ? "ENFORCING" : "DETECT: nothing is blocked", weir_paint_end(paint, cli->color));
+	       !prevent ? "DETECT: nothing is blocked" :
+	       proven   ? "ENFORCING" :
+			  "NOT PROVEN to enforce", weir_paint_end(paint, cli->color));
 	printf("%-12s %s%s%s\n", "policy", origin_text(weir_str(j, "origin")), *drift ? "; " : "", drift);
 	if (weir_int(j, "overlay_rules") || weir_int(j, "bans") || weir_int(j, "set_edits"))
 		printf("%-12s %lld rule%s, %lld ban%s, %lld set edit%s\n", "added", weir_int(j, "overlay_rules"),

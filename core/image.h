@@ -91,6 +91,7 @@ enum {
 	WEIR_RF_LOG = 2,     /* log: true */
 	WEIR_RF_OVERLAY = 4, /* from the overlay, not from the file */
 	WEIR_RF_REPLY = 8,   /* failsafe only: replies of what it admits pass too */
+	WEIR_RF_HELD = 16,   /* says mode: prevent itself, and something above it holds it at detect */
 };
 
 struct weir_rule {

@@ -9,6 +9,8 @@
 #include "daemon/keeper/keeper.h"
 #include "lib/util/cleanup.h"
 
+#define CANARY_S 60 /* seconds between looks whether the hooks run */
+
 struct weir_keeper {
 	struct weir_kern *kern;
 	struct weir_keeper_options o;
@@ -247,6 +249,7 @@ int weir_keeper_revert(struct weir_keeper *k)
 void weir_keeper_tick(struct weir_keeper *k)
 {
 	weir_kern_settle(k->kern);
+	weir_kern_canary(k->kern, CANARY_S);
 }
 
 static struct weir_kern_if *if_of(const struct weir_keeper *k, uint32_t ifindex)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* status, stats, features: what is in force here, what is not, and what it did. */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,21 +8,9 @@
 #include <unistd.h>
 
 #include "daemon/worker/api.h"
+#include "daemon/worker/honest.h"
 #include "lib/event/event.h"
 #include "lib/util/cleanup.h"
-
-static void degrade(json_t *list, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void degrade(json_t *list, const char *fmt, ...)
-{
-	char text[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
-	va_end(ap);
-	json_array_append_new(list, weir_text_json(text));
-}
 
 static json_t *interfaces_json(const struct weir_worker *w, json_t *degraded)
 {
@@ -42,11 +29,11 @@ static json_t *interfaces_json(const struct weir_worker *w, json_t *degraded)
 						      wanted && !x->covered && *guard, "tc", x->tc, "xdp", x->xdp, "why",
 						      weir_text_json(x->why), "others", weir_text_json(x->others)));
 		if (wanted && !x->covered)
-			degrade(degraded, "%s is not covered: %s%s", x->name, x->why,
+			weir_degrade(degraded, "%s is not covered: %s%s", x->name, x->why,
 				*guard ? "; blocked by the guard" : "; its traffic passes");
 	}
 	if (*why)
-		degrade(degraded, "the guard for new interfaces does not stand: %s", why);
+		weir_degrade(degraded, "the guard for new interfaces does not stand: %s", why);
 	return list;
 }
 
@@ -105,27 +92,6 @@ static json_t *events_json(const struct weir_counter *stats)
 			 (json_int_t)(stat_of(stats, WEIR_STAT_LOST_VERDICT) + stat_of(stats, WEIR_STAT_LOST_TELEMETRY)));
 }
 
-static void degraded_rest(const struct weir_worker *w, const struct weir_counter *stats, json_t *degraded)
-{
-	if (weir_worker_requested(w) != weir_worker_mode(w))
-		degrade(degraded, "mode %s was asked for, %s is in force: %s says mode: %s",
-			weir_mode_name(weir_worker_requested(w)), weir_mode_name(weir_worker_mode(w)), w->path,
-			weir_mode_name(weir_policy_mode(w->policy)));
-	else if (weir_policy_mode(w->policy) != weir_worker_mode(w))
-		degrade(degraded, "the policy asks for prevent, the ceiling of 'weir mode' or --mode is detect");
-	for (size_t i = 0; i < sizeof w->notes / sizeof *w->notes; i++) {
-		if (w->notes[i][0])
-			degrade(degraded, "%s", w->notes[i]);
-	}
-	if (w->bans_why[0])
-		degrade(degraded, "%s", w->bans_why);
-	if (w->audit_why[0])
-		degrade(degraded, "audit: %s", w->audit_why);
-	if (stat_of(stats, WEIR_STAT_ERROR))
-		degrade(degraded, "%llu map operations failed in the kernel (on_error)",
-			(unsigned long long)stat_of(stats, WEIR_STAT_ERROR));
-}
-
 static int do_status(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	struct weir_counter stats[WEIR_STATS_MAX] = { 0 };
@@ -165,7 +131,7 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 							    "cut", (json_int_t)sc->cut));
 	if (w->pending.on)
 		json_object_set_new(j, "pending", weir_pending_json(w));
-	degraded_rest(w, stats, degraded);
+	json_object_set_new(j, "health", weir_honest(w, stats, degraded));
 	json_object_set_new(j, "degraded", degraded);
 	rp->result = j;
 	return 0;

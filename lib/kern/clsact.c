@@ -12,9 +12,6 @@
 
 #include "lib/kern/internal.h"
 
-#define HANDLE 0x7765u
-#define PRIORITY 1u
-
 static const char *hook_name(enum weir_hook_slot slot)
 {
 	return slot == WEIR_SLOT_IN ? "in" : "out";
@@ -37,7 +34,7 @@ static int pin(const char *path, int prog)
 int weir_clsact_attach(struct weir_kern *k, uint32_t ifindex, enum weir_hook_slot slot)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, o, .prog_fd = weir_prog_fd(k, slot), .handle = HANDLE, .priority = PRIORITY,
+	LIBBPF_OPTS(bpf_tc_opts, o, .prog_fd = weir_prog_fd(k, slot), .handle = WEIR_CLSACT_HANDLE, .priority = WEIR_CLSACT_PRIORITY,
 		    .flags = BPF_TC_F_REPLACE);
 	char path[PATH_MAX];
 	int r = bpf_tc_hook_create(&hook);
@@ -92,7 +89,7 @@ int weir_clsact_detach(const char *bpffs, uint32_t ifindex, enum weir_hook_slot 
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
 		    .attach_point = slot == WEIR_SLOT_IN ? BPF_TC_INGRESS : BPF_TC_EGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, o, .handle = HANDLE, .priority = PRIORITY);
+	LIBBPF_OPTS(bpf_tc_opts, o, .handle = WEIR_CLSACT_HANDLE, .priority = WEIR_CLSACT_PRIORITY);
 	char path[PATH_MAX];
 	int r = bpf_tc_detach(&hook, &o);
 

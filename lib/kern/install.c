@@ -308,11 +308,6 @@ int weir_kern_pinned_revert(const char *runtime_dir)
 	return -ENOENT;
 }
 
-void weir_kern_health(struct weir_kern *k, struct weir_kern_health *ret)
-{
-	*ret = k->health;
-}
-
 int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n)
 {
 	size_t got = 0;

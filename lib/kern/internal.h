@@ -43,6 +43,7 @@ struct weir_cover {
 	int link[WEIR_SLOT_COUNT];      /* fds; -1: none, or a clsact filter */
 	bool clsact[WEIR_SLOT_COUNT];   /* attached as a filter, not as a link */
 	enum weir_xdp_mode xdp_asked;
+	enum { WEIR_CANARY_UNSENT, WEIR_CANARY_HEARD, WEIR_CANARY_SILENT } canary; /* what became of the last test frame */
 };
 
 #define WEIR_COVERS_MAX 4096
@@ -65,7 +66,9 @@ struct weir_kern {
 	bool guard_on, guard_nft;
 	uint32_t hz;
 	uint64_t jiffies_base;     /* jiffies64 at monotonic zero */
-	struct weir_kern_health health; /* the self-test of the image in force */
+	struct weir_kern_health health; /* the self-test of the image in force; what canary.c found last */
+	int canary_fd;             /* -1: none */
+	uint64_t canary, canary_at; /* the secret; when test frames were sent last */
 	struct weir_kern_feature features[8];
 	int n_features;
 };
@@ -100,7 +103,15 @@ void weir_cover_refresh(struct weir_kern *k); /* rewrite weir_ifaces and weir_vl
 void weir_cover_free(struct weir_cover *c);
 void weir_cover_remove(struct weir_kern *k, struct weir_cover *c); /* detach and unpin */
 
+/* kern.c */
+int weir_sum_counter(int fd, uint32_t index, struct weir_counter *ret); /* of a per-CPU array */
+
+/* canary.c */
+void weir_canary_open(struct weir_kern *k);
+
 /* clsact.c */
+#define WEIR_CLSACT_HANDLE 0x7765u
+#define WEIR_CLSACT_PRIORITY 1u
 int weir_clsact_attach(struct weir_kern *k, uint32_t ifindex, enum weir_hook_slot slot);
 int weir_clsact_detach(const char *bpffs, uint32_t ifindex, enum weir_hook_slot slot);
 int weir_clsact_remove_all(const char *bpffs); /* returns how many filters */

@@ -82,6 +82,7 @@ int weir_kern_open(const struct weir_kern_options *o, struct weir_kern **ret, ch
 		k->guard[i] = -1;
 	for (int m = 0; m < WEIR_M_COUNT; m++)
 		k->shared[m] = -1;
+	weir_canary_open(k);
 	k->hz = weir_sys_hz();
 	k->jiffies_base = weir_sys_jiffies_base(k->hz);
 	r = k->runtime_dir ? weir_pins_mount(k, why, why_size) : -ENOMEM;
@@ -114,6 +115,8 @@ void weir_kern_close(struct weir_kern *k, bool remove)
 	for (int i = 0; i < 4; i++)
 		if (k->guard[i] >= 0)
 			close(k->guard[i]);
+	if (k->canary_fd >= 0)
+		close(k->canary_fd);
 	ring_buffer__free(k->rings);
 	weir_install_free(k);
 	for (int m = 0; m < WEIR_M_COUNT; m++)
@@ -248,6 +251,22 @@ int weir_kern_flow_each(struct weir_kern *k, weir_flow_cb cb, void *data)
 		return a;
 	b = flow_table(k, k->shared[WEIR_M_HALF], true, cb, data);
 	return b < 0 ? b : a + b;
+}
+
+int weir_sum_counter(int fd, uint32_t index, struct weir_counter *ret)
+{
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct weir_counter *v = cpus > 0 ? calloc((size_t)cpus, sizeof *v) : NULL;
+
+	if (!v)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(fd, &index, v))
+		return -errno;
+	for (int c = 0; c < cpus; c++) {
+		ret->packets += v[c].packets;
+		ret->bytes += v[c].bytes;
+	}
+	return 0;
 }
 
 /* Sum a per-CPU array of counters. */

@@ -133,10 +133,13 @@ struct weir_kern_health {
 	uint32_t tested, failed;   /* packets of the self-test of the image in force; tested 0: it never ran */
 	uint32_t us, pad;          /* microseconds that it took */
 	char why[192];             /* the first that failed */
-	uint32_t hooks, silent;    /* hooks that a canary frame was sent to, and those that did not see it */
-	char silent_names[96];
+	uint32_t hooks, silent;    /* interfaces that a canary frame was sent out of; hooks that do not run */
+	char silent_names[160];    /* "eth0 egress (a test frame did not reach it), ..." */
+	char canary_why[64];       /* why no canary could be sent at all */
 };
 void weir_kern_health(struct weir_kern *k, struct weir_kern_health *ret);
+/* Send canary frames out of what is covered, unless that was done within so many seconds. */
+void weir_kern_canary(struct weir_kern *k, uint32_t older_than_s);
 
 /* What the kernel can do here, found by trying: "tcx", "netfilter link", "ringbuf", ... */
 struct weir_kern_feature {

@@ -244,6 +244,10 @@ void weir_kern_health(struct weir_kern *k, struct weir_kern_health *ret)
 	*ret = (struct weir_kern_health){ .tested = 1 };
 }
 
+void weir_kern_canary(struct weir_kern *k, uint32_t older_than_s)
+{
+}
+
 static struct fake_if *if_of(struct weir_kern *k, uint32_t ifindex)
 {
 	size_t i = 0;

@@ -274,6 +274,8 @@ static int build_rule(struct weir_build *b, const struct weir_p_rule *r)
 	if (r->group)
 		model.mode = ceiling(model.mode, r->group->mode);
 	model.flags = (r->log ? WEIR_RF_LOG : 0) | (r->overlay_id ? WEIR_RF_OVERLAY : 0);
+	if (model.mode == WEIR_DETECT && r->mode == WEIR_PREVENT + 1)
+		model.flags |= WEIR_RF_HELD;
 	return weir_build_rule(b, &f, b->rules, &b->n_rules, WEIR_RULES_MAX, b->source, &model);
 }
 
