@@ -151,6 +151,7 @@ static const char *const stat_names[] = {
 	[WEIR_STAT_REJECT_SENT] = "rejects_sent",
 	[WEIR_STAT_REJECT_LIMITED] = "rejects_limited",
 	[WEIR_STAT_GUARD] = "guard_drops",
+	[WEIR_STAT_CANARY] = "canaries",
 };
 
 static int do_stats(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
@@ -175,7 +176,8 @@ static int do_stats(struct weir_worker *w, const struct weir_request *rq, struct
 							 (json_int_t)(c[0].bytes + c[1].bytes + c[2].bytes)));
 	}
 	for (size_t i = 0; i < sizeof stat_names / sizeof *stat_names; i++)
-		json_object_set_new(others, stat_names[i], json_integer((json_int_t)stat_of(stats, (enum weir_stat)i)));
+		if (stat_names[i])
+			json_object_set_new(others, stat_names[i], json_integer((json_int_t)stat_of(stats, (enum weir_stat)i)));
 	rp->result = json_pack("{s:o, s:o, s:I}", "reasons", reasons, "counters", others, "time_ns",
 			       (json_int_t)weir_kern_now());
 	return 0;
