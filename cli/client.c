@@ -289,6 +289,22 @@ pid_t weir_daemon_pid(const struct weir_cli *cli)
 	return pid > 0 ? pid : 0;
 }
 
+const char *weir_start_words(const struct weir_cli *cli)
+{
+	static const char *const units[] = { "/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system",
+					     "/lib/systemd/system" };
+	char path[64];
+
+	if (strcmp(cli->runtime_dir, "/run/weir") || access("/run/systemd/system", F_OK))
+		return "sudo weir run";
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+		snprintf(path, sizeof path, "%s/weir.service", units[i]);
+		if (!access(path, F_OK))
+			return "sudo systemctl start weir";
+	}
+	return "sudo weir run";
+}
+
 bool weir_daemon_ended(const struct weir_cli *cli)
 {
 	for (int i = 0; i < 500 && weir_daemon_pid(cli); i++)

@@ -28,5 +28,7 @@ bool weir_bool(const json_t *j, const char *key);
 
 /* Is a daemon there? Its pid, or 0. */
 pid_t weir_daemon_pid(const struct weir_cli *cli);
+/* The command that starts this instance (again): the unit's, where the system has one. */
+const char *weir_start_words(const struct weir_cli *cli);
 /* After it said that it ends: wait until it has let go of everything. False: it has not in 10 s. */
 bool weir_daemon_ended(const struct weir_cli *cli);

@@ -55,11 +55,12 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	if (!ended && !report[0] && !files)
 		weir_cli_say("nothing of weir was in force in %s\n", cli->runtime_dir);
 	else
-		weir_cli_say("removed: %s%s%s\n  nothing is enforced any more. start again: sudo weir run\n",
+		weir_cli_say("removed: %s%s%s\n  nothing is enforced any more. start again: %s\n",
 			     ended ? "the daemon and all that it held" : "", ended && report[0] ? ", " : "",
 			     report[0] ? report
 			     : ended   ? ""
-				       : "the runtime directory");
+				       : "the runtime directory",
+			     weir_start_words(cli));
 	return WEIR_EXIT_OK;
 }
 

@@ -11,12 +11,13 @@
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
 	const char *policy = NULL, *mode = NULL, *interfaces[WEIR_OPT_LIST_MAX + 1] = { NULL };
-	bool no_live = false;
+	bool no_live = false, boot = false;
 	const struct weir_opt opts[] = {
 		{ "--policy", .value = &policy },
 		{ "--mode", .value = &mode },
 		{ "--interface", .list = interfaces },
 		{ "--no-live", .flag = &no_live },
+		{ "--boot", .flag = &boot },
 		{ NULL },
 	};
 	int n = weir_opts_parse(&weir_cmd_run, opts, argc, argv);
@@ -38,20 +39,24 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	o.has_mode = mode;
 	o.mode = mode && !strcmp(mode, "prevent") ? WEIR_PREVENT : WEIR_DETECT;
 	o.interfaces = interfaces[0] ? interfaces : NULL;
-	o.live = !no_live;
+	o.boot = boot;
+	o.live = !no_live && !boot;
 	return weir_run(&o);
 }
 
 const struct weir_cmd weir_cmd_run = {
 	.name = "run",
-	.args = "[--policy FILE] [--mode detect|prevent] [--interface NAME]... [--no-live]",
+	.args = "[--policy FILE] [--mode detect|prevent] [--interface NAME]... [--no-live] [--boot]",
 	.summary = "start weir here and show what this host talks to",
 	.help = "Without --policy: the policy that was confirmed last, else policy.yaml of the configuration\n"
 		"directory, else a built-in one that only watches.\n\n"
 		"  --policy FILE     this policy\n"
 		"  --mode MODE       a ceiling: detect softens a policy that says prevent; prevent raises nothing\n"
 		"  --interface NAME  cover only this one; may be repeated and may be a glob: 'eth*'\n"
-		"  --no-live         no picture of the traffic\n\n"
+		"  --no-live         no picture of the traffic\n"
+		"  --boot            the start of the system (weir.service): where the policy that was confirmed last\n"
+		"                    enforces a default of drop, no interface passes IP packets until it is in force, also\n"
+		"                    when this start fails; weir=off on the kernel command line starts nothing. No picture\n\n"
 		"Ctrl-C in detect leaves no trace. In prevent the policy stays in force without the daemon;\n"
 		"weir flush removes it.\n\n"
 		"  sudo weir run --policy policy.yaml --interface 'eth*'",

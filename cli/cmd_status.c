@@ -10,6 +10,12 @@
 #include "cli/table.h"
 #include "lib/kern/kern.h"
 
+/* Is anything still held back? The guard alone does that, too. */
+static int dead_status(const struct weir_kern_pinned *p)
+{
+	return p->guard || (p->attached && p->mode == WEIR_PREVENT) ? WEIR_EXIT_STOPPED : WEIR_EXIT_OFF;
+}
+
 static int dead(const struct weir_cli *cli)
 {
 	struct weir_kern_pinned p = { 0 };
@@ -22,23 +28,31 @@ static int dead(const struct weir_cli *cli)
 					      cli->runtime_dir);
 		return weir_cli_error(NULL, "cannot look into %s: %s", cli->runtime_dir, strerror(-r));
 	}
-	status = p.attached && p.mode == WEIR_PREVENT ? WEIR_EXIT_STOPPED : WEIR_EXIT_OFF;
+	status = dead_status(&p);
 	if (cli->json) {
-		weir_cli_json(json_pack("{s:b, s:b, s:I, s:I, s:i}", "running", 0, "enforcing",
-					status == WEIR_EXIT_STOPPED, "generation", (json_int_t)p.generation,
+		weir_cli_json(json_pack("{s:b, s:b, s:b, s:I, s:I, s:i}", "running", 0, "enforcing",
+					status == WEIR_EXIT_STOPPED, "guard", (int)p.guard, "generation", (json_int_t)p.generation,
 					"interfaces", (json_int_t)p.n_interfaces, "exit_status", status));
 		return status;
 	}
-	if (status == WEIR_EXIT_STOPPED) {
+	if (status == WEIR_EXIT_STOPPED && !p.attached) {
+		weir_cli_say("weir is not running in %s. ", cli->runtime_dir);
+		printf("The guard %sSHUTS%s every interface but lo: a start failed before its policy was in force.\n"
+		       "  start it: %s      remove it: sudo weir flush\n",
+		       weir_paint_begin(WEIR_STOPPED, cli->color), weir_paint_end(WEIR_STOPPED, cli->color),
+		       weir_start_words(cli));
+	} else if (status == WEIR_EXIT_STOPPED) {
 		weir_cli_say("weir is not running in %s. ", cli->runtime_dir);
 		printf("Generation %u is still %sENFORCING%s on %u interface%s.\n"
-		       "  watch it again: sudo weir run      remove it: sudo weir flush\n",
+		       "  watch it again: %s      remove it: sudo weir flush\n",
 		       p.generation, weir_paint_begin(WEIR_STOPPED, cli->color),
-		       weir_paint_end(WEIR_STOPPED, cli->color), p.n_interfaces, p.n_interfaces == 1 ? "" : "s");
+		       weir_paint_end(WEIR_STOPPED, cli->color), p.n_interfaces, p.n_interfaces == 1 ? "" : "s",
+		       weir_start_words(cli));
 	} else {
-		weir_cli_say("weir is not running in %s, nothing is enforced%s.\n  start it: sudo weir run\n",
+		weir_cli_say("weir is not running in %s, nothing is enforced%s.\n  start it: %s\n",
 			     cli->runtime_dir,
-			     p.attached ? " (what a dead start left only watches: weir flush removes it)" : "");
+			     p.attached ? " (what a dead start left only watches: weir flush removes it)" : "",
+			     weir_start_words(cli));
 	}
 	return status;
 }

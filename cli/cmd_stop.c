@@ -34,11 +34,12 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		return WEIR_EXIT_OK;
 	if (weir_bool(j, "enforcing"))
 		printf("weir stopped. Generation %lld is still enforced on %lld interface%s.\n"
-		       "  watch it again: sudo weir run      remove it: sudo weir flush\n",
-		       weir_int(j, "generation"), weir_int(j, "interfaces"), weir_int(j, "interfaces") == 1 ? "" : "s");
+		       "  watch it again: %s      remove it: sudo weir flush\n",
+		       weir_int(j, "generation"), weir_int(j, "interfaces"), weir_int(j, "interfaces") == 1 ? "" : "s",
+		       weir_start_words(cli));
 	else
-		printf("weir stopped. It was in mode detect: nothing stays in the kernel.\n  start it again: sudo weir "
-		       "run\n");
+		printf("weir stopped. It was in mode detect: nothing stays in the kernel.\n  start it again: %s\n",
+		       weir_start_words(cli));
 	json_decref(j);
 	return WEIR_EXIT_OK;
 }

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/keeper/boot.h"
 #include "daemon/live.h"
 #include "daemon/loop.h"
 #include "daemon/notify.h"
@@ -133,6 +134,7 @@ static void on_timer(uint32_t events, void *data)
 	if (x->links_stale)
 		x->links_stale = weir_links_sync(x->links, on_link, x) < 0;
 	weir_keeper_tick(x->keeper);
+	weir_notify("WATCHDOG=1");
 	weir_worker_tick(x->worker);
 	draw(x);
 }
@@ -230,6 +232,10 @@ static int keeper_start(struct run *x)
 		return r;
 	}
 	x->keep_pins = weir_keeper_before(x->keeper)->attached;
+	if (x->o->boot && weir_boot_guard(x->keeper, x->o->state_dir, why, sizeof why))
+		x->keep_pins = true; /* should this start fail, the host stays shut */
+	if (x->o->boot && why[0])
+		say("weir: %s", why);
 	r = weir_links_open(&x->links);
 	if (!r)
 		r = weir_links_sync(x->links, on_link, x);
@@ -256,8 +262,6 @@ static int worker_start(struct run *x)
 	weir_diags_format(stderr, &diags, o->color);
 	if (r) {
 		fail("nothing was started", why[0] ? why : diags.n ? "the policy has errors" : strerror(-r));
-		if (x->keep_pins)
-			fputs("  what an earlier start put in force stays: weir status\n", stderr);
 		weir_diags_free(&diags);
 		return r;
 	}
@@ -327,14 +331,19 @@ static void finish(struct run *x)
 		weir_rundir_clear(x->o->runtime_dir);
 	if (x->lock >= 0)
 		close(x->lock);
-	if (!ran)
+	if (!ran) {
+		if (x->keep_pins)
+			fputs("  what an earlier start put in force, or the guard, stays: weir status\n"
+			      "  the way out: weir flush, or weir=off on the kernel command line\n",
+			      stderr);
 		return;
+	}
 	if (remove)
 		fputs("weir: ended; nothing stays in the kernel\n", stderr);
 	else
 		fprintf(stderr,
-			"weir: ended; generation %u is still enforced\n  watch it again: weir run      remove it: weir flush\n",
-			generation);
+			"weir: ended; generation %u is still enforced\n  watch it again: %s      remove it: weir flush\n",
+			generation, x->o->boot ? "systemctl start weir" : "weir run");
 }
 
 int weir_run(const struct weir_run_options *o)
@@ -343,6 +352,11 @@ int weir_run(const struct weir_run_options *o)
 	char why[512] = "";
 	int r;
 
+	if (o->boot && weir_boot_off()) {
+		say("weir: weir=off on the kernel command line: not started, nothing is enforced");
+		say("  a boot without it starts weir again; now: weir run");
+		return 0;
+	}
 	x.lock = weir_rundir_open(o->runtime_dir, why, sizeof why);
 	if (x.lock < 0) {
 		fail(why[0] ? why : strerror(-x.lock), NULL);

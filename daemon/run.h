@@ -11,6 +11,7 @@ struct weir_run_options {
 	bool has_mode;
 	enum weir_mode mode;
 	const char *const *interfaces;       /* names or globs, NULL-terminated; NULL: all */
+	bool boot;                           /* the system's own start: the guard first; weir=off is obeyed */
 	bool live;                           /* show what the host talks to */
 	bool color;
 };

@@ -153,6 +153,11 @@ static void guard_raise(struct weir_keeper *k, bool first)
 	guard_set(k, true);
 }
 
+void weir_keeper_guard_now(struct weir_keeper *k)
+{
+	guard_set(k, true);
+}
+
 static int seed_now(struct weir_keeper *k, uint32_t adopt_s)
 {
 	_cleanup_free_ struct weir_seed *v = NULL;

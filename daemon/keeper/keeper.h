@@ -45,6 +45,8 @@ const struct weir_kern_if *weir_keeper_ifs(const struct weir_keeper *k, size_t *
 bool weir_keeper_wants(const struct weir_keeper *k, const struct weir_kern_if *i);
 const char *weir_keeper_if_name(const struct weir_keeper *k, uint32_t ifindex); /* NULL: unknown */
 
+/* The guard before any image: only lo is let through, and what an earlier life covers. */
+void weir_keeper_guard_now(struct weir_keeper *k);
 /* How the guard stands: "" when it is off; why it does not stand though it should. */
 const char *weir_keeper_guard(const struct weir_keeper *k, const char **ret_why);
 

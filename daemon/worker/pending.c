@@ -143,9 +143,7 @@ int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *wh
 		w->origin.has_mode = w->has_ceiling;
 		w->origin.mode = w->ceiling;
 	}
-	w->origin.generation = w->generation;
-	memcpy(w->origin.digest, weir_policy_digest(w->policy), 32);
-	r = weir_origin_save(w->o.state_dir, &w->origin);
+	r = weir_worker_remember(w);
 	if (r)
 		snprintf(why, why_size, "in force, but %s cannot be written: %s", w->o.state_dir, strerror(-r));
 	return r;

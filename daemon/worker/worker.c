@@ -211,6 +211,19 @@ static int bans_restore(struct weir_worker *w)
 	return 0;
 }
 
+int weir_worker_remember(struct weir_worker *w)
+{
+	w->origin.generation = w->generation;
+	memcpy(w->origin.digest, weir_policy_digest(w->policy), 32);
+	/* else the next start takes another one than what is in force, or nothing is in force yet */
+	if (w->source == w->origin.boot && w->img.cfg)
+		w->origin.guard = !weir_policy_shuts(w->policy) ? WEIR_BOOT_GUARD_NONE
+				  : w->img.cfg->failures.choice[WEIR_FAILURE_NO_POLICY] == WEIR_NO_POLICY_OPEN ?
+						 WEIR_BOOT_GUARD_OPEN :
+						 WEIR_BOOT_GUARD_CLOSED;
+	return weir_origin_save(w->o.state_dir, &w->origin);
+}
+
 static int origin_write(struct weir_worker *w, char *why, size_t why_size)
 {
 	int r;
@@ -220,9 +233,7 @@ static int origin_write(struct weir_worker *w, char *why, size_t why_size)
 		w->origin.boot = WEIR_SOURCE_FILE;
 		snprintf(w->origin.path, sizeof w->origin.path, "%s", w->path);
 	}
-	w->origin.generation = w->generation;
-	memcpy(w->origin.digest, weir_policy_digest(w->policy), 32);
-	r = weir_origin_save(w->o.state_dir, &w->origin);
+	r = weir_worker_remember(w);
 	if (r)
 		snprintf(why, why_size, "cannot write to %s: %s", w->o.state_dir, strerror(-r));
 	return r;

@@ -216,6 +216,8 @@ int weir_worker_keep(struct weir_worker *w);
 /* A policy's text as if it stood at path: its includes and lists are looked for there. */
 int weir_worker_text_read(const char *path, const char *text, size_t len, struct weir_policy **ret,
 			  struct weir_diags *diags);
+/* Note what is in force, for the next start: number, digest, whether a boot needs the guard. */
+int weir_worker_remember(struct weir_worker *w);
 /* "", or how the policy on disk differs from the one in force. */
 const char *weir_worker_drift(const struct weir_worker *w, char *buf, size_t size);
 /* Packets that a rule of the image in force took, earlier images of the same rule included. */

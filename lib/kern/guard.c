@@ -32,6 +32,7 @@ static int nft(const char *script)
 		return -errno;
 	posix_spawn_file_actions_init(&fa);
 	posix_spawn_file_actions_adddup2(&fa, p[0], 0);
+	posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", 1, 0);
 	posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", 1, 0);
 	r = posix_spawnp(&pid, "nft", &fa, NULL, argv, environ);
 	posix_spawn_file_actions_destroy(&fa);
@@ -49,6 +50,15 @@ static int nft(const char *script)
 void weir_guard_remove_nft(void)
 {
 	nft("table inet weir_guard\ndelete table inet weir_guard\n");
+}
+
+bool weir_guard_stands(const char *bpffs)
+{
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof path, "%s/links/guard_0", bpffs) < (int)sizeof path && !access(path, F_OK))
+		return true;
+	return !nft("list table inet weir_guard\n");
 }
 
 static int guard_nft(struct weir_kern *k)

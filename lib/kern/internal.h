@@ -118,3 +118,4 @@ int weir_clsact_remove_all(const char *bpffs); /* returns how many filters */
 
 /* guard.c */
 void weir_guard_remove_nft(void);
+bool weir_guard_stands(const char *bpffs);

@@ -152,6 +152,7 @@ int weir_kern_features(struct weir_kern *k, const struct weir_kern_feature **ret
 /* Without a live daemon: is something of this instance pinned and attached? Reads pins only. */
 struct weir_kern_pinned {
 	bool attached;         /* links or filters in the kernel */
+	bool guard;            /* the guard stands: what is not covered passes nothing */
 	bool pending;          /* a change waits for its confirmation, its deadline is still to come */
 	bool settled_back;     /* a change waited and went back, and nobody has cleaned up since */
 	uint64_t deadline;     /* of it; ns since boot */

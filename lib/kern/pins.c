@@ -104,6 +104,8 @@ int weir_kern_pinned(const char *runtime_dir, struct weir_kern_pinned *ret)
 	uint32_t zero = 0;
 
 	*ret = (struct weir_kern_pinned){ 0 };
+	if (is_bpffs(join(path, runtime_dir, "bpf")))
+		ret->guard = weir_guard_stands(path);
 	if (!weir_pins_exist(runtime_dir))
 		return 0;
 	fd = bpf_obj_get(join(path, runtime_dir, "bpf/maps/weir_control"));

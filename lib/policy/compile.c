@@ -314,6 +314,24 @@ static struct weir_fixed fixed(const struct weir_build *b, const struct weir_p_f
 				    .log = f->log };
 }
 
+/* The action of one direction's default as build_config has it: the one for all, else its own, else the standard. */
+static bool shuts(const struct weir_p_defaults *def, const struct weir_p_fixed *own, uint8_t standard)
+{
+	const struct weir_p_fixed *f = def->all.action ? &def->all : own;
+	uint8_t action = f->action ? f->action - 1 : standard;
+
+	return ceiling(WEIR_PREVENT, f->mode) == WEIR_PREVENT && (action == WEIR_ACT_DROP || action == WEIR_ACT_REJECT);
+}
+
+bool weir_policy_shuts(const struct weir_policy *p)
+{
+	const struct weir_p_defaults *def = &p->doc.defaults;
+
+	return weir_policy_mode(p) == WEIR_PREVENT &&
+	       (shuts(def, &def->in, WEIR_ACT_DROP) || shuts(def, &def->out, WEIR_ACT_ALLOW) ||
+		shuts(def, &def->fwd, WEIR_ACT_DROP));
+}
+
 static void build_config(struct weir_build *b)
 {
 	const struct weir_p_doc *d = &b->policy->doc;

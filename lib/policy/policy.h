@@ -32,6 +32,8 @@ static inline void weir_policy_freep(struct weir_policy **p)
 }
 
 enum weir_mode weir_policy_mode(const struct weir_policy *p);
+/* Does it enforce a default of drop or reject, unless a ceiling softens it? */
+bool weir_policy_shuts(const struct weir_policy *p);
 const uint8_t *weir_policy_digest(const struct weir_policy *p); /* SHA-256 of the file and its includes */
 const char *weir_policy_text(const struct weir_policy *p, size_t *ret_len); /* of the file itself */
 const uint8_t *weir_policy_lists_digest(const struct weir_policy *p); /* the same of the files that its sets are read from; zero: none */

@@ -130,6 +130,39 @@ static void test_failures(void **state)
 	assert_int_equal(weir_failures_parse("", &bits, bad, sizeof bad), -EINVAL);
 }
 
+static void test_shuts(void **state)
+{
+	static const struct {
+		const char *text;
+		bool shuts;
+	} cases[] = {
+		{ "mode: prevent\n", true }, /* inbound: drop is the standard */
+		{ "mode: detect\n", false },
+		{ "", false },
+		{ "mode: prevent\ndefault: allow\n", false },
+		{ "mode: prevent\ndefault: { inbound: allow, forward: allow }\n", false },
+		{ "mode: prevent\ndefault: { inbound: allow, outbound: reject, forward: allow }\n", true },
+		{ "mode: prevent\ndefault: { inbound: { action: drop, mode: detect }, forward: allow }\n", false },
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		char text[160];
+		struct fixture f;
+
+		snprintf(text, sizeof text, "version: 1\n%s", cases[i].text);
+		read_policy(&f, text);
+		if (weir_policy_shuts(f.p) != cases[i].shuts)
+			fail_msg("%s", text);
+		compile(&f); /* the image says the same */
+		for (int d = 0, n = 0; d < 3; d++) {
+			n += f.img.cfg->defaults[d].mode == WEIR_PREVENT && f.img.cfg->defaults[d].action != WEIR_ACT_ALLOW;
+			if (d == 2)
+				assert_int_equal(n > 0, cases[i].shuts);
+		}
+		done(&f);
+	}
+}
+
 static void test_conditions(void **state)
 {
 	struct fixture f;
@@ -486,6 +519,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_shuts),
 		cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_groups_add_their_conditions),
 		cmocka_unit_test(test_modes_are_ceilings),

@@ -3,13 +3,17 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/state/file.h"
 #include "lib/state/origin.h"
+#include "lib/util/cleanup.h"
 
 #define ORIGIN_FILE "origin.json"
+#define GUARD_FILE "boot-guard"
 
 static const char *const names[] = { "builtin", "file", "saved", "other" };
+static const char *const guards[] = { "none", "closed", "open" };
 
 const char *weir_source_name(enum weir_policy_source s)
 {
@@ -34,11 +38,11 @@ static int unhex(const char *text, uint8_t *ret, size_t n)
 
 static int from_json(const json_t *j, struct weir_origin *o)
 {
-	const char *source = NULL, *path = "", *digest = NULL, *mode = NULL;
+	const char *source = NULL, *path = "", *digest = NULL, *mode = NULL, *guard = guards[0];
 	json_int_t generation = 0;
 
-	if (json_unpack((json_t *)j, "{s:s, s?s, s:I, s:s, s?s}", "boot", &source, "path", &path, "generation",
-			&generation, "digest", &digest, "mode", &mode))
+	if (json_unpack((json_t *)j, "{s:s, s?s, s:I, s:s, s?s, s?s}", "boot", &source, "path", &path, "generation",
+			&generation, "digest", &digest, "mode", &mode, "guard", &guard))
 		return -EBADMSG;
 	if (generation < 0 || generation > UINT32_MAX || strlen(path) >= sizeof o->path ||
 	    unhex(digest, o->digest, sizeof o->digest))
@@ -47,6 +51,10 @@ static int from_json(const json_t *j, struct weir_origin *o)
 		if (o->boot == WEIR_SOURCE_SAVED)
 			return -EBADMSG;
 		o->boot++;
+	}
+	while (strcmp(guards[o->guard], guard)) {
+		if (o->guard++ == WEIR_BOOT_GUARD_OPEN)
+			return -EBADMSG;
 	}
 	if (mode && strcmp(mode, "detect") && strcmp(mode, "prevent"))
 		return -EBADMSG;
@@ -79,8 +87,31 @@ int weir_origin_load(const char *state_dir, struct weir_origin *ret, char *note,
 	return 0;
 }
 
+/* Is it this word already? What did not change is not written again. */
+static bool guard_is(const char *state_dir, const char *word)
+{
+	_cleanup_free_ char *have = NULL;
+	size_t len;
+
+	return !weir_state_read(state_dir, GUARD_FILE, 16, &have, &len) && len == strlen(word) && !memcmp(have, word, len);
+}
+
+static int guard_save(const char *state_dir, enum weir_boot_guard guard)
+{
+	char path[PATH_MAX];
+
+	if (guard != WEIR_BOOT_GUARD_NONE)
+		return guard_is(state_dir, guards[guard]) ?
+			       0 :
+			       weir_state_replace(state_dir, GUARD_FILE, guards[guard], strlen(guards[guard]));
+	if (snprintf(path, sizeof path, "%s/" GUARD_FILE, state_dir) >= (int)sizeof path)
+		return -ENAMETOOLONG;
+	return unlink(path) && errno != ENOENT ? -errno : 0;
+}
+
 int weir_origin_save(const char *state_dir, const struct weir_origin *o)
 {
+	enum weir_boot_guard guard = o->has_mode && o->mode == WEIR_DETECT ? WEIR_BOOT_GUARD_NONE : o->guard;
 	char digest[65];
 	json_t *j;
 	int r;
@@ -90,7 +121,15 @@ int weir_origin_save(const char *state_dir, const struct weir_origin *o)
 		      (json_int_t)o->generation, "digest", digest);
 	if (j && o->has_mode)
 		json_object_set_new(j, "mode", json_string(o->mode == WEIR_PREVENT ? "prevent" : "detect"));
-	r = j ? weir_json_save(state_dir, ORIGIN_FILE, j) : -ENOMEM;
+	if (j)
+		json_object_set_new(j, "guard", json_string(guards[o->guard]));
+	r = j ? 0 : -ENOMEM;
+	if (!r && guard != WEIR_BOOT_GUARD_NONE) /* should it end between the two, the guard is the one to be there */
+		r = guard_save(state_dir, guard);
+	if (!r)
+		r = weir_json_save(state_dir, ORIGIN_FILE, j);
+	if (!r && guard == WEIR_BOOT_GUARD_NONE)
+		r = guard_save(state_dir, guard);
 	json_decref(j);
 	return r;
 }

@@ -118,7 +118,7 @@ static void what_could_not_be_read_again_is_not_written(void **state)
 static void origin_comes_back(void **state)
 {
 	struct weir_origin o = { .boot = WEIR_SOURCE_SAVED, .path = "/tmp/p.yaml", .generation = 7, .digest = { 1, 2, 255 },
-				 .has_mode = true, .mode = WEIR_PREVENT }, back;
+				 .has_mode = true, .mode = WEIR_PREVENT, .guard = WEIR_BOOT_GUARD_OPEN }, back;
 	char note[300];
 
 	assert_int_equal(weir_origin_load(*state, &back, note, sizeof note), 0);
@@ -127,6 +127,40 @@ static void origin_comes_back(void **state)
 	assert_int_equal(weir_origin_load(*state, &back, note, sizeof note), 0);
 	assert_string_equal(note, "");
 	assert_memory_equal(&o, &back, sizeof o);
+}
+
+/* What the keeper finds at boot: "" when there is no such file. */
+static const char *guard_word(const char *state, char *buf, size_t size)
+{
+	char *text = NULL;
+	size_t len;
+
+	buf[0] = 0;
+	if (!weir_state_read(state, "boot-guard", size - 1, &text, &len))
+		snprintf(buf, size, "%.*s", (int)len, text);
+	free(text);
+	return buf;
+}
+
+static void the_keeper_is_told_of_the_guard(void **state)
+{
+	struct weir_origin o = { .guard = WEIR_BOOT_GUARD_CLOSED };
+	char word[16];
+
+	assert_int_equal(weir_origin_save(*state, &o), 0);
+	assert_string_equal(guard_word(*state, word, sizeof word), "closed");
+	o.guard = WEIR_BOOT_GUARD_OPEN;
+	assert_int_equal(weir_origin_save(*state, &o), 0);
+	assert_string_equal(guard_word(*state, word, sizeof word), "open");
+	o.has_mode = true; /* a ceiling of detect: nothing may be blocked */
+	assert_int_equal(weir_origin_save(*state, &o), 0);
+	assert_string_equal(guard_word(*state, word, sizeof word), "");
+	o.mode = WEIR_PREVENT;
+	assert_int_equal(weir_origin_save(*state, &o), 0);
+	assert_string_equal(guard_word(*state, word, sizeof word), "open");
+	o.guard = WEIR_BOOT_GUARD_NONE;
+	assert_int_equal(weir_origin_save(*state, &o), 0);
+	assert_string_equal(guard_word(*state, word, sizeof word), "");
 }
 
 static void a_strange_origin_is_set_aside(void **state)
@@ -158,6 +192,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(damaged_json_is_set_aside, test_dir_make, test_dir_remove),
 		cmocka_unit_test_setup_teardown(what_could_not_be_read_again_is_not_written, test_dir_make, test_dir_remove),
 		cmocka_unit_test_setup_teardown(origin_comes_back, test_dir_make, test_dir_remove),
+		cmocka_unit_test_setup_teardown(the_keeper_is_told_of_the_guard, test_dir_make, test_dir_remove),
 		cmocka_unit_test_setup_teardown(a_strange_origin_is_set_aside, test_dir_make, test_dir_remove),
 	};
 
