@@ -335,6 +335,24 @@ int weir_kern_event_dispatch(struct weir_kern *k, void (*cb)(const struct weir_e
 	return ring_buffer__consume(k->rings);
 }
 
+int weir_kern_event_rings(struct weir_kern *k, struct weir_kern_ring ret[WEIR_RINGS])
+{
+	static const enum weir_shared maps[WEIR_RINGS] = { WEIR_M_VERDICTS, WEIR_M_TELEMETRY };
+
+	for (int i = 0; i < WEIR_RINGS; i++) {
+		struct bpf_map_info info = { 0 };
+		uint32_t len = sizeof info;
+		int fd = k->shared[maps[i]];
+
+		if (fd < 0)
+			return -EINVAL;
+		if (bpf_obj_get_info_by_fd(fd, &info, &len))
+			return -errno;
+		ret[i] = (struct weir_kern_ring){ fd, info.max_entries };
+	}
+	return 0;
+}
+
 static void feature(struct weir_kern *k, const char *name, bool have, const char *why)
 {
 	struct weir_kern_feature *f = &k->features[k->n_features++];

@@ -122,6 +122,14 @@ int weir_kern_rule_hits(struct weir_kern *k, struct weir_counter *ret, size_t n)
 int weir_kern_event_fd(struct weir_kern *k);
 int weir_kern_event_dispatch(struct weir_kern *k, void (*cb)(const struct weir_event *, void *), void *data);
 
+/* The rings themselves, for a reader that may not ask the kernel: fds of their maps, which stay ours. */
+struct weir_kern_ring {
+	int fd;
+	uint32_t size; /* bytes of data */
+};
+enum { WEIR_RING_VERDICTS, WEIR_RING_TELEMETRY, WEIR_RINGS };
+int weir_kern_event_rings(struct weir_kern *k, struct weir_kern_ring ret[WEIR_RINGS]);
+
 struct weir_kern_prog {
 	char name[16];
 	uint32_t id, insns_verified, insns_xlated, insns_jited_bytes, attached;

@@ -429,6 +429,11 @@ int weir_kern_event_dispatch(struct weir_kern *k, void (*cb)(const struct weir_e
 	return (int)n;
 }
 
+int weir_kern_event_rings(struct weir_kern *k, struct weir_kern_ring ret[WEIR_RINGS])
+{
+	return -EINVAL; /* its records are no kernel's */
+}
+
 int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n)
 {
 	if (n)

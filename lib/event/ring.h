@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A reader of the kernel's ring of records (BPF_MAP_TYPE_RINGBUF) that needs nothing but the fd of its map: no right,
+ * no bpf(2). The layout is the kernel's (Documentation/bpf/ringbuf.rst): a page with the reader's position, which we
+ * write, a page with the writers' position, and the data, mapped twice so that no record is cut.
+ *
+ * The position outlives the reader: who comes after goes on where this one stopped. One reader at a time.
+ */
+#pragma once
+#include <stdint.h>
+
+struct weir_ring;
+
+/* Takes the fd. `size`: bytes of data, a power of two. */
+int weir_ring_open(int fd, uint32_t size, struct weir_ring **ret);
+void weir_ring_free(struct weir_ring *r); /* takes NULL */
+int weir_ring_fd(const struct weir_ring *r); /* to be polled; stays ours */
+
+#define WEIR_RING_TURN 4096 /* records at one call: the rest of the loop has its turn, too */
+
+/* Called with each record that is finished. Returns how many. A callback's record is valid during the call. */
+int weir_ring_read(struct weir_ring *r, void (*cb)(const void *record, uint32_t size, void *data), void *data);
