@@ -65,6 +65,17 @@ const struct weir_kern_pinned *weir_keeper_before(const struct weir_keeper *k)
 	return &k->before;
 }
 
+int weir_keeper_stands(const struct weir_keeper *k, struct weir_kern_pinned *ret)
+{
+	int r = 0;
+
+	if (!k->installed)
+		*ret = k->before;
+	else if (!(r = weir_kern_pinned(k->o.runtime_dir, ret)))
+		ret->attached = true; /* also where there is no interface to attach to */
+	return r;
+}
+
 bool weir_keeper_wants(const struct weir_keeper *k, const struct weir_kern_if *i)
 {
 	/* lo passes by the failsafe; a policy that names it takes that entry away, and then it is filtered */
@@ -251,10 +262,17 @@ int weir_keeper_revert(struct weir_keeper *k)
 	return weir_kern_revert(k->kern);
 }
 
-void weir_keeper_tick(struct weir_keeper *k)
+enum weir_settled weir_keeper_tick(struct weir_keeper *k)
 {
-	weir_kern_settle(k->kern);
+	enum weir_settled r = weir_kern_settle(k->kern);
+
 	weir_kern_canary(k->kern, CANARY_S);
+	return r;
+}
+
+const struct weir_config *weir_keeper_config(const struct weir_keeper *k)
+{
+	return k->installed ? &k->cfg : NULL;
 }
 
 static struct weir_kern_if *if_of(const struct weir_keeper *k, uint32_t ifindex)

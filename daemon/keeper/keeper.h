@@ -30,12 +30,18 @@ void weir_keeper_close(struct weir_keeper *k, bool remove);
 /* What was pinned when the keeper opened: the life before this one. */
 const struct weir_kern_pinned *weir_keeper_before(const struct weir_keeper *k);
 
+/* What stands now; before the first image: what was pinned when the keeper opened. */
+int weir_keeper_stands(const struct weir_keeper *k, struct weir_kern_pinned *ret);
+
 /* An image in force, all or nothing; then every interface anew, since the image says what XDP may do. */
 int weir_keeper_install(struct weir_keeper *k, const struct weir_kern_change *c, char *why, size_t why_size);
 int weir_keeper_confirm(struct weir_keeper *k); /* -ENOENT: nothing waits */
 int weir_keeper_revert(struct weir_keeper *k);
 /* Once a second: the sign of life, and what was decided by the clock or by a command that asked nobody. */
-void weir_keeper_tick(struct weir_keeper *k);
+enum weir_settled weir_keeper_tick(struct weir_keeper *k);
+
+/* Of the image in force; NULL: none was installed yet. */
+const struct weir_config *weir_keeper_config(const struct weir_keeper *k);
 
 /* An interface came, changed or went. */
 void weir_keeper_link(struct weir_keeper *k, enum weir_link_event ev, const struct weir_kern_if *i);

@@ -1,125 +1,586 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include "core/image_blob.h"
+#include "daemon/keeper/serve.h"
 #include "daemon/worker/port.h"
+#include "lib/event/ring.h"
+#include "lib/util/cleanup.h"
+#include "lib/util/memfd.h"
+
+#define NAMES_EVERY_NS 1000000000u /* so old may the name of an interface be */
 
 struct weir_port {
+	struct weir_serve *serve; /* in the same process */
 	struct weir_keeper *keeper;
+	int fd;                   /* or over this socket; -1 */
+	uint32_t seq;
+	struct weir_kern_pinned before;
+	bool before_known;
+	struct weir_kern_if *ifs;
+	size_t n_ifs;
+	uint64_t ifs_at;
+	struct weir_kern_feature *features;
+	struct weir_wire_feature *features_text;
+	char guard_how[64], guard_why[128];
+	struct weir_ring *rings[WEIR_RINGS];
+	int epoll;
 };
 
-int weir_port_new_local(struct weir_keeper *k, struct weir_port **ret)
+/* What a call brought back. */
+struct got {
+	struct weir_receipt r;
+	int fds[WEIR_SERVE_FDS];
+};
+
+static void got_clear(struct got *g)
+{
+	for (uint32_t i = 0; i < g->r.n_fds; i++)
+		if (g->fds[i] >= 0)
+			close(g->fds[i]);
+}
+#define _cleanup_got_ __attribute__((cleanup(got_clear)))
+
+static int call_send(struct weir_port *p, const void *msg, size_t size, const int *fds, size_t n_fds)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(WEIR_CALL_FDS_MAX * sizeof(int))] = { 0 };
+	struct iovec v = { (void *)msg, size };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+
+	if (n_fds) {
+		struct cmsghdr *c;
+
+		m.msg_control = control;
+		m.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+	}
+	while (sendmsg(p->fd, &m, MSG_NOSIGNAL) < 0) {
+		if (errno != EINTR)
+			return -EPIPE;
+	}
+	return 0;
+}
+
+static int receipt_read(struct weir_port *p, struct got *g)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(WEIR_SERVE_FDS * sizeof(int))];
+	struct iovec v = { &g->r, sizeof g->r };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+	uint32_t n = 0;
+	ssize_t len;
+
+	do
+		len = recvmsg(p->fd, &m, MSG_CMSG_CLOEXEC);
+	while (len < 0 && errno == EINTR);
+	for (struct cmsghdr *c = len > 0 ? CMSG_FIRSTHDR(&m) : NULL; c; c = CMSG_NXTHDR(&m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (uint32_t)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(g->fds, CMSG_DATA(c), n * sizeof(int));
+	}
+	if (len != sizeof g->r || n != g->r.n_fds) {
+		g->r.n_fds = n;
+		return -EPIPE;
+	}
+	return 0;
+}
+
+/* Ask and wait. What the keeper said, or -EPIPE. */
+static int ask(struct weir_port *p, struct weir_call_head *msg, uint32_t call, size_t size, const int *fds, size_t n_fds,
+	       struct got *g)
+{
+	int r;
+
+	memset(g, 0, sizeof *g);
+	msg->call = call;
+	msg->seq = ++p->seq;
+	if (p->serve) {
+		r = weir_serve_message(p->serve, msg, size, fds, n_fds, &g->r, g->fds);
+	} else {
+		r = call_send(p, msg, size, fds, n_fds);
+		if (!r)
+			r = receipt_read(p, g);
+		if (!r && (g->r.call != call || g->r.seq != p->seq))
+			r = -EPIPE;
+	}
+	return r ? r : g->r.result;
+}
+
+static int ask_plain(struct weir_port *p, uint32_t call, struct got *g)
+{
+	struct weir_call_head h = { 0 };
+
+	return ask(p, &h, call, sizeof h, NULL, 0, g);
+}
+
+static int tell(struct weir_port *p, struct weir_call_head *msg, uint32_t call, size_t size)
+{
+	_cleanup_got_ struct got g;
+
+	return ask(p, msg, call, size, NULL, 0, &g);
+}
+
+static int tell_plain(struct weir_port *p, uint32_t call)
+{
+	struct weir_call_head h = { 0 };
+
+	return tell(p, &h, call, sizeof h);
+}
+
+/* The records that came along, or -EBADMSG. Their number. */
+static int records_map(const struct got *g, size_t entry, struct weir_memmap *ret)
+{
+	int r = g->r.n_fds == 1 && g->r.entry == entry ? weir_memfd_map(g->fds[0], (size_t)1 << 31, ret) : -EBADMSG;
+
+	if (r)
+		return r;
+	if (ret->size != g->r.records * entry) {
+		weir_memfd_unmap(ret);
+		return -EBADMSG;
+	}
+	return (int)g->r.records;
+}
+
+static int greet(struct weir_port *p)
+{
+	struct weir_call_hello h = { .magic = WEIR_PROTO_MAGIC, .version = WEIR_PROTO_VERSION,
+				     .image_version = WEIR_IMAGE_VERSION };
+
+	return tell(p, &h.h, WEIR_CALL_HELLO, sizeof h);
+}
+
+static int port_new(struct weir_keeper *k, int fd, struct weir_port **ret)
 {
 	struct weir_port *p = calloc(1, sizeof *p);
+	int r = p ? 0 : -ENOMEM;
 
-	if (!p)
-		return -ENOMEM;
-	p->keeper = k;
+	if (p) {
+		p->fd = fd;
+		p->epoll = -1;
+		p->keeper = k;
+		if (k)
+			r = weir_serve_new(k, &p->serve);
+		if (!r)
+			r = greet(p);
+	} else if (fd >= 0) {
+		close(fd);
+	}
+	if (r) {
+		weir_port_free(p);
+		return r;
+	}
 	*ret = p;
 	return 0;
 }
 
+int weir_port_new_local(struct weir_keeper *k, struct weir_port **ret)
+{
+	return port_new(k, -1, ret);
+}
+
+int weir_port_new_fd(int fd, struct weir_port **ret)
+{
+	return port_new(NULL, fd, ret);
+}
+
 void weir_port_free(struct weir_port *p)
 {
+	if (!p)
+		return;
+	for (int i = 0; i < WEIR_RINGS; i++)
+		weir_ring_free(p->rings[i]);
+	if (p->epoll >= 0)
+		close(p->epoll);
+	if (p->fd >= 0)
+		close(p->fd);
+	weir_serve_free(p->serve);
+	free(p->ifs);
+	free(p->features);
+	free(p->features_text);
 	free(p);
+}
+
+int weir_port_fd(const struct weir_port *p)
+{
+	return p->fd;
+}
+
+int weir_port_ping(struct weir_port *p)
+{
+	return tell_plain(p, WEIR_CALL_PING);
+}
+
+int weir_port_ready(struct weir_port *p)
+{
+	return tell_plain(p, WEIR_CALL_READY);
+}
+
+int weir_port_end(struct weir_port *p, bool flush)
+{
+	struct weir_call_end c = { .how = flush ? WEIR_CALL_END_FLUSH : WEIR_CALL_END_STOP };
+
+	return tell(p, &c.h, WEIR_CALL_END, sizeof c);
+}
+
+int weir_port_life(struct weir_port *p, struct weir_life *ret)
+{
+	_cleanup_got_ struct got g;
+	int r = ask_plain(p, WEIR_CALL_LIFE, &g);
+
+	if (!r)
+		*ret = g.r.life;
+	return r;
 }
 
 const struct weir_kern_pinned *weir_port_before(struct weir_port *p)
 {
-	return weir_keeper_before(p->keeper);
+	_cleanup_got_ struct got g = { 0 };
+
+	if (p->before_known)
+		return &p->before;
+	p->before_known = !ask_plain(p, WEIR_CALL_BEFORE, &g);
+	if (p->before_known)
+		p->before = g.r.before;
+	return &p->before;
 }
 
 int weir_port_install(struct weir_port *p, const struct weir_kern_change *c, char *why, size_t why_size)
 {
-	return weir_keeper_install(p->keeper, c, why, why_size);
+	struct weir_call_install m = { .size = c->size, .back_size = c->back ? c->back_size : 0, .deadline = c->deadline };
+	_cleanup_close_ int now = weir_memfd_of("weir-image", c->blob, c->size), back = -1;
+	_cleanup_got_ struct got g = { 0 };
+	int r;
+
+	if (now < 0)
+		return now;
+	if (m.back_size && (back = weir_memfd_of("weir-image", c->back, c->back_size)) < 0)
+		return back;
+	if (c->size >= sizeof(struct weir_image_header))
+		memcpy(m.digest, ((const struct weir_image_header *)c->blob)->digest, 32);
+	if (m.back_size >= sizeof(struct weir_image_header))
+		memcpy(m.back_digest, ((const struct weir_image_header *)c->back)->digest, 32);
+	r = ask(p, &m.h, WEIR_CALL_INSTALL, sizeof m, (int[]){ now, back }, m.back_size ? 2 : 1, &g);
+	if (r < 0)
+		snprintf(why, why_size, "%s", g.r.why[0] || r != -EPIPE ? g.r.why : "the keeper is gone");
+	return r;
+}
+
+static int image_copy(int fd, void **ret, uint32_t *ret_size)
+{
+	_cleanup_memmap_ struct weir_memmap m = { 0 };
+	int r = weir_memfd_map(fd, WEIR_BLOB_MAX, &m);
+	void *copy;
+
+	if (r)
+		return r;
+	copy = malloc(m.size ? m.size : 1);
+	if (!copy)
+		return -ENOMEM;
+	if (m.size)
+		memcpy(copy, m.data, m.size);
+	*ret = copy;
+	*ret_size = (uint32_t)m.size;
+	return 0;
+}
+
+int weir_port_image(struct weir_port *p, void **ret, uint32_t *ret_size, void **ret_back, uint32_t *ret_back_size)
+{
+	_cleanup_free_ void *now = NULL;
+	_cleanup_got_ struct got g;
+	uint32_t size = 0;
+	int r = ask_plain(p, WEIR_CALL_IMAGE, &g);
+
+	if (r)
+		return r;
+	if (!g.r.n_fds)
+		return -EBADMSG;
+	r = image_copy(g.fds[0], &now, &size);
+	*ret_back = NULL;
+	*ret_back_size = 0;
+	if (!r && g.r.n_fds > 1)
+		r = image_copy(g.fds[1], ret_back, ret_back_size);
+	if (r)
+		return r;
+	*ret = TAKE_PTR(now);
+	*ret_size = size;
+	return 0;
 }
 
 int weir_port_confirm(struct weir_port *p)
 {
-	return weir_keeper_confirm(p->keeper);
+	return tell_plain(p, WEIR_CALL_CONFIRM);
 }
 
 int weir_port_revert(struct weir_port *p)
 {
-	return weir_keeper_revert(p->keeper);
+	return tell_plain(p, WEIR_CALL_REVERT);
 }
 
 void weir_port_pending(struct weir_port *p, struct weir_kern_pending *ret)
 {
-	weir_kern_pending(weir_keeper_kern(p->keeper), ret);
+	_cleanup_got_ struct got g;
+
+	*ret = (struct weir_kern_pending){ 0 };
+	if (!ask_plain(p, WEIR_CALL_PENDING, &g))
+		*ret = g.r.pending;
 }
 
 int weir_port_seed(struct weir_port *p, uint32_t adopt_s)
 {
-	return weir_keeper_seed(p->keeper, adopt_s);
+	struct weir_call_seed c = { .adopt_s = adopt_s };
+
+	return tell(p, &c.h, WEIR_CALL_SEED, sizeof c);
+}
+
+static struct weir_wire_ban wire_ban(const struct weir_keeper_ban *b)
+{
+	return (struct weir_wire_ban){ .key = b->key, .id = b->id, .until_unix = b->until_unix };
 }
 
 int weir_port_bans(struct weir_port *p, const struct weir_keeper_ban *v, size_t n)
 {
-	return weir_keeper_bans(p->keeper, v, n);
+	_cleanup_free_ struct weir_wire_ban *wire = n ? calloc(n, sizeof *wire) : NULL;
+	struct weir_call_bans c = { .n = (uint32_t)n };
+	_cleanup_got_ struct got g = { 0 };
+	_cleanup_close_ int fd = -1;
+
+	if (n && !wire)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		wire[i] = wire_ban(&v[i]);
+	fd = weir_memfd_of("weir-bans", wire, n * sizeof *wire);
+	return fd < 0 ? fd : ask(p, &c.h, WEIR_CALL_BANS, sizeof c, &fd, 1, &g);
 }
 
 int weir_port_ban(struct weir_port *p, const struct weir_keeper_ban *b)
 {
-	return weir_keeper_ban(p->keeper, b);
+	struct weir_call_ban c = { .ban = wire_ban(b) };
+
+	return tell(p, &c.h, WEIR_CALL_BAN, sizeof c);
 }
 
 int weir_port_unban(struct weir_port *p, const struct weir_ban_key *key)
 {
-	return weir_keeper_unban(p->keeper, key);
+	struct weir_call_ban c = { .ban.key = *key };
+
+	return tell(p, &c.h, WEIR_CALL_UNBAN, sizeof c);
+}
+
+static uint64_t now_ns(void)
+{
+	return weir_kern_now();
+}
+
+/* -EPIPE or the like: what was known stays. */
+static int ifs_read(struct weir_port *p)
+{
+	_cleanup_memmap_ struct weir_memmap m = { 0 };
+	_cleanup_got_ struct got g;
+	struct weir_kern_if *v;
+	int r = ask_plain(p, WEIR_CALL_IFS, &g);
+
+	if (r >= 0)
+		r = records_map(&g, sizeof *v, &m);
+	if (r < 0)
+		return r;
+	v = malloc(m.size ? m.size : 1);
+	if (!v)
+		return -ENOMEM;
+	if (m.size)
+		memcpy(v, m.data, m.size);
+	free(p->ifs);
+	p->ifs = v;
+	p->n_ifs = (size_t)r;
+	p->ifs_at = now_ns();
+	return 0;
 }
 
 const struct weir_kern_if *weir_port_ifs(struct weir_port *p, size_t *ret_n)
 {
-	return weir_keeper_ifs(p->keeper, ret_n);
+	ifs_read(p);
+	*ret_n = p->n_ifs;
+	return p->ifs;
 }
 
 const char *weir_port_if_name(struct weir_port *p, uint32_t ifindex)
 {
-	return weir_keeper_if_name(p->keeper, ifindex);
+	if (!ifindex)
+		return NULL;
+	/* asked for every event: a second old will do */
+	if (p->serve || !p->ifs || now_ns() - p->ifs_at > NAMES_EVERY_NS)
+		ifs_read(p);
+	for (size_t i = 0; i < p->n_ifs; i++) {
+		if (p->ifs[i].ifindex == ifindex)
+			return p->ifs[i].name;
+	}
+	return NULL;
 }
 
 const char *weir_port_guard(struct weir_port *p, const char **ret_why)
 {
-	return weir_keeper_guard(p->keeper, ret_why);
+	_cleanup_got_ struct got g;
+
+	if (!ask_plain(p, WEIR_CALL_GUARD, &g)) {
+		memcpy(p->guard_how, g.r.guard.how, sizeof p->guard_how);
+		memcpy(p->guard_why, g.r.guard.why, sizeof p->guard_why);
+	}
+	*ret_why = p->guard_why;
+	return p->guard_how;
+}
+
+/* At most n records of a kind, copied. Their number. */
+static int ask_some(struct weir_port *p, uint32_t call, void *ret, size_t n, size_t entry)
+{
+	struct weir_call_some c = { .n = (uint32_t)n };
+	_cleanup_memmap_ struct weir_memmap m = { 0 };
+	_cleanup_got_ struct got g;
+	int r = ask(p, &c.h, call, sizeof c, NULL, 0, &g);
+
+	if (r >= 0)
+		r = records_map(&g, entry, &m);
+	if (r > 0 && (size_t)r > n)
+		r = -EBADMSG;
+	if (r > 0)
+		memcpy(ret, m.data, (size_t)r * entry);
+	return r;
 }
 
 int weir_port_stats(struct weir_port *p, struct weir_counter *ret, size_t n)
 {
-	return weir_kern_stats(weir_keeper_kern(p->keeper), ret, n);
+	return ask_some(p, WEIR_CALL_STATS, ret, n, sizeof *ret);
 }
 
 int weir_port_rule_hits(struct weir_port *p, struct weir_counter *ret, size_t n)
 {
-	return weir_kern_rule_hits(weir_keeper_kern(p->keeper), ret, n);
-}
-
-int weir_port_flow_each(struct weir_port *p, weir_flow_cb cb, void *data)
-{
-	return weir_kern_flow_each(weir_keeper_kern(p->keeper), cb, data);
+	return ask_some(p, WEIR_CALL_HITS, ret, n, sizeof *ret);
 }
 
 int weir_port_progs(struct weir_port *p, struct weir_kern_prog *ret, size_t n)
 {
-	return weir_kern_progs(weir_keeper_kern(p->keeper), ret, n);
+	return ask_some(p, WEIR_CALL_PROGS, ret, n, sizeof *ret);
+}
+
+int weir_port_flow_each(struct weir_port *p, weir_flow_cb cb, void *data)
+{
+	_cleanup_memmap_ struct weir_memmap m = { 0 };
+	const struct weir_wire_flow *v;
+	_cleanup_got_ struct got g;
+	int r = ask_plain(p, WEIR_CALL_FLOWS, &g);
+
+	if (r >= 0)
+		r = records_map(&g, sizeof *v, &m);
+	v = m.data;
+	for (int i = 0; i < r; i++)
+		cb(&v[i].key, &v[i].flow, v[i].half, v[i].expired, data);
+	return r;
 }
 
 int weir_port_features(struct weir_port *p, const struct weir_kern_feature **ret)
 {
-	return weir_kern_features(weir_keeper_kern(p->keeper), ret);
+	_cleanup_memmap_ struct weir_memmap m = { 0 };
+	struct weir_wire_feature *text;
+	struct weir_kern_feature *v;
+	_cleanup_got_ struct got g;
+	int r = ask_plain(p, WEIR_CALL_FEATURES, &g);
+
+	if (r >= 0)
+		r = records_map(&g, sizeof *text, &m);
+	if (r <= 0)
+		return r;
+	text = malloc(m.size);
+	v = calloc((size_t)r, sizeof *v);
+	if (!text || !v) {
+		free(text);
+		free(v);
+		return -ENOMEM;
+	}
+	memcpy(text, m.data, m.size);
+	for (int i = 0; i < r; i++) {
+		v[i].name = text[i].name;
+		v[i].have = text[i].have;
+		memcpy(v[i].why, text[i].why, sizeof v[i].why);
+	}
+	free(p->features);
+	free(p->features_text);
+	p->features = v;
+	p->features_text = text;
+	*ret = v;
+	return r;
 }
 
 void weir_port_health(struct weir_port *p, struct weir_kern_health *ret)
 {
-	weir_kern_health(weir_keeper_kern(p->keeper), ret);
+	_cleanup_got_ struct got g;
+
+	*ret = (struct weir_kern_health){ 0 };
+	if (!ask_plain(p, WEIR_CALL_HEALTH, &g))
+		*ret = g.r.health;
+}
+
+/* The rings are read here, by their memory: the keeper is not asked for a record. */
+static int rings_open(struct weir_port *p)
+{
+	_cleanup_got_ struct got g;
+	int r = ask_plain(p, WEIR_CALL_RINGS, &g);
+
+	if (r)
+		return r;
+	if (g.r.n_fds < WEIR_RINGS)
+		return -EBADMSG;
+	p->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (p->epoll < 0)
+		return -errno;
+	for (int i = 0; i < WEIR_RINGS; i++) {
+		struct epoll_event ev = { .events = EPOLLIN };
+
+		r = weir_ring_open(TAKE_FD(g.fds[i]), g.r.ring_size[i], &p->rings[i]);
+		if (!r && epoll_ctl(p->epoll, EPOLL_CTL_ADD, weir_ring_fd(p->rings[i]), &ev))
+			r = -errno;
+		if (r)
+			return r;
+	}
+	return 0;
 }
 
 int weir_port_event_fd(struct weir_port *p)
 {
-	return weir_kern_event_fd(weir_keeper_kern(p->keeper));
+	int r = p->serve ? weir_kern_event_fd(weir_keeper_kern(p->keeper)) : p->epoll < 0 ? rings_open(p) : 0;
+
+	return p->serve || r ? r : p->epoll;
+}
+
+struct to_event {
+	void (*cb)(const struct weir_event *, void *);
+	void *data;
+};
+
+static void event_one(const void *record, uint32_t size, void *data)
+{
+	const struct weir_event *e = record;
+	struct to_event *to = data;
+
+	if (size >= sizeof *e && e->size <= size)
+		to->cb(e, to->data);
 }
 
 int weir_port_event_dispatch(struct weir_port *p, void (*cb)(const struct weir_event *, void *), void *data)
 {
-	return weir_kern_event_dispatch(weir_keeper_kern(p->keeper), cb, data);
+	struct to_event to = { cb, data };
+	int n = 0;
+
+	if (p->serve)
+		return weir_kern_event_dispatch(weir_keeper_kern(p->keeper), cb, data);
+	for (int i = 0; i < WEIR_RINGS; i++)
+		n += p->rings[i] ? weir_ring_read(p->rings[i], event_one, &to) : 0;
+	return n;
 }

@@ -5,12 +5,26 @@
  */
 #pragma once
 #include "daemon/keeper/keeper.h"
+#include "daemon/keeper/proto.h"
 
 struct weir_port;
 
 /* A keeper in the same process: for tests. */
 int weir_port_new_local(struct weir_keeper *k, struct weir_port **ret);
+/* Over a socket to a keeper process; takes the fd. */
+int weir_port_new_fd(int fd, struct weir_port **ret);
 void weir_port_free(struct weir_port *p); /* takes NULL */
+int weir_port_fd(const struct weir_port *p); /* readable only when the keeper is gone; -1: in the same process */
+
+int weir_port_ping(struct weir_port *p);  /* the loop turns */
+int weir_port_ready(struct weir_port *p); /* clients are answered from now on */
+int weir_port_end(struct weir_port *p, bool flush);
+int weir_port_life(struct weir_port *p, struct weir_life *ret);
+/*
+ * The image that a worker before this one put in force, and the one that it goes back to (NULL: none waits), malloced.
+ * -ENOENT: none yet.
+ */
+int weir_port_image(struct weir_port *p, void **ret, uint32_t *ret_size, void **ret_back, uint32_t *ret_back_size);
 
 /* What was pinned when the keeper began: the life before this one. */
 const struct weir_kern_pinned *weir_port_before(struct weir_port *p);

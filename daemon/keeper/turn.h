@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the table of calls and the one who reads them share. Private to serve.c and calls.c. */
+#pragma once
+#include "daemon/keeper/serve.h"
+
+/* Where a session stands; a call is allowed in some of them. */
+enum { WEIR_AT_START = 1, WEIR_AT_HELLO = 2, WEIR_AT_IMAGE = 4 }; /* connected; greeted, no image in force; one in force */
+
+enum { WEIR_IMAGE_NOW, WEIR_IMAGE_BACK };
+
+struct weir_serve {
+	struct weir_keeper *keeper;
+	struct weir_life life;
+	bool greeted, ready;
+	uint32_t end;
+	uint64_t calls;
+	int image[2]; /* sealed: what is in force, and what it goes back to; -1 */
+	char why[160];
+};
+
+struct weir_turn { /* one call on its way */
+	struct weir_serve *s;
+	const void *msg;
+	const int *fds;
+	size_t n_fds;
+	struct weir_receipt *ret;
+	int *ret_fds;
+};
+
+struct weir_kind {
+	const char *name;
+	uint16_t size;
+	uint8_t fds_min, fds_max;
+	uint8_t allowed; /* WEIR_AT_* */
+	int (*run)(struct weir_turn *t); /* what the receipt says; it is sent in any case */
+};
+
+extern const struct weir_kind weir_kinds[WEIR_CALL_COUNT];
+
+void weir_serve_image_drop(struct weir_serve *s, int which);
+void weir_serve_went_back(struct weir_serve *s);
