@@ -22,7 +22,7 @@ test='libcmocka-dev libclang-rt-14-dev|libclang-rt-dev git:git ping:iputils-ping
 ethtool:ethtool tcpdump:tcpdump nginx:nginx-light iperf3:iperf3 hping3:hping3 python3-scapy
 sshd:openssh-server ssh:openssh-client sudo:sudo dig:bind9-dnsutils curl:curl dnsmasq:dnsmasq-base dhclient:isc-dhcp-client conntrack:conntrack
 qemu-system-x86_64:qemu-system-x86 busybox-static cpio:cpio procps
-node:nodejs npm:npm'
+node:nodejs npm:npm tmux:tmux screen:screen'
 
 lint='clang-format:clang-format clang-tidy:clang-tidy shellcheck:shellcheck'
 
