@@ -16,6 +16,43 @@ enum { WEIR_GO_ON = 0, WEIR_DONE = 1 };
 /* flow_table_full: pass. For so long after a refusal packets without a flow are judged one by one, as either side's. */
 #define STATELESS_S 60
 
+/*
+ * failures.ring_full: throttle. While less than an eighth of a ring is free, one remote end gets one record a second.
+ * A function of its own: inlined, it would grow the frame of the hooks themselves. Uses s->okey.
+ */
+__noinline int weir_ring_admits(uint32_t ring)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	struct weir_recent *r, fresh = { .last = (uint32_t)bpf_jiffies64() };
+	uint64_t used, size;
+
+	if (!s)
+		return 0;
+	if (ring == WEIR_RING_VERDICTS) {
+		used = bpf_ringbuf_query(&weir_verdicts, BPF_RB_AVAIL_DATA);
+		size = bpf_ringbuf_query(&weir_verdicts, BPF_RB_RING_SIZE);
+	} else {
+		used = bpf_ringbuf_query(&weir_telemetry, BPF_RB_AVAIL_DATA);
+		size = bpf_ringbuf_query(&weir_telemetry, BPF_RB_RING_SIZE);
+	}
+	if (!weir_simulates(weir_config(), WEIR_FAILURE_RING_FULL) && used <= size / 8 * 7)
+		return 1;
+	__builtin_memset(&s->okey, 0, sizeof s->okey);
+	__builtin_memcpy(s->okey.a, s->hook == WEIR_HOOK_TC_OUT ? s->pkt.t.dst : s->pkt.t.src, 16);
+	s->okey.zone = 0xfffffff0u + ring; /* of no conversation: a number above all protocols */
+	r = bpf_map_lookup_elem(&weir_recent, &s->okey);
+	if (!r) {
+		bpf_map_update_elem(&weir_recent, &s->okey, &fresh, BPF_ANY);
+		return 1;
+	}
+	if (fresh.last - r->last < weir_config()->hz) {
+		weir_stat(WEIR_STAT_FAIL_RING);
+		return 0;
+	}
+	r->last = fresh.last;
+	return 1;
+}
+
 /* A verdict stands: count it, tell it. `id`: the flow, 0 for none. */
 __noinline int weir_report(uint64_t id)
 {
@@ -114,11 +151,15 @@ WEIR_INLINE uint32_t weir_route_dir(struct __sk_buff *skb, struct weir_scratch *
 		       : WEIR_DIR_IN;
 }
 
-WEIR_INLINE uint32_t weir_dir(struct __sk_buff *skb, struct weir_scratch *s)
+__noinline int weir_dir(struct __sk_buff *skb)
 {
+	struct weir_scratch *s = weir_scratch_get();
+
+	if (!s)
+		return WEIR_DIR_IN;
 	if (s->hook == WEIR_HOOK_TC_OUT)
 		return s->in_ifindex ? WEIR_DIR_FWD : WEIR_DIR_OUT;
-	return weir_route_dir(skb, s);
+	return (int)weir_route_dir(skb, s);
 }
 
 /* Facts of the packet as its sender's conversation, ready for the stages. */
@@ -448,7 +489,7 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 
 	if (!s || !ctl)
 		return WEIR_DROP;
-	dir = weir_dir(skb, s);
+	dir = (uint32_t)weir_dir(skb);
 	if (s->pkt.frag == WEIR_FRAG_LATER) {
 		weir_gather(dir);
 		if (!weir_stage_lists(s))
@@ -512,47 +553,64 @@ settled:
 	return weir_report(s->flow_id);
 }
 
-/* Does the failsafe alone admit the packet? Its first fragment speaks for a later one. */
-WEIR_INLINE bool weir_failsafe_alone(struct __sk_buff *skb, struct weir_scratch *s)
+/* What the failsafe admits without its list of entries. A first fragment speaks for a later one. */
+__noinline int weir_failsafe_rest(void)
 {
-	bool open = s->pkt.proto == WEIR_IPPROTO_TCP &&
-		    (s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN;
+	struct weir_scratch *s = weir_scratch_get();
 	struct weir_frag *f;
 
+	if (!s)
+		return 0;
 	if (s->parsed != WEIR_REASON_NONE)
 		return s->parsed == WEIR_REASON_NOT_IP && (weir_config()->essentials & WEIR_ESS_ARP);
 	if (s->pkt.frag == WEIR_FRAG_LATER) {
 		f = bpf_map_lookup_elem(&weir_frags, &s->fkey);
 		return f && !f->denied;
 	}
-	weir_gather(weir_dir(skb, s));
-	return weir_failsafe_stage(open) || weir_stage_asker(s) || weir_stage_related(s);
+	return weir_stage_asker(s) || weir_stage_related(s);
 }
 
-/* failures.daemon_dead, when the policy says more than keep: 1 when that alone decides. */
+/* The verdict on a packet that nothing else judges while the daemon is dead. */
+__noinline int weir_dead_verdict(uint32_t verdict)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	if (!s)
+		return 1;
+	weir_result_init(&s->res);
+	weir_result_set(&s->res, verdict, WEIR_REASON_DAEMON_DEAD, WEIR_RULE_NONE);
+	weir_flow_key_of(&s->pkt.t, &s->key);
+	return 1;
+}
+
+/*
+ * failures.daemon_dead, when the policy says more than keep: 1 when that alone decides. Calls only, for its frame
+ * stands under the longest chain of them.
+ */
 __noinline int weir_stage_dead(struct __sk_buff *skb)
 {
 	struct weir_scratch *s = weir_scratch_get();
 	struct weir_control *ctl = weir_control_get();
 	const struct weir_config *cfg = weir_config();
-	bool admitted;
 
 	if (!s || !ctl || (s->ifflags & WEIR_IF_TEST) || !weir_daemon_dead(cfg, ctl->alive, bpf_ktime_get_boot_ns()))
 		return 0;
 	weir_stat(WEIR_STAT_FAIL_DAEMON);
 	if (cfg->mode == WEIR_DETECT)
 		return 0;
-	if (cfg->failures.choice[WEIR_FAILURE_DAEMON_DEAD] == WEIR_DAEMON_OPEN) {
-		weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_DAEMON_DEAD, WEIR_RULE_NONE);
-		return 1;
+	if (cfg->failures.choice[WEIR_FAILURE_DAEMON_DEAD] == WEIR_DAEMON_OPEN)
+		return weir_dead_verdict(WEIR_PASS);
+	if (s->parsed == WEIR_REASON_NONE && s->pkt.frag != WEIR_FRAG_LATER) {
+		weir_gather((uint32_t)weir_dir(skb));
+		if (weir_failsafe_stage(s->pkt.proto == WEIR_IPPROTO_TCP &&
+					(s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN))
+			goto admitted;
 	}
-	admitted = weir_failsafe_alone(skb, s);
+	if (!weir_failsafe_rest())
+		return weir_dead_verdict(WEIR_DROP);
+admitted:
 	weir_result_init(&s->res);
-	if (admitted)
-		return 0;
-	weir_result_set(&s->res, WEIR_DROP, WEIR_REASON_DAEMON_DEAD, WEIR_RULE_NONE);
-	weir_flow_key_of(&s->pkt.t, &s->key);
-	return 1;
+	return 0;
 }
 
 /* What a known and settled flow does with one more packet. */

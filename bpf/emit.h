@@ -93,43 +93,20 @@ WEIR_INLINE bool weir_ring_closed(void)
 	       weir_config()->failures.choice[WEIR_FAILURE_RING_FULL] != WEIR_RING_THROTTLE;
 }
 
-/*
- * failures.ring_full: throttle. While less than an eighth of the ring is free, one remote end gets one record a
- * second. `which` keeps the two rings apart. Uses s->okey.
- */
-WEIR_INLINE bool weir_ring_admits(struct weir_scratch *s, void *ring, uint32_t which)
+/* May a record about this packet's remote end be written to that ring? decide.bpf.c */
+enum { WEIR_RING_VERDICTS, WEIR_RING_TELEMETRY };
+int weir_ring_admits(uint32_t ring);
+
+WEIR_INLINE bool weir_ring_held(uint32_t ring)
 {
-	struct weir_flow_key *k = &s->okey;
-	struct weir_recent *r, fresh = { .last = (uint32_t)bpf_jiffies64() };
-
-	if (weir_config()->failures.choice[WEIR_FAILURE_RING_FULL] != WEIR_RING_THROTTLE)
-		return true;
-	if (!weir_simulates(weir_config(), WEIR_FAILURE_RING_FULL) &&
-	    bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) <= bpf_ringbuf_query(ring, BPF_RB_RING_SIZE) / 8 * 7)
-		return true;
-	__builtin_memset(k, 0, sizeof *k);
-	__builtin_memcpy(k->a, s->hook == WEIR_HOOK_TC_OUT ? s->pkt.t.dst : s->pkt.t.src, 16);
-	k->zone = which; /* of no conversation: the numbers above all protocols */
-	r = bpf_map_lookup_elem(&weir_recent, k);
-	if (!r) {
-		bpf_map_update_elem(&weir_recent, k, &fresh, BPF_ANY);
-		return true;
-	}
-	if (fresh.last - r->last < weir_config()->hz) {
-		weir_stat(WEIR_STAT_FAIL_RING);
-		return false;
-	}
-	r->last = fresh.last;
-	return true;
+	return weir_config()->failures.choice[WEIR_FAILURE_RING_FULL] == WEIR_RING_THROTTLE && !weir_ring_admits(ring);
 }
-#define WEIR_RING_VERDICTS 0xfffffffeu
-#define WEIR_RING_TELEMETRY 0xffffffffu
 
-WEIR_INLINE void weir_emit_verdict(struct weir_scratch *s, uint32_t suppressed, uint64_t flow_id)
+WEIR_INLINE void weir_emit_verdict(const struct weir_scratch *s, uint32_t suppressed, uint64_t flow_id)
 {
 	struct weir_ev_verdict *e;
 
-	if (!weir_ring_admits(s, &weir_verdicts, WEIR_RING_VERDICTS))
+	if (weir_ring_held(WEIR_RING_VERDICTS))
 		return;
 	e = weir_ring_closed() ? 0 : bpf_ringbuf_reserve(&weir_verdicts, sizeof *e, 0);
 	if (!e) {
@@ -141,11 +118,11 @@ WEIR_INLINE void weir_emit_verdict(struct weir_scratch *s, uint32_t suppressed, 
 	weir_stat(WEIR_STAT_EV_VERDICT);
 }
 
-WEIR_INLINE void weir_emit_flow(struct weir_scratch *s, uint64_t flow_id)
+WEIR_INLINE void weir_emit_flow(const struct weir_scratch *s, uint64_t flow_id)
 {
 	struct weir_ev_verdict *e;
 
-	if (!weir_ring_admits(s, &weir_telemetry, WEIR_RING_TELEMETRY))
+	if (weir_ring_held(WEIR_RING_TELEMETRY))
 		return;
 	e = weir_ring_closed() ? 0 : bpf_ringbuf_reserve(&weir_telemetry, sizeof *e, 0);
 	if (!e) {
@@ -182,7 +159,7 @@ WEIR_INLINE bool weir_report_due(const struct weir_scratch *s, uint32_t *suppres
 }
 
 /* A copy of a DNS answer for the name table; only watched, never waited for. */
-WEIR_INLINE void weir_emit_dns(struct __sk_buff *skb, struct weir_scratch *s)
+WEIR_INLINE void weir_emit_dns(struct __sk_buff *skb, const struct weir_scratch *s)
 {
 	const struct weir_pkt *p = &s->pkt;
 	struct weir_ev_dns *e;
@@ -194,7 +171,7 @@ WEIR_INLINE void weir_emit_dns(struct __sk_buff *skb, struct weir_scratch *s)
 		return;
 	if (len > WEIR_DNS_MAX)
 		len = WEIR_DNS_MAX;
-	if (!weir_ring_admits(s, &weir_telemetry, WEIR_RING_TELEMETRY))
+	if (weir_ring_held(WEIR_RING_TELEMETRY))
 		return;
 	e = weir_ring_closed() ? 0 : bpf_ringbuf_reserve(&weir_telemetry, sizeof *e, 0);
 	if (!e) {

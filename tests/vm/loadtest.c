@@ -20,7 +20,7 @@
 
 static const char small[] = "version: 1\n";
 
-/* As many rules as an image holds, and among them every condition. */
+/* As many rules as an image holds, and among them every condition; no failure at its default. */
 static char *large(void)
 {
 	char *text = NULL;
@@ -31,6 +31,7 @@ static char *large(void)
 		return NULL;
 	fputs("version: 1\nmode: prevent\n"
 	      "default: { inbound: drop, outbound: { action: reject, log: true }, forward: drop }\n"
+	      "failures: { daemon_dead: closed, flow_table_full: drop_all, fragment_lost: pass, ring_full: throttle }\n"
 	      "sets: { bad: { addresses: [192.0.2.0/24, 2001:db8:bad::/48] } }\nblocklists: [$bad]\nrules:\n", f);
 	for (int i = 0; i < 1000; i++) {
 		fprintf(f, "  - { name: r%d, action: %s, from: 10.%d.%d.0/24, ports: %d, protocol: tcp", i,
