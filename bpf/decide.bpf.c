@@ -595,6 +595,8 @@ __noinline int weir_stage_dead(struct __sk_buff *skb)
 
 	if (!s || !ctl || (s->ifflags & WEIR_IF_TEST) || !weir_daemon_dead(cfg, ctl->alive, bpf_ktime_get_boot_ns()))
 		return 0;
+	if (s->hook == WEIR_HOOK_TC_OUT && s->pkt.ethertype == WEIR_CANARY_TYPE) /* it tells that the hook runs */
+		return 0;
 	weir_stat(WEIR_STAT_FAIL_DAEMON);
 	if (cfg->mode == WEIR_DETECT)
 		return 0;

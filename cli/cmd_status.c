@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/client.h"
@@ -162,6 +163,31 @@ static void show_head(const struct weir_cli *cli, const json_t *j)
 		       plural(j, "set_edits"));
 }
 
+/* Those that happened, with what was chosen for them: "ring_full 12 (count), 3 m ago". */
+static void show_failures(const struct weir_cli *cli, const json_t *list)
+{
+	const json_t *one;
+	size_t i, shown = 0;
+
+	json_array_foreach(list, i, one)
+	{
+		json_int_t last = weir_int(one, "last");
+		bool simulated = weir_bool(one, "simulated");
+		char count[32], ago[32];
+
+		if (!weir_int(one, "count") && !simulated)
+			continue;
+		printf("%-12s %s%s %s (%s)", shown++ ? "" : "failures",
+		       weir_paint_begin(simulated ? WEIR_LOOK : WEIR_PLAIN, cli->color), weir_str(one, "name"),
+		       weir_count((unsigned long long)weir_int(one, "count"), count, sizeof count), weir_str(one, "choice"));
+		if (last)
+			printf(", %s ago", weir_span((unsigned long long)(time(NULL) > last ? time(NULL) - last : 0), ago,
+						     sizeof ago));
+		printf("%s%s\n", simulated ? ", SIMULATED" : "",
+		       weir_paint_end(simulated ? WEIR_LOOK : WEIR_PLAIN, cli->color));
+	}
+}
+
 static void show_rest(const struct weir_cli *cli, const json_t *j)
 {
 	const json_t *one, *flows = json_object_get(j, "flows"), *events = json_object_get(j, "events");
@@ -178,6 +204,7 @@ static void show_rest(const struct weir_cli *cli, const json_t *j)
 	       weir_count((unsigned long long)weir_int(flows, "half_open"), half, sizeof half));
 	show_drops(json_object_get(j, "drops"));
 	printf("      events lost %s\n", weir_count((unsigned long long)weir_int(events, "lost"), lost, sizeof lost));
+	show_failures(cli, json_object_get(j, "failures"));
 	json_array_foreach(json_object_get(j, "degraded"), i, one)
 		printf("%-12s %s%s%s\n", i ? "" : "degraded", weir_paint_begin(WEIR_LOOK, cli->color),
 		       json_string_value(one), weir_paint_end(WEIR_LOOK, cli->color));

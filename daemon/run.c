@@ -250,7 +250,7 @@ static int worker_start(struct run *x)
 {
 	const struct weir_run_options *o = x->o;
 	struct weir_worker_options wo = { o->config_dir, o->runtime_dir, o->state_dir, o->log_dir,
-					  o->policy,     o->has_mode,    o->mode };
+					  o->policy,     o->has_mode,    o->mode,      .simulate = o->simulate };
 	struct weir_diags diags = { 0 };
 	char why[512] = "", path[PATH_MAX];
 	int r = weir_port_new_local(x->keeper, &x->port);
@@ -294,6 +294,7 @@ static int loop_start(struct run *x)
 static void say_ready(const struct run *x)
 {
 	const struct weir_worker *w = x->worker;
+	char simulated[160];
 	size_t n, covered = 0;
 	const struct weir_kern_if *ifs = weir_keeper_ifs(x->keeper, &n);
 
@@ -303,8 +304,14 @@ static void say_ready(const struct run *x)
 		if (w->notes[i][0])
 			say("weir: warning: %s", w->notes[i]);
 	}
-	say("weir: ready: generation %u (%s), mode %s, %zu interface%s covered, pid %d", w->generation, w->path,
-	    weir_mode_name(weir_worker_mode(w)), covered, covered == 1 ? "" : "s", getpid());
+	if (w->failing.policy_why[0])
+		say("weir: warning: %s", w->failing.policy_why);
+	if (x->o->simulate)
+		say("weir: warning: this start SIMULATES failures; they stay in force until the next start or weir flush");
+	say("weir: ready: generation %u (%s), mode %s, %zu interface%s covered, pid %d%s%s", w->generation, w->path,
+	    weir_mode_name(weir_worker_mode(w)), covered, covered == 1 ? "" : "s", getpid(),
+	    x->o->simulate ? ", SIMULATED failures: " : "",
+	    weir_failures_simulated(x->o->simulate, simulated, sizeof simulated));
 	weir_notify("READY=1");
 }
 

@@ -2,6 +2,7 @@
 /* `weir run`: keeper and worker in one process, until a signal, `stop` or `flush` ends it. */
 #pragma once
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "core/types.h"
 
@@ -14,6 +15,7 @@ struct weir_run_options {
 	bool boot;                           /* the system's own start: the guard first; weir=off is obeyed */
 	bool live;                           /* show what the host talks to */
 	bool color;
+	uint32_t simulate;                   /* failures that are only played: bit per enum weir_failure */
 };
 
 /* Speaks to stdout and stderr: it is the foreground program. Returns an exit status. */

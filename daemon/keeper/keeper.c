@@ -117,7 +117,14 @@ static void cover(struct weir_keeper *k, struct weir_kern_if *i)
 		weir_kern_cover(k->kern, i->ifindex, true);
 		return;
 	}
-	r = weir_kern_attach(k->kern, i, xdp_of(k, i->name));
+	if (k->cfg.failures.simulate >> WEIR_FAILURE_HOOK_MISSING & 1) {
+		weir_kern_detach(k->kern, i->ifindex);
+		i->tc[0] = i->xdp[0] = i->others[0] = 0;
+		snprintf(i->why, sizeof i->why, "attach refused (simulated)");
+		r = -EPERM;
+	} else {
+		r = weir_kern_attach(k->kern, i, xdp_of(k, i->name));
+	}
 	if (r && !i->why[0])
 		snprintf(i->why, sizeof i->why, "attach refused (%s)", strerrorname_np(-r));
 	i->covered = !r;
@@ -219,6 +226,23 @@ static void adopt_xdp(struct weir_keeper *k, const struct weir_img *img)
 	k->n_xdp = v ? n : 0;
 }
 
+/* failures.hook_missing: refuse. What is asked for must be covered, and the guard must stand where one is needed. */
+static int hooks_stand(const struct weir_keeper *k, const struct weir_config *cfg, char *why, size_t size)
+{
+	if (cfg->failures.choice[WEIR_FAILURE_HOOK_MISSING] != WEIR_HOOK_REFUSE)
+		return 0;
+	for (size_t i = 0; i < k->n_ifs; i++) {
+		if (!k->ifs[i].wanted || k->ifs[i].covered)
+			continue;
+		snprintf(why, size, "%s cannot be covered: %s (failures.hook_missing: refuse)", k->ifs[i].name, k->ifs[i].why);
+		return -EHOSTDOWN;
+	}
+	if (!k->guard_wanted || k->guard_on)
+		return 0;
+	snprintf(why, size, "the guard for new interfaces does not stand: %s (failures.hook_missing: refuse)", k->guard_why);
+	return -EHOSTDOWN;
+}
+
 int weir_keeper_install(struct weir_keeper *k, const struct weir_kern_change *c, char *why, size_t why_size)
 {
 	bool guard, first = !k->installed;
@@ -232,7 +256,10 @@ int weir_keeper_install(struct weir_keeper *k, const struct weir_kern_change *c,
 	guard = guard_needed(img.cfg);
 	if (guard && !first && !k->guard_on)
 		guard_raise(k, false);
-	r = weir_kern_install(k->kern, c, why, why_size);
+	/* with the hooks of the image in force: nothing is moved when one of them is not there */
+	r = first ? 0 : hooks_stand(k, img.cfg, why, why_size);
+	if (!r)
+		r = weir_kern_install(k->kern, c, why, why_size);
 	if (r) {
 		if (!first && !guard_needed(&k->cfg))
 			guard_set(k, false);
@@ -249,7 +276,7 @@ int weir_keeper_install(struct weir_keeper *k, const struct weir_kern_change *c,
 		cover(k, &k->ifs[i]);
 	if (!guard)
 		guard_set(k, false);
-	return 0;
+	return first ? hooks_stand(k, img.cfg, why, why_size) : 0;
 }
 
 int weir_keeper_confirm(struct weir_keeper *k)

@@ -69,15 +69,10 @@ void weir_api_audit(struct weir_worker *w, uid_t uid, pid_t pid, const char *act
 		    const char *result)
 {
 	char user[64], actor[96];
-	int r;
 
 	weir_host_user(uid, user, sizeof user);
 	snprintf(actor, sizeof actor, "%s (uid %u, pid %d)", user, uid, pid);
-	r = weir_audit_write(w->audit, actor, action, detail, result);
-	if (r)
-		snprintf(w->audit_why, sizeof w->audit_why, "%s/audit.log: %s", w->o.log_dir, strerror(-r));
-	else
-		w->audit_why[0] = 0;
+	weir_failures_audit(w, actor, action, detail, result);
 }
 
 static json_t *diags_json(const struct weir_diags *d)
@@ -133,7 +128,9 @@ json_t *weir_api_call(struct weir_worker *w, const struct weir_request *rq)
 
 	if (!h)
 		return weir_error_json("unknown verb", "is the daemon older than this command? weir status shows its version");
-	r = h->run(w, rq, &rp);
+	r = h->right == WEIR_RIGHT_CHANGE ? weir_failures_change(w, h->verb, &rp) : 0;
+	if (!r)
+		r = h->run(w, rq, &rp);
 	if (h->right == WEIR_RIGHT_CHANGE)
 		audit(w, rq, &rp, r);
 	if (r < 0) {

@@ -125,6 +125,8 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 	json_object_set_new(j, "flows", json_pack("{s:I, s:I}", "live", flows.live, "half_open", flows.half));
 	json_object_set_new(j, "drops", drops_json(w, stats));
 	json_object_set_new(j, "events", events_json(stats));
+	weir_failures_stats(w, stats);
+	json_object_set_new(j, "failures", weir_failures_json(w));
 	if (sc)
 		json_object_set_new(j, "clients", json_pack("{s:I, s:I, s:I, s:I}", "requests", (json_int_t)sc->requests,
 							    "refused", (json_int_t)sc->refused, "bad", (json_int_t)sc->bad,
@@ -152,6 +154,10 @@ static const char *const stat_names[] = {
 	[WEIR_STAT_REJECT_LIMITED] = "rejects_limited",
 	[WEIR_STAT_GUARD] = "guard_drops",
 	[WEIR_STAT_CANARY] = "canaries",
+	[WEIR_STAT_FAIL_DAEMON] = "failed_daemon_dead",
+	[WEIR_STAT_FAIL_TABLE] = "failed_flow_table",
+	[WEIR_STAT_FAIL_FRAGMENT] = "failed_fragment_lost",
+	[WEIR_STAT_FAIL_RING] = "failed_ring_held_back",
 };
 
 static int do_stats(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)

@@ -200,8 +200,7 @@ json_t *weir_honest(struct weir_worker *w, const struct weir_counter *stats, jso
 	}
 	if (w->bans_why[0])
 		weir_degrade(degraded, "%s", w->bans_why);
-	if (w->audit_why[0])
-		weir_degrade(degraded, "audit: %s", w->audit_why);
+	weir_failures_degraded(w, degraded);
 	if (lost)
 		weir_degrade(degraded, "%llu events were lost within the last minute: a ring was full", (unsigned long long)lost);
 	if (stats[WEIR_REASON_COUNT * 3 + WEIR_STAT_ERROR].packets)

@@ -121,7 +121,7 @@ void weir_history_settle(struct weir_worker *w, bool rollback)
 					 rollback ? WEIR_GEN_ROLLED_BACK : WEIR_GEN_REPLACED, now);
 		}
 	}
-	weir_history_save(w->o.state_dir, &w->history); /* if not, the next change says so: it cannot be noted either */
+	weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history)); /* if not, the next change says so: it cannot be noted either */
 	weir_pending_save(w);
 }
 

@@ -111,6 +111,9 @@ int weir_worker_compile(struct weir_worker *w, const struct weir_stand *of, cons
 		.epoch = ++w->epoch_max,
 		.mode_ceiling = !has ? WEIR_PREVENT : of ? of->ceiling : c->set_ceiling ? c->ceiling : w->ceiling,
 		.overlay = c->overlay ? &c->overlay->list : &w->overlay.list,
+		.simulate = w->o.simulate,
+		.disk_full = w->audit_why[0],
+		.management = weir_failures_management(w, of ? of->policy : c->policy ? c->policy : w->policy),
 	};
 	int r;
 
@@ -163,6 +166,7 @@ void weir_worker_stand(struct weir_worker *w, struct weir_policy *policy, struct
 	w->img = m->img;
 	w->generation = m->img.cfg->generation;
 	w->epoch = m->img.cfg->epoch;
+	weir_failures_put(w);
 }
 
 /* What is in force becomes what the change goes back to. `hits`: counts without its own. */
@@ -290,6 +294,9 @@ int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_di
 	if (!r && (c->new_generation || !weir_history_find(&w->history, now.img.cfg->generation))) {
 		r = weir_history_note(w, c, &now.img, why, why_size);
 		noted = !r;
+		/* a full disk must not keep the host open, nor an edit away; a change that a person makes is refused */
+		if (r && (!w->img.cfg || !c->new_generation))
+			r = weir_failures_unsaved(w, r);
 	}
 	if (!r)
 		r = images_install(w, c, &now, &back, why, why_size);
@@ -312,7 +319,7 @@ int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited
 
 	if (r)
 		return r;
-	r = weir_overlay_save(w->o.state_dir, edited);
+	r = weir_failures_saved(w, weir_overlay_save(w->o.state_dir, edited));
 	if (r) {
 		char again[128];
 

@@ -63,7 +63,7 @@ int weir_worker_keep(struct weir_worker *w)
 	size_t len;
 	const char *text = weir_policy_text(w->policy, &len);
 
-	return weir_state_replace(w->o.state_dir, SAVED_NAME, text, len);
+	return weir_failures_saved(w, weir_state_replace(w->o.state_dir, SAVED_NAME, text, len));
 }
 
 /* The command line's; else what was confirmed last; else what there is; else the built-in one, which only looks. */
@@ -89,7 +89,8 @@ static int policy_choose(struct weir_worker *w, struct weir_diags *diags)
 	if (w->source == WEIR_SOURCE_BUILTIN)
 		return weir_policy_read_text("built-in", NULL, weir_policy_builtin, strlen(weir_policy_builtin), &w->policy,
 					     diags);
-	return copy || w->source == WEIR_SOURCE_SAVED ? saved_read(w, diags) : weir_policy_read(w->path, &w->policy, diags);
+	w->saved_copy = copy || w->source == WEIR_SOURCE_SAVED;
+	return w->saved_copy ? saved_read(w, diags) : weir_policy_read(w->path, &w->policy, diags);
 }
 
 static int state_open(struct weir_worker *w, char *why, size_t why_size)
@@ -180,7 +181,7 @@ int weir_worker_open(const struct weir_worker_options *o, struct weir_port *p, s
 	if (!r)
 		r = audit_open(w, why, why_size);
 	if (!r)
-		r = policy_choose(w, diags);
+		r = weir_failures_policy(w, policy_choose(w, diags), diags);
 	if (r) {
 		weir_worker_free(w);
 		return r;
@@ -221,22 +222,30 @@ int weir_worker_remember(struct weir_worker *w)
 				  : w->img.cfg->failures.choice[WEIR_FAILURE_NO_POLICY] == WEIR_NO_POLICY_OPEN ?
 						 WEIR_BOOT_GUARD_OPEN :
 						 WEIR_BOOT_GUARD_CLOSED;
-	return weir_origin_save(w->o.state_dir, &w->origin);
+	return weir_failures_saved(w, weir_origin_save(w->o.state_dir, &w->origin));
 }
 
-static int origin_write(struct weir_worker *w, char *why, size_t why_size)
+/* A disk that is full keeps the next start from knowing, not this one from guarding. */
+static void origin_write(struct weir_worker *w)
 {
-	int r;
 
 	/* the first start with the file of the system confirms it */
 	if (w->source == WEIR_SOURCE_FILE && !w->o.policy && w->origin.boot != WEIR_SOURCE_FILE && !weir_worker_keep(w)) {
 		w->origin.boot = WEIR_SOURCE_FILE;
 		snprintf(w->origin.path, sizeof w->origin.path, "%s", w->path);
 	}
-	r = weir_worker_remember(w);
-	if (r)
-		snprintf(why, why_size, "cannot write to %s: %s", w->o.state_dir, strerror(-r));
-	return r;
+	weir_worker_remember(w);
+}
+
+static int started(struct weir_worker *w)
+{
+	char detail[PATH_MAX + 64];
+
+	snprintf(detail, sizeof detail, "generation %u from %s, mode %s", w->generation, w->path,
+		 weir_mode_name(weir_worker_mode(w)));
+	weir_api_audit(w, 0, getpid(), "start", detail, "ok");
+	weir_failures_tick(w);
+	return 0;
 }
 
 int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
@@ -253,7 +262,7 @@ int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why
 		return found;
 	if (found == 1) { /* what the next start takes is decided when it is confirmed */
 		w->seeded = true;
-		return 0;
+		return started(w);
 	}
 	same = found == 2 || !memcmp(w->origin.digest, weir_policy_digest(w->policy), 32);
 	if (found != 2 && before->attached && before->mode != (uint32_t)weir_worker_requested(w))
@@ -264,7 +273,8 @@ int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why
 	if (r)
 		return r;
 	weir_history_settle(w, false);
-	return origin_write(w, why, why_size);
+	origin_write(w);
+	return started(w);
 }
 
 static void on_request(struct weir_client *client, const json_t *request, void *data)
@@ -375,7 +385,7 @@ static void expire(struct weir_worker *w, uint64_t now)
 	char why[256], detail[64];
 
 	if (weir_bans_expire(&w->bans, now, ban_gone, w))
-		weir_bans_save(w->o.state_dir, &w->bans);
+		weir_failures_saved(w, weir_bans_save(w->o.state_dir, &w->bans));
 	if (!next || next > now || now < w->expire_again || weir_overlay_store_copy(&w->overlay, &edited))
 		return;
 	snprintf(detail, sizeof detail, "%zu", weir_overlay_expire(&edited, now));
@@ -395,6 +405,9 @@ void weir_worker_tick(struct weir_worker *w)
 
 	weir_pending_tick(w);
 	expire(w, (uint64_t)time(NULL));
-	if (w->ticks++ % WEIR_RATES_EVERY_S == 0 && weir_port_stats(w->port, stats, WEIR_STATS_MAX) >= 0)
+	if (w->ticks++ % WEIR_RATES_EVERY_S == 0 && weir_port_stats(w->port, stats, WEIR_STATS_MAX) >= 0) {
 		weir_rates_sample(&w->rates, stats);
+		weir_failures_stats(w, stats);
+	}
+	weir_failures_tick(w);
 }

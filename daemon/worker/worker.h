@@ -11,6 +11,7 @@
 
 #include "core/image_blob.h"
 #include "daemon/helper/helper.h"
+#include "daemon/worker/failures.h"
 #include "daemon/worker/port.h"
 #include "daemon/worker/rates.h"
 #include "daemon/worker/recent.h"
@@ -30,6 +31,7 @@ struct weir_worker_options {
 	enum weir_mode mode; /* ceiling of the command line */
 	bool resume;         /* after a crash: what is in force goes on, whatever a start would take */
 	struct weir_helper *helper; /* stays the caller's; NULL: its work is done in this process */
+	uint32_t simulate;   /* bit per enum weir_failure */
 };
 
 /* What `stop` and `flush` ask of the one who runs the worker. */
@@ -98,6 +100,8 @@ struct weir_worker {
 	char notes[5][256];        /* what was found damaged at the start, or went otherwise than asked; "" = nothing */
 	char bans_why[128];        /* why a kept ban is not in force; "" = all are */
 	char audit_why[128];       /* why the audit log cannot be written; "" = it can */
+	bool saved_copy;           /* the boot order took, or tried, the copy of what was confirmed last */
+	struct weir_failing failing;
 	enum weir_end end;
 	void (*on_end)(void *data);
 	void *on_end_data;

@@ -45,6 +45,11 @@ static int audit_file(const char *path, int *ret, bool *ret_torn)
 	return 0;
 }
 
+static bool disk_trouble(int e)
+{
+	return e == -ENOSPC || e == -EDQUOT || e == -EROFS || e == -EIO;
+}
+
 int weir_audit_open(const char *log_dir, struct weir_audit **ret)
 {
 	struct weir_audit *a = calloc(1, sizeof *a);
@@ -59,7 +64,7 @@ int weir_audit_open(const char *log_dir, struct weir_audit **ret)
 	} else {
 		e = audit_file(a->path, &a->fd, &a->torn);
 	}
-	if (e < 0) {
+	if (e < 0 && !disk_trouble(e)) {
 		weir_audit_free(a);
 		return e;
 	}
@@ -92,6 +97,21 @@ static int audit_follow(struct weir_audit *a)
 	weir_closep(&a->fd);
 	a->fd = fd;
 	a->torn = torn;
+	return 0;
+}
+
+int weir_audit_room(struct weir_audit *a)
+{
+	struct stat st;
+	int e = audit_follow(a);
+
+	if (e < 0)
+		return e;
+	/* the blocks that the next records will take, the length of the file stays */
+	if (fstat(a->fd, &st) < 0)
+		return -errno;
+	if (fallocate(a->fd, FALLOC_FL_KEEP_SIZE, st.st_size, 4 * FIELD_MAX) < 0 && disk_trouble(-errno))
+		return -errno;
 	return 0;
 }
 

@@ -9,9 +9,15 @@
 
 struct weir_audit;
 
-/* Opens or creates <log_dir>/audit.log. Refuses what is not a regular file of our own (symlinks, fifos). */
+/*
+ * Opens or creates <log_dir>/audit.log. Refuses what is not a regular file of our own (symlinks, fifos). A disk that
+ * is full, read-only or broken is no refusal: then each record fails until it can be written again.
+ */
 int weir_audit_open(const char *log_dir, struct weir_audit **ret);
 void weir_audit_free(struct weir_audit *a);
+
+/* Is there room for a few more records? 0, or why not; where nobody can tell: 0. */
+int weir_audit_room(struct weir_audit *a);
 
 /*
  * actor: "root (uid 0, pid 812)"; action: "apply"; detail: "generation 8 from policy.yaml"; result: "ok" or what went

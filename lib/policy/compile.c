@@ -358,7 +358,8 @@ static void build_config(struct weir_build *b)
 		c->failures.choice[i] = (uint8_t)(d->failures.choice[i] ? d->failures.choice[i] - 1 : 0);
 	c->failures.daemon_after_s = d->failures.daemon_after ? d->failures.daemon_after : 60;
 	c->failures.simulate = b->options->simulate;
-	c->block_new = b->options->block_new;
+	if (b->options->disk_full && c->failures.choice[WEIR_FAILURE_DISK_FULL] == WEIR_DISK_DROP)
+		c->block_new = WEIR_REASON_DISK_FULL;
 }
 
 static int build_blocklists(struct weir_build *b)

@@ -118,6 +118,25 @@ static bool session_range(const char *text, struct weir_range *ret)
 	return true;
 }
 
+/* The ports of sshd, from anywhere. */
+static int add_management(struct weir_build *b)
+{
+	const struct weir_compile_options *o = b->options;
+	struct weir_rule r = { .flags = WEIR_RF_REPLY,
+			       .pos = { .set = WEIR_C_PROTO | WEIR_C_PORTS | WEIR_C_DIR, .dirs = WEIR_DIR_IN } };
+	struct weir_ranges ports = { 0 };
+	int err = o->n_sshd_ports ? 0 : weir_ranges_add(&b->arena, &ports, (struct weir_range){ 22, 22 });
+
+	for (size_t i = 0; i < o->n_sshd_ports && !err; i++)
+		err = weir_ranges_add(&b->arena, &ports, (struct weir_range){ o->sshd_ports[i], o->sshd_ports[i] });
+	r.pos.protos[0] = (uint64_t)1 << WEIR_IPPROTO_TCP;
+	if (!err)
+		err = weir_ranges_normal(&b->arena, &ports);
+	if (!err)
+		err = weir_build_ports(b, &ports, &r.pos.ports);
+	return err < 0 ? err : add(b, "management ssh", r);
+}
+
 static int add_sshd(struct weir_build *b)
 {
 	const struct weir_compile_options *o = b->options;
@@ -128,6 +147,8 @@ static int add_sshd(struct weir_build *b)
 	struct weir_range one;
 	int err = 0;
 
+	if (o->management)
+		return add_management(b);
 	for (size_t i = 0; i < o->n_session_addrs && !err; i++)
 		if (session_range(o->session_addrs[i], &one))
 			err = weir_ranges_add(&b->arena, &from, one);

@@ -5,6 +5,7 @@
  * become one flat image, core/image.h). Nothing here prints, and nothing here needs a right.
  */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -77,8 +78,9 @@ struct weir_compile_options {
 	const uint16_t *sshd_ports; /* ports that sshd listens on here */
 	size_t n_sshd_ports;
 	const struct weir_overlay *overlay; /* NULL: none */
-	uint32_t simulate;  /* bit per enum weir_failure: for drills */
-	uint32_t block_new; /* a reason: no new flow but the failsafe's; 0: as the rules say */
+	uint32_t simulate; /* bit per enum weir_failure: for drills */
+	bool disk_full;	   /* the audit log cannot be written: failures.audit_full counts */
+	bool management;   /* nothing but management access: ssh is open to everybody */
 };
 
 /* Compile. *ret_blob is malloced (8-aligned) and owned by the caller. */
@@ -146,3 +148,5 @@ int weir_policy_export(FILE *out, const struct weir_overlay *o);
 
 /* What `weir run` uses when there is no policy at all: detect, inbound drop, outbound allow. */
 extern const char weir_policy_builtin[];
+/* What it uses when there was a policy and none can be read (failures.no_policy); compiled with `management`. */
+extern const char weir_policy_management[];

@@ -15,6 +15,12 @@
 static const char *const names[] = { "builtin", "file", "saved", "other" };
 static const char *const guards[] = { "none", "closed", "open" };
 
+static const char *const no_policy_names[] = {
+	[WEIR_NO_POLICY_LAST_GOOD] = "last_good",
+	[WEIR_NO_POLICY_MANAGEMENT] = "management",
+	[WEIR_NO_POLICY_OPEN] = "open",
+};
+
 const char *weir_source_name(enum weir_policy_source s)
 {
 	return names[s];
@@ -38,12 +44,20 @@ static int unhex(const char *text, uint8_t *ret, size_t n)
 
 static int from_json(const json_t *j, struct weir_origin *o)
 {
-	const char *source = NULL, *path = "", *digest = NULL, *mode = NULL, *guard = guards[0];
+	const char *source = NULL, *path = "", *digest = NULL, *mode = NULL, *no_policy = no_policy_names[0],
+		   *guard = guards[0];
 	json_int_t generation = 0;
+	int enforced = 0;
 
-	if (json_unpack((json_t *)j, "{s:s, s?s, s:I, s:s, s?s, s?s}", "boot", &source, "path", &path, "generation",
-			&generation, "digest", &digest, "mode", &mode, "guard", &guard))
+	if (json_unpack((json_t *)j, "{s:s, s?s, s:I, s:s, s?s, s?b, s?s, s?s}", "boot", &source, "path", &path, "generation",
+			&generation, "digest", &digest, "mode", &mode, "enforced", &enforced, "no_policy", &no_policy,
+			"guard", &guard))
 		return -EBADMSG;
+	while (strcmp(no_policy_names[o->no_policy], no_policy)) {
+		if (o->no_policy++ == WEIR_NO_POLICY_OPEN)
+			return -EBADMSG;
+	}
+	o->enforced = enforced;
 	if (generation < 0 || generation > UINT32_MAX || strlen(path) >= sizeof o->path ||
 	    unhex(digest, o->digest, sizeof o->digest))
 		return -EBADMSG;
@@ -117,8 +131,9 @@ int weir_origin_save(const char *state_dir, const struct weir_origin *o)
 	int r;
 
 	weir_hex(o->digest, 32, digest);
-	j = json_pack("{s:s, s:s, s:I, s:s}", "boot", names[o->boot], "path", o->path, "generation",
-		      (json_int_t)o->generation, "digest", digest);
+	j = json_pack("{s:s, s:s, s:I, s:s, s:b, s:s}", "boot", names[o->boot], "path", o->path, "generation",
+		      (json_int_t)o->generation, "digest", digest, "enforced", (int)o->enforced, "no_policy",
+		      no_policy_names[o->no_policy]);
 	if (j && o->has_mode)
 		json_object_set_new(j, "mode", json_string(o->mode == WEIR_PREVENT ? "prevent" : "detect"));
 	if (j)

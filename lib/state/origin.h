@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/types.h"
+#include "core/image.h"
 
 /* Where the policy in force came from. */
 enum weir_policy_source {
@@ -32,6 +32,8 @@ struct weir_origin {
 	bool has_mode;
 	enum weir_mode mode;   /* the ceiling that `weir mode` set */
 	enum weir_boot_guard guard; /* of the policy that the next start takes, the ceiling aside */
+	bool enforced;         /* it was in mode prevent */
+	uint8_t no_policy;     /* WEIR_NO_POLICY_*: what it said should happen when it cannot be read */
 };
 
 const char *weir_source_name(enum weir_policy_source s);
