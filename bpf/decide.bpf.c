@@ -381,13 +381,63 @@ WEIR_INLINE void weir_flow_facts(struct weir_scratch *s, const struct weir_flow 
 	weir_iface_facts(&s->facts, f->in_ifindex, f->dir == WEIR_DIR_IN ? 0 : f->out_ifindex);
 }
 
+/* Does this image wait for its confirmation? Then what it does to flows that are older must leave no trace. */
+WEIR_INLINE bool weir_unconfirmed(void)
+{
+	struct weir_control *c = weir_control_get();
+
+	return c && c->word && c->generation == weir_config()->generation;
+}
+
+/* A rule, by its distance from the end: the overlay's rules come and go before those of the file. */
+WEIR_INLINE uint32_t weir_rule_id(uint32_t rule)
+{
+	return rule < weir_config()->n_rules ? weir_config()->n_rules - rule : rule;
+}
+
+/* Does the verdict on this flow hang on a condition whose fact only its first packet had? */
+WEIR_INLINE bool weir_hangs_on_lost(struct weir_scratch *s)
+{
+	const struct weir_config *cfg = weir_config();
+	uint32_t at = 0, skip = WEIR_SKIP_DETECT | WEIR_SKIP_LOG, c;
+
+	if (!(cfg->conds_used & (WEIR_C_MAC | WEIR_C_MARK | WEIR_C_TTL)))
+		return false;
+	c = weir_classify_next(0, cfg, WEIR_RULES, &s->facts, at, skip);
+	return c != WEIR_SCAN_END && (c & WEIR_CAND_UNKNOWN);
+}
+
+/*
+ * What flows.established and flows.recheck_unknown keep although the rules deny it now. An edit of the overlay, a set
+ * or the bans cuts what it touches all the same: a kept flow that another rule denies than did when it was kept.
+ */
+WEIR_INLINE bool weir_stays(struct weir_scratch *s, struct weir_flow *f)
+{
+	const struct weir_config *cfg = weir_config();
+	bool older = f->generation != cfg->generation;
+
+	if (f->enforced != WEIR_PASS)
+		return false;
+	if (s->res.enforced_rule < cfg->n_rules) {
+		const struct weir_rule *r = weir_img_rule(0, WEIR_RULES, s->res.enforced_rule);
+
+		if (r && (r->flags & WEIR_RF_OVERLAY))
+			return false;
+	}
+	if (!older && (f->flags & WEIR_FF_KEPT) && f->kept_by == weir_rule_id(s->res.enforced_rule))
+		return true;
+	if (cfg->established == WEIR_EST_KEEP && older)
+		return true;
+	return cfg->recheck_unknown == WEIR_UNKNOWN_KEEP && weir_hangs_on_lost(s);
+}
+
 /* A flow that this image has not judged yet, or denies: judge it, in its originator's view. 1: it may go on. */
 __noinline int weir_rejudge(uint32_t half)
 {
 	struct weir_scratch *s = weir_scratch_get();
 	const struct weir_config *cfg = weir_config();
 	struct weir_flow *f;
-	bool adopted, keep;
+	bool adopted;
 
 	if (!s)
 		return 0;
@@ -401,8 +451,6 @@ __noinline int weir_rejudge(uint32_t half)
 		goto denied;
 	adopted = !f->epoch;
 	weir_flow_facts(s, f);
-	keep = cfg->established == WEIR_EST_KEEP && f->generation != cfg->generation && !adopted &&
-	       f->enforced == WEIR_PASS;
 	weir_rules_stage(weir_result_staged(&s->res));
 	if (s->res.enforced == WEIR_PASS && !adopted)
 		goto pass;
@@ -423,16 +471,10 @@ __noinline int weir_rejudge(uint32_t half)
 		if (s->res.enforced == WEIR_PASS)
 			goto pass;
 	}
-	if (!keep)
+	if (adopted || !weir_stays(s, f))
 		goto denied;
-	/* kept by flows.established: the overlay and the lists are not kept against */
-	if (s->res.enforced_rule < cfg->n_rules) {
-		const struct weir_rule *r = weir_img_rule(0, WEIR_RULES, s->res.enforced_rule);
-
-		if (r && (r->flags & WEIR_RF_OVERLAY))
-			goto denied;
-	}
 	f->flags |= WEIR_FF_KEPT;
+	f->kept_by = weir_rule_id(s->res.enforced_rule);
 	weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FLOW, f->enforced_rule);
 	f->generation = cfg->generation;
 	f->epoch = cfg->epoch;
@@ -443,6 +485,13 @@ pass:
 	weir_flow_settle(s, f);
 	return 1;
 denied:
+	if (f->generation != cfg->generation && weir_unconfirmed()) {
+		/* it may go back: the flow must be found as it was, and its ends must not be told that it is over */
+		if (s->res.enforced == WEIR_REJECT)
+			s->res.enforced = WEIR_DROP;
+		f->half[s->side & 1].last = s->now;
+		return 0;
+	}
 	/* it stays known, and is judged at each packet: what the responder goes on to send opens nothing new */
 	weir_flow_settle(s, f);
 	f->half[s->side & 1].last = s->now;

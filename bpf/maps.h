@@ -68,8 +68,14 @@ struct {
 	__type(key, struct weir_ban_key);
 	__type(value, struct weir_ban);
 } weir_bans __weak SEC(".maps");
-/* shared: one word of changeable state; the keeper writes */
-WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_control, weir_control);
+/* shared: changeable state; the keeper has it mapped and writes it field by field */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, uint32_t);
+	__type(value, struct weir_control);
+} weir_control __weak SEC(".maps");
 /* shared: counters, see core/event.h */
 WEIR_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, WEIR_STATS_MAX, uint32_t, struct weir_counter, weir_stats);
 /* shared: per-CPU odds and ends */

@@ -99,6 +99,17 @@ WEIR_INLINE uint64_t weir_word_deadline(uint64_t word)
 	return word >> 24;
 }
 
+/* The slots of the two as such. */
+WEIR_INLINE uint32_t weir_word_now(uint64_t word)
+{
+	return (uint32_t)(word >> 8) & 0xff;
+}
+
+WEIR_INLINE uint32_t weir_word_back(uint64_t word)
+{
+	return (uint32_t)word & 0xff;
+}
+
 WEIR_INLINE uint32_t weir_word_slot(uint64_t word, uint64_t now_ms)
 {
 	return now_ms < weir_word_deadline(word) ? (uint32_t)(word >> 8) & 0xff : (uint32_t)word & 0xff;
@@ -114,7 +125,7 @@ struct weir_control {
 	uint32_t generation, epoch, mode, guard;                     /* of what was put in force last; guard: it needs one */
 	uint32_t back_generation, back_epoch, back_mode, back_guard; /* with a word: of what it goes back to */
 	uint32_t epoch_max;   /* the highest epoch that any image had: never used again */
-	uint32_t pad;
+	uint32_t back_slot;   /* with a word: the slot of what it goes back to, also after the word was settled */
 	uint64_t table_full;  /* written by the programs: ns since boot of the last flow that a table refused */
 	uint64_t canary;      /* the secret of the keeper's test frames; 0: there are none */
 	uint64_t reserved[5];

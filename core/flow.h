@@ -62,7 +62,8 @@ struct weir_flow {
 	struct weir_flow_key peer; /* with WEIR_FF_NAT: the other face of a translated flow */
 	uint32_t class_id, module; /* reserved: QoS class, inspector */
 	uint64_t process;          /* reserved: process identity */
-	uint8_t reserved[16];
+	uint32_t kept_by;          /* with WEIR_FF_KEPT: what would have denied it, see weir_rejudge */
+	uint8_t reserved[12];
 	struct weir_flow_half half[2]; /* [0] a->b, [1] b->a */
 };
 _Static_assert(sizeof(struct weir_flow) == 264, "ABI");

@@ -14,6 +14,16 @@ struct weir_img {
 	const struct weir_config *cfg;
 };
 
+/* Must what is not covered yet be held back? A drop default that is enforced has no meaning otherwise. */
+WEIR_INLINE bool weir_config_guarded(const struct weir_config *c)
+{
+	for (int d = 0; d < 3; d++)
+		if (c->mode == WEIR_PREVENT && c->defaults[d].mode == WEIR_PREVENT &&
+		    (c->defaults[d].action == WEIR_ACT_DROP || c->defaults[d].action == WEIR_ACT_REJECT))
+			return true;
+	return false;
+}
+
 WEIR_INLINE const void *weir_img_at(const struct weir_img *img, const struct weir_section *s, uint32_t i,
 				    uint32_t size)
 {

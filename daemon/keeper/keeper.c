@@ -11,15 +11,21 @@
 
 #define CANARY_S 60 /* seconds between looks whether the hooks run */
 
+/* What the keeper has to know of an image. */
+struct view {
+	struct weir_config cfg; /* generation 0: none */
+	struct weir_ifxdp *xdp; /* first match by name wins; none: auto */
+	size_t n_xdp;
+};
+
 struct weir_keeper {
 	struct weir_kern *kern;
 	struct weir_keeper_options o;
 	struct weir_kern_pinned before;
 	struct weir_kern_if *ifs;
 	size_t n_ifs;
-	struct weir_ifxdp *xdp; /* of the image in force: first match by name wins; none: auto */
-	size_t n_xdp;
-	struct weir_config cfg; /* of the image in force; generation 0: none yet */
+	struct view now;  /* put in force last */
+	struct view back; /* what it goes back to while it waits for its confirmation */
 	bool seed_wanted; /* waits for the first image: then before any hook */
 	uint32_t adopt_s;
 	struct weir_keeper_ban *bans; /* likewise */
@@ -55,7 +61,8 @@ void weir_keeper_close(struct weir_keeper *k, bool remove)
 		return;
 	weir_kern_close(k->kern, remove);
 	free(k->ifs);
-	free(k->xdp);
+	free(k->now.xdp);
+	free(k->back.xdp);
 	free(k->bans);
 	free(k);
 }
@@ -79,7 +86,7 @@ int weir_keeper_stands(const struct weir_keeper *k, struct weir_kern_pinned *ret
 bool weir_keeper_wants(const struct weir_keeper *k, const struct weir_kern_if *i)
 {
 	/* lo passes by the failsafe; a policy that names it takes that entry away, and then it is filtered */
-	if (!strcmp(i->name, "lo") && k->installed && (k->cfg.essentials & WEIR_ESS_LO))
+	if (!strcmp(i->name, "lo") && k->installed && (k->now.cfg.essentials & WEIR_ESS_LO))
 		return false;
 	if (!k->o.interfaces)
 		return true;
@@ -92,9 +99,9 @@ bool weir_keeper_wants(const struct weir_keeper *k, const struct weir_kern_if *i
 
 static enum weir_xdp_mode xdp_of(const struct weir_keeper *k, const char *name)
 {
-	for (size_t i = 0; i < k->n_xdp; i++) {
-		if (!fnmatch(k->xdp[i].glob, name, 0))
-			return (enum weir_xdp_mode)k->xdp[i].mode;
+	for (size_t i = 0; i < k->now.n_xdp; i++) {
+		if (!fnmatch(k->now.xdp[i].glob, name, 0))
+			return (enum weir_xdp_mode)k->now.xdp[i].mode;
 	}
 	return WEIR_XDP_AUTO;
 }
@@ -129,16 +136,6 @@ static void cover(struct weir_keeper *k, struct weir_kern_if *i)
 		snprintf(i->why, sizeof i->why, "attach refused (%s)", strerrorname_np(-r));
 	i->covered = !r;
 	weir_kern_cover(k->kern, i->ifindex, !r);
-}
-
-static bool guard_needed(const struct weir_config *c)
-{
-	for (int d = 0; d < 3; d++) {
-		if (c->mode == WEIR_PREVENT && c->defaults[d].mode == WEIR_PREVENT &&
-		    (c->defaults[d].action == WEIR_ACT_DROP || c->defaults[d].action == WEIR_ACT_REJECT))
-			return true;
-	}
-	return false;
 }
 
 static void guard_set(struct weir_keeper *k, bool on)
@@ -214,16 +211,79 @@ static void fill_maps(struct weir_keeper *k)
 	k->n_bans = 0;
 }
 
-static void adopt_xdp(struct weir_keeper *k, const struct weir_img *img)
+static int view_of(const struct weir_img *img, struct view *ret)
 {
 	uint32_t n = img->h->xdp.count;
 	struct weir_ifxdp *v = n ? calloc(n, sizeof *v) : NULL;
 
-	if (v)
+	if (n && !v)
+		return -ENOMEM;
+	if (n)
 		memcpy(v, img->blob + img->h->xdp.off, n * sizeof *v);
-	free(k->xdp);
-	k->xdp = v;
-	k->n_xdp = v ? n : 0;
+	*ret = (struct view){ .cfg = *img->cfg, .xdp = v, .n_xdp = n };
+	return 0;
+}
+
+static void view_free(struct view *v)
+{
+	free(v->xdp);
+	*v = (struct view){ 0 };
+}
+
+static int image_view(const void *blob, uint32_t size, struct view *ret, char *why, size_t why_size)
+{
+	struct weir_img img;
+
+	if (weir_image_open(&img, blob, size)) {
+		snprintf(why, why_size, "the compiled policy is damaged");
+		return -EBADMSG;
+	}
+	return view_of(&img, ret);
+}
+
+static void cover_all(struct weir_keeper *k)
+{
+	for (size_t i = 0; i < k->n_ifs; i++)
+		cover(k, &k->ifs[i]);
+}
+
+/*
+ * The guard for what is in force. While a change waits it must stand for either of the two; the kernel's own guard
+ * knows which of them decides, nftables does not: there it stands only when both want it.
+ */
+static void guard_follow(struct weir_keeper *k, bool first)
+{
+	bool now = weir_config_guarded(&k->now.cfg), back = k->back.cfg.generation && weir_config_guarded(&k->back.cfg);
+	bool waits = k->back.cfg.generation;
+
+	if (!now && !back) {
+		guard_set(k, false);
+		return;
+	}
+	if (!k->guard_on)
+		guard_raise(k, first);
+	if (waits && now != back && k->guard_on && !strcmp(k->guard_how, "nft"))
+		guard_set(k, false);
+}
+
+/* What an install leaves behind as the way back. */
+static int back_view(struct weir_keeper *k, const struct weir_kern_change *c, struct view *ret, char *why, size_t why_size)
+{
+	*ret = (struct view){ 0 };
+	if (!c->deadline)
+		return 0;
+	if (c->back)
+		return image_view(c->back, c->back_size, ret, why, why_size);
+	*ret = k->back.cfg.generation ? k->back : k->now;
+	if (ret->n_xdp) {
+		struct weir_ifxdp *v = malloc(ret->n_xdp * sizeof *v);
+
+		if (!v)
+			return -ENOMEM;
+		memcpy(v, ret->xdp, ret->n_xdp * sizeof *v);
+		ret->xdp = v;
+	}
+	return 0;
 }
 
 /* failures.hook_missing: refuse. What is asked for must be covered, and the guard must stand where one is needed. */
@@ -245,54 +305,84 @@ static int hooks_stand(const struct weir_keeper *k, const struct weir_config *cf
 
 int weir_keeper_install(struct weir_keeper *k, const struct weir_kern_change *c, char *why, size_t why_size)
 {
-	bool guard, first = !k->installed;
-	struct weir_img img;
-	int r;
+	bool first = !k->installed, raised = false;
+	struct view now = { 0 }, back = { 0 };
+	int r = image_view(c->blob, c->size, &now, why, why_size);
 
-	if (weir_image_open(&img, c->blob, c->size)) {
-		snprintf(why, why_size, "the compiled policy is damaged");
-		return -EBADMSG;
-	}
-	guard = guard_needed(img.cfg);
-	if (guard && !first && !k->guard_on)
+	if (!r)
+		r = back_view(k, c, &back, why, why_size);
+	if (!r && !first && !k->guard_on && !c->deadline && weir_config_guarded(&now.cfg)) {
 		guard_raise(k, false);
+		raised = true;
+	}
 	/* with the hooks of the image in force: nothing is moved when one of them is not there */
-	r = first ? 0 : hooks_stand(k, img.cfg, why, why_size);
+	if (!r && !first)
+		r = hooks_stand(k, &now.cfg, why, why_size);
 	if (!r)
 		r = weir_kern_install(k->kern, c, why, why_size);
 	if (r) {
-		if (!first && !guard_needed(&k->cfg))
+		if (raised)
 			guard_set(k, false);
+		view_free(&now);
+		view_free(&back);
 		return r;
 	}
-	k->cfg = *img.cfg;
+	view_free(&k->now);
+	view_free(&k->back);
+	k->now = now;
+	k->back = back;
 	k->installed = true;
-	adopt_xdp(k, &img);
 	if (first)
 		fill_maps(k);
-	if (guard && !k->guard_on) /* the first image brought the maps that it needs; nothing is attached yet */
-		guard_raise(k, first);
-	for (size_t i = 0; i < k->n_ifs; i++)
-		cover(k, &k->ifs[i]);
-	if (!guard)
-		guard_set(k, false);
-	return first ? hooks_stand(k, img.cfg, why, why_size) : 0;
+	if (!k->guard_on) /* the first image brought the maps that it needs; nothing is attached yet */
+		guard_follow(k, first);
+	cover_all(k);
+	guard_follow(k, false);
+	return first ? hooks_stand(k, &k->now.cfg, why, why_size) : 0;
+}
+
+/* It is decided which of the two stays. */
+static void settled(struct weir_keeper *k, bool stays)
+{
+	if (!stays) {
+		view_free(&k->now);
+		k->now = k->back;
+		k->back = (struct view){ 0 };
+	}
+	view_free(&k->back);
+	guard_follow(k, false);
+	cover_all(k);
 }
 
 int weir_keeper_confirm(struct weir_keeper *k)
 {
-	return weir_kern_confirm(k->kern);
+	int r = weir_kern_confirm(k->kern);
+
+	if (!r)
+		settled(k, true);
+	return r;
 }
 
 int weir_keeper_revert(struct weir_keeper *k)
 {
-	return weir_kern_revert(k->kern);
+	int r = weir_kern_revert(k->kern);
+
+	if (!r)
+		settled(k, false);
+	return r;
 }
 
 enum weir_settled weir_keeper_tick(struct weir_keeper *k)
 {
+<<<<<<< HEAD
 	enum weir_settled r = weir_kern_settle(k->kern);
 
+=======
+	enum weir_settled s = weir_kern_settle(k->kern);
+
+	if (s != WEIR_SETTLED_NOTHING)
+		settled(k, s == WEIR_SETTLED_CONFIRMED);
+>>>>>>> d78fc5e (kern: a change with a deadline goes back by itself, decided in the kernel)
 	weir_kern_canary(k->kern, CANARY_S);
 	return r;
 }

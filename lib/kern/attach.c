@@ -43,18 +43,19 @@ static struct weir_cover *find(const struct weir_kern *k, uint32_t ifindex)
 	return NULL;
 }
 
-static uint64_t pattern_bits(const struct weir_kern *k, const char *name)
+static uint64_t pattern_bits(const struct weir_gen *g, const char *name)
 {
 	uint64_t bits = 0;
 
-	for (uint32_t n = 0; n < k->n_ifpats; n++)
-		if (!fnmatch(k->ifpats[n].glob, name, 0))
+	for (uint32_t n = 0; n < g->n_ifpats; n++)
+		if (!fnmatch(g->ifpats[n].glob, name, 0))
 			bits |= 1ull << n;
 	return bits;
 }
 
 /* Tags and parents' names of a VLAN device, following its parents; two tags at most, outer first. */
-static void vlan_chain(const struct weir_kern *k, const struct weir_cover *c, struct weir_iface *out)
+static void vlan_chain(const struct weir_kern *k, const struct weir_gen *g, const struct weir_cover *c,
+		       struct weir_iface *out)
 {
 	for (int depth = 0; c && depth < 2 && c->i.vlan_id; depth++) {
 		const struct weir_cover *parent = find(k, c->i.link);
@@ -62,7 +63,7 @@ static void vlan_chain(const struct weir_kern *k, const struct weir_cover *c, st
 		out->vlan[1] = out->vlan[0];
 		out->vlan[0] = c->i.vlan_id;
 		if (parent)
-			out->lower |= pattern_bits(k, parent->i.name);
+			out->lower |= pattern_bits(g, parent->i.name);
 		c = parent;
 	}
 }
@@ -95,14 +96,14 @@ static bool carries_macvlan(const struct weir_kern *k, uint32_t ifindex)
 	return false;
 }
 
-void weir_cover_refresh(struct weir_kern *k)
+static void refresh(struct weir_kern *k, const struct weir_gen *g)
 {
-	int ifaces = weir_gen_map_fd(k, "weir_ifaces");
+	int ifaces = weir_gen_map_fd(g, "weir_ifaces");
 	uint32_t pppoe = ends_pppoe(k) ? WEIR_IF_PPPOE : 0;
 
 	for (size_t n = 0; ifaces >= 0 && n < k->n_covers; n++) {
 		const struct weir_cover *c = k->covers[n];
-		struct weir_iface v = { .pat = pattern_bits(k, c->i.name), .flags = pppoe };
+		struct weir_iface v = { .pat = pattern_bits(g, c->i.name), .flags = pppoe };
 
 		if (stands_on_others(c->i.kind) || c->i.arphrd == ARPHRD_PPP)
 			v.flags |= WEIR_IF_UPPER;
@@ -117,7 +118,7 @@ void weir_cover_refresh(struct weir_kern *k)
 			v.flags |= WEIR_IF_MACVLAN;
 		if (c->i.flags & IFF_LOOPBACK)
 			v.flags |= WEIR_IF_LO;
-		vlan_chain(k, c, &v);
+		vlan_chain(k, g, c, &v);
 		if (v.vlan[0])
 			v.flags |= WEIR_IF_VLAN;
 		bpf_map_update_elem(ifaces, &c->i.ifindex, &v, BPF_ANY);
@@ -127,6 +128,13 @@ void weir_cover_refresh(struct weir_kern *k)
 			bpf_map_update_elem(k->shared[WEIR_M_VLANS], &key, &c->i.ifindex, BPF_ANY);
 		}
 	}
+}
+
+void weir_cover_refresh(struct weir_kern *k)
+{
+	refresh(k, &k->gen);
+	if (k->back.skel) /* it may decide again at any moment */
+		refresh(k, &k->back);
 }
 
 static int link_ifindex(int fd, uint32_t *ret)
@@ -198,21 +206,32 @@ static int tc_slot(struct weir_kern *k, struct weir_cover *c, enum weir_hook_slo
 	return r;
 }
 
+/* Could a generation drop anything early? While a change waits, either of the two may decide. */
+static bool prevents(const struct weir_kern *k)
+{
+	return k->gen.cfg.mode == WEIR_PREVENT || (k->back.skel && k->back.cfg.mode == WEIR_PREVENT);
+}
+
+static bool drops_early(const struct weir_gen *g)
+{
+	return g->skel && g->cfg.mode == WEIR_PREVENT &&
+	       (g->cfg.proto_features & (WEIR_FEAT_BLOCKLIST | WEIR_FEAT_XDP_DROP));
+}
+
 /* What XDP shall be here, with the reason. */
 static enum weir_xdp_mode xdp_choose(const struct weir_kern *k, struct weir_cover *c)
 {
 	static const char *const none[] = { "veth", "bridge", "tun", "vlan", "macvlan", "ipvlan", "bond", "team",
 					    "wireguard", "dummy", "ifb", NULL };
-	bool useful = k->cfg.mode == WEIR_PREVENT &&
-		      (k->cfg.proto_features & (WEIR_FEAT_BLOCKLIST | WEIR_FEAT_XDP_DROP));
+	bool useful = drops_early(&k->gen) || drops_early(&k->back);
 
 	/* not even when asked: the program would read an Ethernet header where there is none */
-	if (c->xdp_asked != WEIR_XDP_AUTO && k->cfg.mode == WEIR_PREVENT && c->xdp_asked != WEIR_XDP_OFF &&
+	if (c->xdp_asked != WEIR_XDP_AUTO && prevents(k) && c->xdp_asked != WEIR_XDP_OFF &&
 	    !no_mac_header(c->i.arphrd))
 		return c->xdp_asked;
 	if (c->xdp_asked == WEIR_XDP_OFF)
 		weir_why(c->i.why, sizeof c->i.why, 0, "xdp: off in the policy");
-	else if (k->cfg.mode != WEIR_PREVENT)
+	else if (!prevents(k))
 		weir_why(c->i.why, sizeof c->i.why, 0, "xdp: not in mode detect");
 	else if (!useful)
 		weir_why(c->i.why, sizeof c->i.why, 0, "xdp: nothing to drop early");
@@ -404,7 +423,7 @@ int weir_kern_attach(struct weir_kern *k, struct weir_kern_if *i, enum weir_xdp_
 	struct weir_cover *c = find(k, i->ifindex), **grown;
 	int r;
 
-	if (!k->skel)
+	if (!k->gen.skel)
 		return -EINVAL;
 	if (!c) {
 		if (k->n_covers >= WEIR_COVERS_MAX)
@@ -430,7 +449,7 @@ int weir_kern_attach(struct weir_kern *k, struct weir_kern_if *i, enum weir_xdp_
 
 int weir_kern_detach(struct weir_kern *k, uint32_t ifindex)
 {
-	int ifaces = weir_gen_map_fd(k, "weir_ifaces");
+	int ifaces = weir_gen_map_fd(&k->gen, "weir_ifaces"), back = weir_gen_map_fd(&k->back, "weir_ifaces");
 
 	for (size_t n = 0; n < k->n_covers; n++) {
 		struct weir_cover *c = k->covers[n];
@@ -443,6 +462,8 @@ int weir_kern_detach(struct weir_kern *k, uint32_t ifindex)
 			bpf_map_delete_elem(k->shared[WEIR_M_VLANS], &key);
 		if (ifaces >= 0)
 			bpf_map_delete_elem(ifaces, &ifindex);
+		if (back >= 0)
+			bpf_map_delete_elem(back, &ifindex);
 		weir_cover_free(c);
 		k->covers[n] = k->covers[--k->n_covers];
 		return 0;

@@ -34,20 +34,6 @@ static uint64_t seen(const struct weir_kern *k)
 	return c.packets;
 }
 
-/* The programs know the secret from the control map, which the first image made. */
-static int tell_secret(struct weir_kern *k)
-{
-	struct weir_control c;
-	uint32_t zero = 0;
-
-	if (k->shared[WEIR_M_CONTROL] < 0 || bpf_map_lookup_elem(k->shared[WEIR_M_CONTROL], &zero, &c))
-		return -EINVAL;
-	if (c.canary == k->canary)
-		return 0;
-	c.canary = k->canary;
-	return bpf_map_update_elem(k->shared[WEIR_M_CONTROL], &zero, &c, BPF_ANY) ? -errno : 0;
-}
-
 static void send_one(const struct weir_kern *k, struct weir_cover *c)
 {
 	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_protocol = htons(WEIR_CANARY_TYPE),
@@ -71,8 +57,9 @@ void weir_kern_canary(struct weir_kern *k, uint32_t older_than_s)
 {
 	uint64_t now = weir_kern_now();
 
-	if (k->canary_fd < 0 || !k->skel || now < k->canary_at + older_than_s * 1000000000ull || tell_secret(k))
+	if (k->canary_fd < 0 || !k->gen.skel || now < k->canary_at + older_than_s * 1000000000ull)
 		return;
+	__atomic_store_n(&k->control->canary, k->canary, __ATOMIC_RELEASE);
 	for (size_t n = 0; n < k->n_covers; n++) {
 		if (k->covers[n]->i.covered)
 			send_one(k, k->covers[n]);

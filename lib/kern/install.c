@@ -2,7 +2,7 @@
 /*
  * A generation: programs plus the maps that they reference, at the exact sizes of the image. It is loaded
  * and filled beside the one in force, then every hook is moved to it by link update. If one hook refuses,
- * all go back.
+ * all go back. A change that waits for its confirmation goes another way: pending.c.
  */
 #include "lib/kern/internal.h"
 #include "lib/kern/kern_test.h"
@@ -11,29 +11,33 @@
 
 static const char *const prog_names[WEIR_SLOT_COUNT] = { "weir_tc_in", "weir_tc_out", "weir_xdp_in" };
 
-int weir_prog_fd(const struct weir_kern *k, enum weir_hook_slot slot)
+int weir_gen_prog_fd(const struct weir_gen *g, enum weir_hook_slot slot)
 {
-	struct bpf_program *p =
-		k->skel ? bpf_object__find_program_by_name(k->skel->obj, prog_names[slot]) : NULL;
+	struct bpf_program *p = g->skel ? bpf_object__find_program_by_name(g->skel->obj, prog_names[slot]) : NULL;
 
 	return p ? bpf_program__fd(p) : -1;
 }
 
-int weir_gen_map_fd(const struct weir_kern *k, const char *name)
+int weir_gen_map_fd(const struct weir_gen *g, const char *name)
 {
-	return k->skel ? bpf_object__find_map_fd_by_name(k->skel->obj, name) : -1;
+	return g->skel ? bpf_object__find_map_fd_by_name(g->skel->obj, name) : -1;
+}
+
+int weir_prog_fd(const struct weir_kern *k, enum weir_hook_slot slot)
+{
+	return k->pending ? weir_root_prog_fd(k, slot) : weir_gen_prog_fd(&k->gen, slot);
 }
 
 int weir_kern_prog_fd(struct weir_kern *k, const char *name)
 {
-	struct bpf_program *p = k->skel ? bpf_object__find_program_by_name(k->skel->obj, name) : NULL;
+	struct bpf_program *p = k->gen.skel ? bpf_object__find_program_by_name(k->gen.skel->obj, name) : NULL;
 
 	return p ? bpf_program__fd(p) : -ENOENT;
 }
 
 int weir_kern_map_fd(struct weir_kern *k, const char *name)
 {
-	return weir_gen_map_fd(k, name);
+	return weir_gen_map_fd(&k->gen, name);
 }
 
 /* A pinned map of another build: of another shape, it is left behind and made anew. */
@@ -128,18 +132,12 @@ static int ephemeral_min(void)
 	return low;
 }
 
-static int load(struct weir_kern *k, const struct weir_img *img, struct weir_net **ret, char *why, size_t size)
+static int load(struct weir_kern *k, const struct weir_img *img, struct weir_net *s, char *why, size_t size)
 {
-	struct weir_net *s = weir_net__open();
-	int r;
+	int r = share_maps(k, s, why, size);
 
-	if (!s)
-		return weir_why(why, size, -errno, "opening the programs: %s", strerror(errno));
-	r = share_maps(k, s, why, size);
-	if (r) {
-		weir_net__destroy(s);
+	if (r)
 		return r;
-	}
 	if (k->o.flows_max && k->shared[WEIR_M_FLOWS] < 0)
 		bpf_map__set_max_entries(s->maps.weir_flows, k->o.flows_max);
 	if (k->o.half_max && k->shared[WEIR_M_HALF] < 0)
@@ -150,18 +148,11 @@ static int load(struct weir_kern *k, const struct weir_img *img, struct weir_net
 	r = size_maps(s, img->h);
 	if (!r)
 		r = weir_net__load(s);
-	if (r) {
-		weir_net__destroy(s);
+	if (r)
 		return weir_why(why, size, r, "loading the programs: %s%s", strerror(-r),
 				r == -EPERM ? " (root and CAP_BPF are needed)" : "");
-	}
 	r = fill_maps(s, img);
-	if (r) {
-		weir_net__destroy(s);
-		return weir_why(why, size, r, "filling the maps: %s", strerror(-r));
-	}
-	*ret = s;
-	return 0;
+	return r ? weir_why(why, size, r, "filling the maps: %s", strerror(-r)) : 0;
 }
 
 /* Keep an fd and a pin of each shared map that this generation made. */
@@ -186,10 +177,9 @@ static int pin_shared(struct weir_kern *k, struct weir_net *s, char *why, size_t
 	return 0;
 }
 
-/* Move all hooks to the programs of k->skel. On failure those that moved are where they were. */
-static int move_hooks(struct weir_kern *k, struct weir_net *old, char *why, size_t size)
+/* Move all hooks to where they shall lead. On failure some have moved. */
+int weir_hooks_move(struct weir_kern *k, char *why, size_t size)
 {
-	struct weir_net *new = k->skel;
 	int r = 0;
 
 	for (size_t n = 0; n < k->n_covers && !r; n++) {
@@ -197,115 +187,96 @@ static int move_hooks(struct weir_kern *k, struct weir_net *old, char *why, size
 		if (r == -ENODEV) /* it went away; the monitor will tell */
 			r = 0;
 	}
-	if (!r || !old)
-		return r;
-	k->skel = old;
-	for (size_t n = 0; n < k->n_covers; n++)
-		weir_cover_update(k, k->covers[n], NULL, 0);
-	k->skel = new;
 	return r;
 }
 
-static int adopt_patterns(struct weir_kern *k, const struct weir_img *img)
+static int adopt_patterns(struct weir_gen *g, const struct weir_img *img)
 {
 	uint32_t n = img->h->ifpats.count;
-	struct weir_ifpat *copy = calloc(n ? n : 1, sizeof *copy);
 
-	if (!copy)
+	g->ifpats = calloc(n ? n : 1, sizeof *g->ifpats);
+	if (!g->ifpats)
 		return -ENOMEM;
-	memcpy(copy, img->blob + img->h->ifpats.off, n * sizeof *copy);
+	memcpy(g->ifpats, img->blob + img->h->ifpats.off, n * sizeof *g->ifpats);
 	for (uint32_t i = 0; i < n; i++)
-		copy[i].glob[sizeof copy[i].glob - 1] = 0;
-	free(k->ifpats);
-	k->ifpats = copy;
-	k->n_ifpats = n;
+		g->ifpats[i].glob[sizeof g->ifpats[i].glob - 1] = 0;
+	g->n_ifpats = n;
 	return 0;
 }
 
-static void tell_control(struct weir_kern *k)
+void weir_gen_free(struct weir_gen *g)
 {
-	struct weir_control c;
-	uint32_t zero = 0;
+	if (g->skel)
+		weir_net__destroy(g->skel);
+	free(g->ifpats);
+	*g = (struct weir_gen){ .slot = -1 };
+}
 
-	if (bpf_map_lookup_elem(k->shared[WEIR_M_CONTROL], &zero, &c))
-		return;
-	c.generation = k->cfg.generation;
-	c.epoch = k->cfg.epoch;
-	c.mode = k->cfg.mode;
-	bpf_map_update_elem(k->shared[WEIR_M_CONTROL], &zero, &c, BPF_ANY);
+int weir_gen_load(struct weir_kern *k, const void *blob, uint32_t size, struct weir_gen *ret,
+		  struct weir_kern_health *health, char *why, size_t why_size)
+{
+	struct weir_gen g = { .slot = -1 };
+	struct weir_img img;
+	int r;
+
+	if (weir_image_open(&img, blob, size))
+		return weir_why(why, why_size, -EINVAL, "not an image of this version");
+	g.skel = weir_net__open();
+	if (!g.skel)
+		return weir_why(why, why_size, -errno, "opening the programs: %s", strerror(errno));
+	r = load(k, &img, g.skel, why, why_size);
+	if (!r)
+		r = pin_shared(k, g.skel, why, why_size);
+	if (!r && (r = weir_selftest(k, g.skel->obj, &img, &g.skel->rodata->weir_cfg, health)))
+		weir_why(why, why_size, r, "%s", health->why);
+	if (!r)
+		r = adopt_patterns(&g, &img);
+	if (r) {
+		weir_gen_free(&g);
+		return r;
+	}
+	g.cfg = g.skel->rodata->weir_cfg;
+	*ret = g;
+	return 0;
+}
+
+/* The hooks move straight to the new generation; what waited, if anything did, is over with that. */
+static int install_final(struct weir_kern *k, struct weir_gen *new, char *why, size_t why_size)
+{
+	struct weir_gen old = k->gen;
+	bool pending = k->pending;
+	int r;
+
+	k->gen = *new;
+	k->pending = false;
+	weir_cover_refresh(k);
+	r = weir_hooks_move(k, why, why_size);
+	if (!r) {
+		weir_gen_free(&old);
+		weir_pending_end(k);
+		return 0;
+	}
+	k->gen = old;
+	k->pending = pending;
+	if (old.skel)
+		weir_hooks_move(k, NULL, 0); /* those that moved go back */
+	return r;
 }
 
 int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, char *why, size_t why_size)
 {
-	struct weir_net *old = k->skel, *s = NULL;
-	struct weir_config old_cfg = k->cfg;
 	struct weir_kern_health health = k->health;
-	struct weir_img img;
-	int r;
+	struct weir_gen new;
+	int r = weir_gen_load(k, c->blob, c->size, &new, &health, why, why_size);
 
-	if (weir_image_open(&img, c->blob, c->size))
-		return weir_why(why, why_size, -EINVAL, "not an image of this version");
-	r = load(k, &img, &s, why, why_size);
 	if (r)
 		return r;
-	r = pin_shared(k, s, why, why_size);
-	if (!r && (r = weir_selftest(k, s->obj, &img, &s->rodata->weir_cfg, &health)))
-		weir_why(why, why_size, r, "%s", health.why);
-	if (!r)
-		r = adopt_patterns(k, &img);
-	if (r) {
-		weir_net__destroy(s);
-		return r;
-	}
-	k->skel = s;
-	k->cfg = s->rodata->weir_cfg;
-	weir_cover_refresh(k);
-	r = move_hooks(k, old, why, why_size);
-	if (r) {
-		k->skel = old;
-		k->cfg = old_cfg;
-		weir_net__destroy(s);
-		return r;
-	}
-	if (old)
-		weir_net__destroy(old);
-	k->health = health;
-	tell_control(k);
-	return 0;
-}
-
-void weir_kern_pending(struct weir_kern *k, struct weir_kern_pending *ret)
-{
-	*ret = (struct weir_kern_pending){ 0 };
-}
-
-int weir_kern_confirm(struct weir_kern *k)
-{
-	return -ENOENT;
-}
-
-int weir_kern_revert(struct weir_kern *k)
-{
-	return -ENOENT;
-}
-
-enum weir_settled weir_kern_settle(struct weir_kern *k)
-{
-	return WEIR_SETTLED_NOTHING;
-}
-
-void weir_kern_rest(struct weir_kern *k)
-{
-}
-
-int weir_kern_pinned_confirm(const char *runtime_dir)
-{
-	return -ENOENT;
-}
-
-int weir_kern_pinned_revert(const char *runtime_dir)
-{
-	return -ENOENT;
+	r = c->deadline ? weir_pending_install(k, &new, c, why, why_size) : install_final(k, &new, why, why_size);
+	if (r)
+		weir_gen_free(&new);
+	else
+		k->health = health;
+	return r;
 }
 
 int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n)
@@ -315,7 +286,7 @@ int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n)
 	for (int s = 0; s < WEIR_SLOT_COUNT && got < n; s++) {
 		struct bpf_prog_info info = { 0 };
 		uint32_t len = sizeof info;
-		int fd = weir_prog_fd(k, (enum weir_hook_slot)s);
+		int fd = weir_gen_prog_fd(&k->gen, (enum weir_hook_slot)s);
 		struct weir_kern_prog *p = &ret[got];
 
 		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len))
@@ -333,7 +304,7 @@ int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n)
 
 void weir_install_free(struct weir_kern *k)
 {
-	if (k->skel)
-		weir_net__destroy(k->skel);
-	k->skel = NULL;
+	weir_gen_free(&k->gen);
+	weir_gen_free(&k->back);
+	weir_pending_free(k);
 }

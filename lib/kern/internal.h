@@ -3,6 +3,7 @@
 #pragma once
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -12,7 +13,8 @@
 #include "lib/kern/kern.h"
 #include "lib/util/cleanup.h"
 
-struct weir_net; /* net.skel.h, only in install.c */
+struct weir_net;      /* net.skel.h, only in install.c */
+struct weir_root_obj; /* root.skel.h, only in pending.c */
 struct ring_buffer;
 
 /* Shared maps in the order of their pins; see bpf/maps.h. */
@@ -31,6 +33,8 @@ enum weir_shared {
 	WEIR_M_VERDICTS,
 	WEIR_M_TELEMETRY,
 	WEIR_M_COVERED,
+	WEIR_M_GENS_TC,
+	WEIR_M_GENS_XDP,
 	WEIR_M_COUNT,
 };
 extern const char *const weir_shared_names[WEIR_M_COUNT];
@@ -48,15 +52,29 @@ struct weir_cover {
 
 #define WEIR_COVERS_MAX 4096
 
+/* A generation: its programs with their maps, and what the hooks' side has to know of its image. */
+struct weir_gen {
+	struct weir_net *skel; /* NULL: none */
+	struct weir_config cfg;
+	struct weir_ifpat *ifpats;
+	uint32_t n_ifpats;
+	int slot;              /* in the program arrays; -1: in none */
+};
+
 struct weir_kern {
 	char *runtime_dir;
 	char bpffs[PATH_MAX];      /* <runtime_dir>/bpf */
 	struct weir_kern_options o;
 	int shared[WEIR_M_COUNT];  /* fds of pinned maps, -1 before the first install */
-	struct weir_net *skel;     /* of the image in force; NULL before the first install */
-	struct weir_config cfg;    /* of it */
-	struct weir_ifpat *ifpats;
-	uint32_t n_ifpats;
+	struct weir_control *control; /* mapped; what the programs read */
+	struct weir_gen gen;       /* put in force last; no skel before the first install */
+	struct weir_gen back;      /* while a change waits: what it goes back to */
+	bool pending;              /* the hooks lead, or shall lead, to the root programs */
+	bool rest;                 /* no more signs of life */
+	bool unmoved;              /* it is decided, and some hooks still lead to a root program */
+	bool covered_once, swept;  /* after the first install every interface has had its turn */
+	bool word_stale;           /* the word and the slots are an earlier life's: to be cleared with the sweep */
+	struct weir_root_obj *root; /* loaded with the first change that waits */
 	struct weir_cover **covers;
 	size_t n_covers;
 	struct ring_buffer *rings;
@@ -93,9 +111,24 @@ uint64_t weir_sys_jiffies_base(uint32_t hz);
 #define WEIR_BPF_TCX_EGRESS 47
 
 /* install.c */
-int weir_prog_fd(const struct weir_kern *k, enum weir_hook_slot slot);
+int weir_prog_fd(const struct weir_kern *k, enum weir_hook_slot slot); /* where the hooks shall lead now */
+int weir_gen_load(struct weir_kern *k, const void *blob, uint32_t size, struct weir_gen *ret,
+		  struct weir_kern_health *health, char *why, size_t why_size);
+void weir_gen_free(struct weir_gen *g);
+int weir_gen_prog_fd(const struct weir_gen *g, enum weir_hook_slot slot);
+int weir_gen_map_fd(const struct weir_gen *g, const char *name);
+int weir_hooks_move(struct weir_kern *k, char *why, size_t size);
 void weir_install_free(struct weir_kern *k);
-int weir_gen_map_fd(const struct weir_kern *k, const char *name);
+
+/* pending.c */
+int weir_control_open(struct weir_kern *k);
+void weir_control_tell(struct weir_kern *k);
+uint64_t weir_control_word(const struct weir_control *c);
+int weir_root_prog_fd(const struct weir_kern *k, enum weir_hook_slot slot);
+int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct weir_kern_change *c, char *why,
+			 size_t why_size);
+void weir_pending_end(struct weir_kern *k); /* the hooks lead to k->gen: forget the rest */
+void weir_pending_free(struct weir_kern *k);
 
 /* attach.c */
 int weir_cover_update(struct weir_kern *k, struct weir_cover *c, char *why, size_t size);

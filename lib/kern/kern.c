@@ -13,6 +13,7 @@ const char *const weir_shared_names[WEIR_M_COUNT] = {
 	[WEIR_M_CONTROL] = "weir_control",     [WEIR_M_STATS] = "weir_stats",
 	[WEIR_M_LOCAL] = "weir_local",         [WEIR_M_VERDICTS] = "weir_verdicts",
 	[WEIR_M_TELEMETRY] = "weir_telemetry", [WEIR_M_COVERED] = "weir_covered",
+	[WEIR_M_GENS_TC] = "weir_gens_tc",     [WEIR_M_GENS_XDP] = "weir_gens_xdp",
 };
 
 static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
@@ -38,25 +39,47 @@ static int take_over(struct weir_kern *k)
 	return 0;
 }
 
-/* The guard stands before anything is installed: its two maps are there from the start, lo is let through. */
-static int guard_maps(struct weir_kern *k)
+static bool fits(int fd, uint32_t type, uint32_t value, uint32_t entries, uint32_t flags)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof info;
+
+	return !bpf_obj_get_info_by_fd(fd, &info, &len) && info.type == type && info.key_size == sizeof(uint32_t) &&
+	       info.value_size == value && info.max_entries == entries && info.map_flags == flags;
+}
+
+/*
+ * What must be there before anything is installed: the guard may stand by itself and needs its maps, the control
+ * words are mapped by us, the arrays of generations are no generation's. lo is let through.
+ */
+static int first_maps(struct weir_kern *k)
 {
 	static const struct {
 		enum weir_shared m;
 		enum bpf_map_type type;
-		uint32_t value, entries;
-	} maps[] = { { WEIR_M_COVERED, BPF_MAP_TYPE_HASH, sizeof(uint32_t), 4096 },
-		     { WEIR_M_STATS, BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(struct weir_counter), WEIR_STATS_MAX } };
+		uint32_t value, entries, flags;
+	} maps[] = { { WEIR_M_COVERED, BPF_MAP_TYPE_HASH, sizeof(uint32_t), 4096, 0 },
+		     { WEIR_M_STATS, BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(struct weir_counter), WEIR_STATS_MAX, 0 },
+		     { WEIR_M_CONTROL, BPF_MAP_TYPE_ARRAY, sizeof(struct weir_control), 1, BPF_F_MMAPABLE },
+		     { WEIR_M_GENS_TC, BPF_MAP_TYPE_PROG_ARRAY, sizeof(uint32_t), WEIR_GEN_SLOTS * 2, 0 },
+		     { WEIR_M_GENS_XDP, BPF_MAP_TYPE_PROG_ARRAY, sizeof(uint32_t), WEIR_GEN_SLOTS, 0 } };
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < sizeof maps / sizeof *maps; i++) {
+		LIBBPF_OPTS(bpf_map_create_opts, o, .map_flags = maps[i].flags);
 		enum weir_shared m = maps[i].m;
 		int r;
 
-		if (k->shared[m] >= 0)
+		if (k->shared[m] >= 0 && fits(k->shared[m], maps[i].type, maps[i].value, maps[i].entries, maps[i].flags))
 			continue;
+		if (k->shared[m] >= 0) { /* of another build; what uses it goes on until it is replaced */
+			close(k->shared[m]);
+			k->shared[m] = -1;
+			if (!weir_pins_path(k, path, sizeof path, "maps/%s", weir_shared_names[m]))
+				unlink(path);
+		}
 		k->shared[m] = bpf_map_create(maps[i].type, weir_shared_names[m], sizeof(uint32_t), maps[i].value,
-					      maps[i].entries, NULL);
+					      maps[i].entries, &o);
 		r = k->shared[m] < 0 ? -errno : weir_pins_path(k, path, sizeof path, "maps/%s", weir_shared_names[m]);
 		if (!r && bpf_obj_pin(k->shared[m], path))
 			r = -errno;
@@ -83,12 +106,13 @@ int weir_kern_open(const struct weir_kern_options *o, struct weir_kern **ret, ch
 	for (int m = 0; m < WEIR_M_COUNT; m++)
 		k->shared[m] = -1;
 	weir_canary_open(k);
+	k->gen.slot = k->back.slot = -1;
 	k->hz = weir_sys_hz();
 	k->jiffies_base = weir_sys_jiffies_base(k->hz);
 	r = k->runtime_dir ? weir_pins_mount(k, why, why_size) : -ENOMEM;
 	if (!r)
 		r = take_over(k);
-	if (!r && (r = guard_maps(k)))
+	if (!r && ((r = first_maps(k)) || (r = weir_control_open(k))))
 		weir_why(why, why_size, r, "making maps: %s", strerror(-r));
 	if (r) {
 		weir_kern_close(k, false);
@@ -124,30 +148,22 @@ void weir_kern_close(struct weir_kern *k, bool remove)
 			close(k->shared[m]);
 	if (remove)
 		weir_kern_flush(k->runtime_dir, report, sizeof report);
-	free(k->ifpats);
 	free(k->runtime_dir);
 	free(k);
 }
 
-static int control_change(struct weir_kern *k, uint64_t adopt_until, bool edit)
-{
-	struct weir_control c;
-	uint32_t zero = 0;
-
-	if (k->shared[WEIR_M_CONTROL] < 0)
-		return -EINVAL;
-	if (bpf_map_lookup_elem(k->shared[WEIR_M_CONTROL], &zero, &c))
-		return -errno;
-	if (adopt_until)
-		c.adopt_until = adopt_until;
-	if (edit && !++c.ban_edit)
-		c.ban_edit = 1; /* 0 says that no ban was ever set */
-	return bpf_map_update_elem(k->shared[WEIR_M_CONTROL], &zero, &c, BPF_ANY) ? -errno : 0;
-}
-
 int weir_kern_adopt(struct weir_kern *k, uint32_t seconds)
 {
-	return control_change(k, weir_kern_now() + seconds * 1000000000ull, false);
+	__atomic_store_n(&k->control->adopt_until, weir_kern_now() + seconds * 1000000000ull, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* Flows are judged again at their next packet. */
+static void ban_edited(struct weir_kern *k)
+{
+	uint32_t edit = k->control->ban_edit + 1;
+
+	__atomic_store_n(&k->control->ban_edit, edit ? edit : 1, __ATOMIC_RELEASE); /* 0 says that no ban was ever set */
 }
 
 static uint32_t jiffies_now(const struct weir_kern *k)
@@ -182,7 +198,8 @@ int weir_kern_ban_add(struct weir_kern *k, const struct weir_ban_key *key, const
 		return -EINVAL;
 	if (bpf_map_update_elem(k->shared[WEIR_M_BANS], key, ban, BPF_ANY))
 		return -errno;
-	return control_change(k, 0, true);
+	ban_edited(k);
+	return 0;
 }
 
 int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key)
@@ -191,7 +208,8 @@ int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key)
 		return -EINVAL;
 	if (bpf_map_delete_elem(k->shared[WEIR_M_BANS], key))
 		return -errno;
-	return control_change(k, 0, true);
+	ban_edited(k);
+	return 0;
 }
 
 int weir_kern_ban_each(struct weir_kern *k, void (*cb)(const struct weir_ban_key *, const struct weir_ban *, void *),
@@ -235,7 +253,7 @@ static int flow_table(struct weir_kern *k, int fd, bool half, weir_flow_cb cb, v
 			return r;
 		for (uint32_t i = 0; i < n; i++)
 			cb(&keys[i], &flows[i], half,
-			   weir_flow_expired(&flows[i], keys[i].zone >> 24, half, k->cfg.idle_s, now, k->hz), data);
+			   weir_flow_expired(&flows[i], keys[i].zone >> 24, half, k->gen.cfg.idle_s, now, k->hz), data);
 		total += (int)n;
 		memcpy(at, next, sizeof at);
 		first = false;
@@ -299,7 +317,7 @@ int weir_kern_stats(struct weir_kern *k, struct weir_counter *ret, size_t n)
 
 int weir_kern_rule_hits(struct weir_kern *k, struct weir_counter *ret, size_t n)
 {
-	return sum_counters(weir_gen_map_fd(k, "weir_hits"), ret, n);
+	return sum_counters(weir_gen_map_fd(&k->gen, "weir_hits"), ret, n);
 }
 
 static int event_one(void *ctx, void *data, size_t size)

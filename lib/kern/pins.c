@@ -95,13 +95,30 @@ bool weir_pins_exist(const char *runtime_dir)
 	return is_bpffs(join(path, runtime_dir, "bpf")) && !access(join(path, runtime_dir, "bpf/maps/weir_control"), F_OK);
 }
 
+/* What decides now, by the word and the clock. */
+static void pinned_read(const struct weir_control *c, struct weir_kern_pinned *ret)
+{
+	uint64_t deadline = weir_word_deadline(c->word), now = weir_kern_now() / 1000000;
+	bool back = c->word && weir_word_slot(c->word, now) == c->back_slot;
+
+	ret->generation = back ? c->back_generation : c->generation;
+	ret->epoch = back ? c->back_epoch : c->epoch;
+	ret->mode = back ? c->back_mode : c->mode;
+	ret->epoch_max = c->epoch_max;
+	ret->other_generation = !c->word ? 0 : back ? c->generation : c->back_generation;
+	ret->pending = c->word && deadline != WEIR_WORD_NEVER && now < deadline;
+	ret->settled_back = back;
+	ret->deadline = ret->pending ? deadline * 1000000 : 0;
+}
+
 int weir_kern_pinned(const char *runtime_dir, struct weir_kern_pinned *ret)
 {
 	_cleanup_closedir_ DIR *d = NULL;
 	_cleanup_close_ int fd = -1;
+	struct bpf_map_info info = { 0 };
 	struct weir_control c = { 0 };
+	uint32_t zero = 0, len = sizeof info;
 	char path[PATH_MAX];
-	uint32_t zero = 0;
 
 	*ret = (struct weir_kern_pinned){ 0 };
 	if (is_bpffs(join(path, runtime_dir, "bpf")))
@@ -111,11 +128,13 @@ int weir_kern_pinned(const char *runtime_dir, struct weir_kern_pinned *ret)
 	fd = bpf_obj_get(join(path, runtime_dir, "bpf/maps/weir_control"));
 	if (fd < 0)
 		return -errno;
-	if (bpf_map_lookup_elem(fd, &zero, &c))
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
 		return -errno;
-	ret->generation = c.generation;
-	ret->epoch = c.epoch;
-	ret->mode = c.mode;
+	if (info.value_size != sizeof c || info.key_size != sizeof zero) /* of another build: what is attached is found below */
+		c.mode = WEIR_PREVENT;
+	else if (bpf_map_lookup_elem(fd, &zero, &c))
+		return -errno;
+	pinned_read(&c, ret);
 	d = opendir(join(path, runtime_dir, "bpf/links"));
 	for (struct dirent *e; d && (e = readdir(d));)
 		if (!strncmp(e->d_name, "in_", 3) || (!strncmp(e->d_name, "clsact_", 7) && strstr(e->d_name, "_in")))

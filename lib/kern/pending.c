@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A change that waits for its confirmation. Two generations stand in slots of the pinned program arrays, every hook
+ * leads to a root program, and one word in the control map says which slot decides until when (core/event.h). The
+ * word is the truth: a command may write it, and the clock makes it mean something else, while no process lives.
+ * What is here only loads, points hooks and cleans up behind the decision.
+ */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "lib/kern/internal.h"
+#include "root.skel.h"
+
+static uint64_t now_ms(void)
+{
+	return weir_kern_now() / 1000000;
+}
+
+uint64_t weir_control_word(const struct weir_control *c)
+{
+	return __atomic_load_n(&c->word, __ATOMIC_ACQUIRE);
+}
+
+static void word_set(struct weir_control *c, uint64_t word)
+{
+	__atomic_store_n(&c->word, word, __ATOMIC_SEQ_CST);
+}
+
+int weir_control_open(struct weir_kern *k)
+{
+	void *m = mmap(NULL, sizeof *k->control, PROT_READ | PROT_WRITE, MAP_SHARED, k->shared[WEIR_M_CONTROL], 0);
+
+	if (m == MAP_FAILED)
+		return -errno;
+	k->control = m;
+	return 0;
+}
+
+static void epoch_used(struct weir_control *c, const struct weir_config *cfg)
+{
+	if (cfg->epoch > c->epoch_max)
+		c->epoch_max = cfg->epoch;
+}
+
+static void tell_back(struct weir_control *c, const struct weir_gen *back)
+{
+	c->back_mode = back->cfg.mode;
+	c->back_guard = weir_config_guarded(&back->cfg);
+	c->back_epoch = back->cfg.epoch;
+	c->back_generation = back->cfg.generation;
+	epoch_used(c, &back->cfg);
+	__atomic_store_n(&c->back_slot, (uint32_t)back->slot, __ATOMIC_RELEASE);
+}
+
+/* For who finds the pins later, and for the guard. */
+void weir_control_tell(struct weir_kern *k)
+{
+	struct weir_control *c = k->control;
+	const struct weir_config *now = &k->gen.cfg;
+
+	if (k->back.skel)
+		tell_back(c, &k->back);
+	c->mode = now->mode;
+	c->guard = weir_config_guarded(now);
+	c->epoch = now->epoch;
+	epoch_used(c, now);
+	__atomic_store_n(&c->generation, now->generation, __ATOMIC_RELEASE);
+}
+
+int weir_root_prog_fd(const struct weir_kern *k, enum weir_hook_slot slot)
+{
+	const struct bpf_program *p[WEIR_SLOT_COUNT] = { NULL };
+
+	if (!k->root)
+		return -1;
+	p[WEIR_SLOT_IN] = k->root->progs.weir_root_in;
+	p[WEIR_SLOT_OUT] = k->root->progs.weir_root_out;
+	p[WEIR_SLOT_XDP] = k->root->progs.weir_root_xdp;
+	return bpf_program__fd(p[slot]);
+}
+
+static int root_load(struct weir_kern *k, char *why, size_t why_size)
+{
+	struct weir_root_obj *o;
+	struct bpf_map *m;
+	int r = 0;
+
+	if (k->root)
+		return 0;
+	o = weir_root_obj__open();
+	if (!o)
+		return weir_why(why, why_size, -errno, "opening the root programs: %s", strerror(errno));
+	bpf_object__for_each_map(m, o->obj) { /* one header names all maps; the shared ones that are used are there */
+		int s = 0;
+
+		while (s < WEIR_M_COUNT && strcmp(weir_shared_names[s], bpf_map__name(m)))
+			s++;
+		bpf_map__set_autocreate(m, m == o->maps.rodata);
+		if (s == WEIR_M_CONTROL || s == WEIR_M_STATS || s == WEIR_M_GENS_TC || s == WEIR_M_GENS_XDP) {
+			bpf_map__set_autocreate(m, true);
+			r = r ? r : bpf_map__reuse_fd(m, k->shared[s]);
+		}
+	}
+	if (!r)
+		r = weir_root_obj__load(o);
+	if (r) {
+		weir_root_obj__destroy(o);
+		return weir_why(why, why_size, r, "loading the root programs: %s", strerror(-r));
+	}
+	k->root = o;
+	return 0;
+}
+
+static void slot_clear(const struct weir_kern *k, uint32_t slot)
+{
+	uint32_t in = slot * 2, out = slot * 2 + 1;
+
+	bpf_map_delete_elem(k->shared[WEIR_M_GENS_TC], &in);
+	bpf_map_delete_elem(k->shared[WEIR_M_GENS_TC], &out);
+	bpf_map_delete_elem(k->shared[WEIR_M_GENS_XDP], &slot);
+}
+
+static int slot_fill(const struct weir_kern *k, const struct weir_gen *g, uint32_t slot)
+{
+	uint32_t in = slot * 2, out = slot * 2 + 1;
+	int fd[WEIR_SLOT_COUNT];
+
+	for (int s = 0; s < WEIR_SLOT_COUNT; s++)
+		fd[s] = weir_gen_prog_fd(g, (enum weir_hook_slot)s);
+	if (bpf_map_update_elem(k->shared[WEIR_M_GENS_TC], &in, &fd[WEIR_SLOT_IN], BPF_ANY) ||
+	    bpf_map_update_elem(k->shared[WEIR_M_GENS_TC], &out, &fd[WEIR_SLOT_OUT], BPF_ANY))
+		return -errno;
+	if (fd[WEIR_SLOT_XDP] >= 0 && bpf_map_update_elem(k->shared[WEIR_M_GENS_XDP], &slot, &fd[WEIR_SLOT_XDP], BPF_ANY))
+		return -errno;
+	return 0;
+}
+
+/* A slot that neither the word nor a generation of ours uses. Of four at most two are. */
+static int slot_take(const struct weir_kern *k, int besides)
+{
+	uint64_t word = weir_control_word(k->control);
+
+	for (int s = 0; s < WEIR_GEN_SLOTS; s++) {
+		bool used = s == besides || s == k->gen.slot || s == k->back.slot ||
+			    (word && ((uint32_t)s == weir_word_now(word) || (uint32_t)s == weir_word_back(word)));
+
+		if (!used)
+			return s;
+	}
+	return -ENOSPC;
+}
+
+/* Put a generation into a free slot of the arrays. */
+static int slot_give(struct weir_kern *k, struct weir_gen *g, int besides)
+{
+	int slot = slot_take(k, besides), r;
+
+	if (slot < 0)
+		return slot;
+	r = slot_fill(k, g, (uint32_t)slot);
+	if (!r)
+		g->slot = slot;
+	return r;
+}
+
+/*
+ * The three steps that can fail come first, and until the word is written the packets see nothing of them: the new
+ * generations stand in slots that nobody reads, and the hooks lead where the old word, or a word that names only the
+ * generation in force, sends them.
+ */
+int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct weir_kern_change *c, char *why,
+			 size_t why_size)
+{
+	struct weir_gen back = { .slot = -1 }, old_gen = k->gen, old_back = k->back;
+	struct weir_kern_health health = { 0 };
+	bool waited = k->pending, own_back = c->back;
+	uint64_t old_word = weir_control_word(k->control);
+	int r = root_load(k, why, why_size);
+
+	if (!r && own_back)
+		r = weir_gen_load(k, c->back, c->back_size, &back, &health, why, why_size);
+	else if (!r)
+		back = waited ? k->back : k->gen;
+	if (!r && !back.skel)
+		r = weir_why(why, why_size, -EINVAL, "there is nothing yet that the change could go back to");
+	if (!r && back.slot < 0)
+		r = slot_give(k, &back, -1);
+	if (!r)
+		r = slot_give(k, new, back.slot);
+	if (r) {
+		if (back.slot >= 0 && back.slot != old_gen.slot && back.slot != old_back.slot)
+			slot_clear(k, (uint32_t)back.slot);
+		if (own_back)
+			weir_gen_free(&back);
+		return weir_why(why, why_size, r, "%s", *why ? why : strerror(-r));
+	}
+	if (!old_word) { /* to whom the hooks are led while they move */
+		tell_back(k->control, &back);
+		word_set(k->control, weir_word_make(WEIR_WORD_NEVER, (uint32_t)back.slot, (uint32_t)back.slot));
+	}
+	k->back = back;
+	k->gen = *new;
+	k->pending = true;
+	weir_cover_refresh(k);
+	r = weir_hooks_move(k, why, why_size);
+	if (r) {
+		k->gen = old_gen;
+		k->back = old_back;
+		k->pending = waited;
+		k->gen.slot = waited ? old_gen.slot : -1;
+		if (weir_hooks_move(k, NULL, 0) == 0 && !waited)
+			word_set(k->control, old_word);
+		slot_clear(k, (uint32_t)new->slot);
+		if (own_back)
+			weir_gen_free(&back);
+		return r;
+	}
+	weir_control_tell(k);
+	word_set(k->control, weir_word_make(c->deadline / 1000000, (uint32_t)new->slot, (uint32_t)back.slot));
+	if (old_word) { /* slots that nobody is sent to any more */
+		for (uint32_t s = 0; s < WEIR_GEN_SLOTS; s++)
+			if ((int)s != new->slot && (int)s != back.slot)
+				slot_clear(k, s);
+	}
+	if (waited)
+		weir_gen_free(&old_gen);
+	if (own_back)
+		weir_gen_free(waited ? &old_back : &old_gen);
+	return 0;
+}
+
+/* Links that an earlier life left on interfaces that this one was not asked to cover: their programs are of then. */
+static void links_sweep(struct weir_kern *k)
+{
+	_cleanup_closedir_ DIR *d = NULL;
+	char path[PATH_MAX];
+
+	if (weir_pins_path(k, path, sizeof path, "links"))
+		return;
+	d = opendir(path);
+	for (struct dirent *e; d && (e = readdir(d));) {
+		uint32_t ifindex;
+		size_t n = 0;
+		char hook[5];
+
+		if (sscanf(e->d_name, "%4[a-z]_%u", hook, &ifindex) != 2 ||
+		    (strcmp(hook, "in") && strcmp(hook, "out") && strcmp(hook, "xdp")))
+			continue;
+		while (n < k->n_covers && k->covers[n]->i.ifindex != ifindex)
+			n++;
+		if (n == k->n_covers)
+			unlinkat(dirfd(d), e->d_name, 0);
+	}
+}
+
+/* The hooks lead to k->gen: nothing reads the word and the slots any more. */
+static void forget_word(struct weir_kern *k)
+{
+	word_set(k->control, 0);
+	for (uint32_t s = 0; s < WEIR_GEN_SLOTS; s++)
+		slot_clear(k, s);
+	k->word_stale = false;
+}
+
+void weir_pending_end(struct weir_kern *k)
+{
+	weir_gen_free(&k->back);
+	k->pending = false;
+	k->gen.slot = -1;
+	weir_control_tell(k);
+	if (k->swept)
+		forget_word(k);
+	else /* links of an earlier life may still lead to its root programs: they are taken over one by one */
+		k->word_stale = true;
+}
+
+/* The word is written for good: lead the hooks straight to what won. */
+static void settle_on(struct weir_kern *k, bool stays)
+{
+	struct weir_gen lost;
+
+	if (stays) {
+		lost = k->back;
+	} else {
+		lost = k->gen;
+		k->gen = k->back;
+	}
+	k->back = (struct weir_gen){ .slot = -1 };
+	k->pending = false;
+	if (weir_hooks_move(k, NULL, 0)) {
+		/* a hook stays with its root program, which sends it to the right slot: tried again at the next tick */
+		k->pending = true;
+		k->unmoved = true;
+		weir_control_tell(k);
+	} else {
+		k->unmoved = false;
+		weir_pending_end(k);
+	}
+	weir_gen_free(&lost);
+}
+
+void weir_kern_pending(struct weir_kern *k, struct weir_kern_pending *ret)
+{
+	uint64_t word = weir_control_word(k->control), deadline = weir_word_deadline(word);
+
+	*ret = (struct weir_kern_pending){ 0 };
+	if (!k->pending || !k->back.skel || deadline == WEIR_WORD_NEVER || now_ms() >= deadline)
+		return;
+	ret->pending = true;
+	ret->deadline = deadline * 1000000;
+	ret->generation = k->gen.cfg.generation;
+	ret->back_generation = k->back.cfg.generation;
+}
+
+/* Write how it ends, unless it has ended already. */
+static int word_settle(struct weir_control *c, bool stays)
+{
+	uint64_t word = weir_control_word(c), deadline, settled;
+	uint32_t slot;
+
+	do {
+		deadline = weir_word_deadline(word);
+		if (!word || deadline == WEIR_WORD_NEVER || now_ms() >= deadline)
+			return -ENOENT;
+		slot = stays ? weir_word_now(word) : weir_word_back(word);
+		settled = weir_word_make(WEIR_WORD_NEVER, slot, slot);
+	} while (!__atomic_compare_exchange_n(&c->word, &word, settled, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	return 0;
+}
+
+int weir_kern_confirm(struct weir_kern *k)
+{
+	int r = k->pending && k->back.skel ? word_settle(k->control, true) : -ENOENT;
+
+	if (!r)
+		settle_on(k, true);
+	return r;
+}
+
+int weir_kern_revert(struct weir_kern *k)
+{
+	int r = k->pending && k->back.skel ? word_settle(k->control, false) : -ENOENT;
+
+	if (!r)
+		settle_on(k, false);
+	return r;
+}
+
+enum weir_settled weir_kern_settle(struct weir_kern *k)
+{
+	uint64_t word = weir_control_word(k->control);
+	bool stays;
+
+	if (!k->rest)
+		__atomic_store_n(&k->control->alive, weir_kern_now(), __ATOMIC_RELEASE);
+	if (k->gen.skel && !k->swept) { /* a round after the first install every interface has had its turn */
+		k->swept = k->covered_once;
+		k->covered_once = true;
+		if (k->swept)
+			links_sweep(k);
+	}
+	if (k->swept && k->word_stale)
+		forget_word(k);
+	if (k->unmoved && !weir_hooks_move(k, NULL, 0)) {
+		k->unmoved = false;
+		weir_pending_end(k);
+	}
+	if (!k->pending || !k->back.skel || (weir_word_deadline(word) != WEIR_WORD_NEVER && now_ms() < weir_word_deadline(word)))
+		return WEIR_SETTLED_NOTHING;
+	stays = weir_word_deadline(word) == WEIR_WORD_NEVER && (int)weir_word_now(word) == k->gen.slot;
+	settle_on(k, stays);
+	return stays ? WEIR_SETTLED_CONFIRMED : WEIR_SETTLED_BACK;
+}
+
+void weir_kern_rest(struct weir_kern *k)
+{
+	k->rest = true;
+	__atomic_store_n(&k->control->alive, UINT64_MAX, __ATOMIC_RELEASE);
+}
+
+void weir_pending_free(struct weir_kern *k)
+{
+	if (k->root)
+		weir_root_obj__destroy(k->root);
+	k->root = NULL;
+	if (k->control)
+		munmap(k->control, sizeof *k->control);
+	k->control = NULL;
+}
+
+/* The control map of an instance, found by its pin. */
+static int pinned_settle(const char *runtime_dir, bool stays)
+{
+	_cleanup_close_ int fd = -1;
+	struct weir_control *c;
+	char path[PATH_MAX];
+	int r;
+
+	if (!weir_pins_exist(runtime_dir))
+		return -ENOENT;
+	if (snprintf(path, sizeof path, "%s/bpf/maps/weir_control", runtime_dir) >= (int)sizeof path)
+		return -ENAMETOOLONG;
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return -errno;
+	c = mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (c == MAP_FAILED)
+		return -errno;
+	r = word_settle(c, stays);
+	munmap(c, sizeof *c);
+	return r;
+}
+
+int weir_kern_pinned_confirm(const char *runtime_dir)
+{
+	return pinned_settle(runtime_dir, true);
+}
+
+int weir_kern_pinned_revert(const char *runtime_dir)
+{
+	return pinned_settle(runtime_dir, false);
+}
