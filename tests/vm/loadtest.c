@@ -76,6 +76,21 @@ static int compile(const char *text, void **blob, uint32_t *size)
 	return r;
 }
 
+/* The same image once more, as a change that waits: through the root programs, confirmed, and taken back. */
+static int waits(struct weir_kern *k, const void *blob, uint32_t size)
+{
+	struct weir_kern_change c = { .blob = blob, .size = size, .deadline = weir_kern_now() + 600000000000ull };
+	struct weir_kern_pending p;
+	char why[256] = "";
+	int r = say(weir_kern_install(k, &c, why, sizeof why), "a change that waits", why);
+
+	weir_kern_pending(k, &p);
+	r = r ? r : say(p.pending ? 0 : -EINVAL, "waits", "");
+	r = r ? r : say(weir_kern_confirm(k), "confirm", "");
+	r = r ? r : say(weir_kern_install(k, &c, why, sizeof why), "another one", why);
+	return r ? r : say(weir_kern_revert(k), "revert", "");
+}
+
 static int one(const char *name, const char *text)
 {
 	struct weir_kern_options o = { .runtime_dir = DIR_RUN };
@@ -101,6 +116,8 @@ static int one(const char *name, const char *text)
 		printf("guard: none: %s\n", why);
 	else if (!r)
 		printf("guard: %s\n", why);
+	if (!r)
+		r = waits(k, blob, size);
 	weir_kern_close(k, true);
 	return r || n < 3;
 }
