@@ -107,9 +107,12 @@ static int guard_bpf(struct weir_kern *k)
 	bpf_map__set_autocreate(g->maps.rodata, true);
 	bpf_map__set_autocreate(g->maps.weir_covered, true);
 	bpf_map__set_autocreate(g->maps.weir_stats, true);
+	bpf_map__set_autocreate(g->maps.weir_control, true);
 	r = bpf_map__reuse_fd(g->maps.weir_covered, k->shared[WEIR_M_COVERED]);
 	if (!r)
 		r = bpf_map__reuse_fd(g->maps.weir_stats, k->shared[WEIR_M_STATS]);
+	if (!r)
+		r = bpf_map__reuse_fd(g->maps.weir_control, k->shared[WEIR_M_CONTROL]);
 	if (!r)
 		r = weir_guard_obj__load(g);
 	for (int i = 0; !r && i < 4; i++) {
