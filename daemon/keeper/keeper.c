@@ -124,7 +124,7 @@ static void cover(struct weir_keeper *k, struct weir_kern_if *i)
 		weir_kern_cover(k->kern, i->ifindex, true);
 		return;
 	}
-	if (k->cfg.failures.simulate >> WEIR_FAILURE_HOOK_MISSING & 1) {
+	if (k->now.cfg.failures.simulate >> WEIR_FAILURE_HOOK_MISSING & 1) {
 		weir_kern_detach(k->kern, i->ifindex);
 		i->tc[0] = i->xdp[0] = i->others[0] = 0;
 		snprintf(i->why, sizeof i->why, "attach refused (simulated)");
@@ -374,22 +374,17 @@ int weir_keeper_revert(struct weir_keeper *k)
 
 enum weir_settled weir_keeper_tick(struct weir_keeper *k)
 {
-<<<<<<< HEAD
-	enum weir_settled r = weir_kern_settle(k->kern);
-
-=======
 	enum weir_settled s = weir_kern_settle(k->kern);
 
 	if (s != WEIR_SETTLED_NOTHING)
 		settled(k, s == WEIR_SETTLED_CONFIRMED);
->>>>>>> d78fc5e (kern: a change with a deadline goes back by itself, decided in the kernel)
 	weir_kern_canary(k->kern, CANARY_S);
-	return r;
+	return s;
 }
 
 const struct weir_config *weir_keeper_config(const struct weir_keeper *k)
 {
-	return k->installed ? &k->cfg : NULL;
+	return k->installed ? &k->now.cfg : NULL;
 }
 
 static struct weir_kern_if *if_of(const struct weir_keeper *k, uint32_t ifindex)
