@@ -32,7 +32,7 @@ struct weir_cmd {
 };
 
 extern const struct weir_cmd weir_cmd_check, weir_cmd_lint, weir_cmd_explain, weir_cmd_schema, weir_cmd_init;
-extern const struct weir_cmd weir_cmd_run, weir_cmd_apply, weir_cmd_status, weir_cmd_status_show, weir_cmd_status_stats;
+extern const struct weir_cmd weir_cmd_run, weir_cmd_apply, weir_cmd_status, weir_cmd_status_show, weir_cmd_status_stats, weir_cmd_status_coverage;
 extern const struct weir_cmd weir_cmd_flows, weir_cmd_events, weir_cmd_why, weir_cmd_mode, weir_cmd_features;
 extern const struct weir_cmd weir_cmd_rule_add, weir_cmd_rule_list, weir_cmd_rule_delete, weir_cmd_rule_clear;
 extern const struct weir_cmd weir_cmd_rule_export, weir_cmd_ban_add, weir_cmd_ban_list, weir_cmd_ban_remove;

@@ -221,7 +221,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	if (n < 0)
 		return -n;
 	if (n)
-		return weir_cli_usage(&weir_cmd_status, "unexpected word '%s'; did you mean 'show' or 'stats'?",
+		return weir_cli_usage(&weir_cmd_status, "unexpected word '%s'; did you mean 'show', 'stats' or 'coverage'?",
 				      argv[1]);
 	if (!weir_daemon_pid(cli) && !(geteuid() && !access(cli->runtime_dir, F_OK)))
 		return dead(cli);

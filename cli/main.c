@@ -16,6 +16,7 @@ const struct weir_cmd *const weir_commands[] = {
 	&weir_cmd_run,
 	&weir_cmd_status,
 	&weir_cmd_status_show,
+	&weir_cmd_status_coverage,
 	&weir_cmd_status_stats,
 	&weir_cmd_flows,
 	&weir_cmd_events,

@@ -95,10 +95,19 @@ static void do_kill(struct weir_answerer *by, const struct weir_ask *a, struct w
 	ret->n = a->kills.n;
 }
 
+static void do_passages(struct weir_answerer *by, const struct weir_ask *a, struct weir_answer *ret)
+{
+	struct weir_passage *v = NULL;
+
+	ret->result = weir_passages_read(&v, &ret->n);
+	ret->records = v;
+}
+
 static const answer_fn answers[WEIR_ASK_COUNT] = {
 	[WEIR_ASK_OPEN] = do_open,       [WEIR_ASK_LIST] = do_list, [WEIR_ASK_HOLDERS] = do_holders,
 	[WEIR_ASK_PROCESS] = do_process, [WEIR_ASK_SSHD] = do_sshd, [WEIR_ASK_FIREWALLS] = do_firewalls,
 	[WEIR_ASK_SESSIONS] = do_sessions, [WEIR_ASK_KILL] = do_kill,
+	[WEIR_ASK_PASSAGES] = do_passages,
 };
 
 void weir_answer(struct weir_answerer *by, const struct weir_ask *a, struct weir_answer *ret)

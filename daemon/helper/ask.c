@@ -44,6 +44,7 @@ static const struct weir_ask_type types[WEIR_ASK_COUNT] = {
 	[WEIR_ASK_FIREWALLS] = { "firewalls", 0, sizeof(struct weir_firewall), always },
 	[WEIR_ASK_SESSIONS] = { "sessions", sizeof(struct weir_ask_pid), sizeof(struct weir_session), pid_sound },
 	[WEIR_ASK_KILL] = { "kill", sizeof(struct weir_ask_kills), sizeof(struct weir_kill), kills_sound },
+	[WEIR_ASK_PASSAGES] = { "passages", 0, sizeof(struct weir_passage), always },
 };
 
 const struct weir_ask_type *weir_ask_type(uint32_t kind)

@@ -294,6 +294,21 @@ int weir_helper_firewalls(struct weir_helper *h, struct weir_firewall ret[WEIR_F
 	return r < 0 ? r : 0;
 }
 
+int weir_helper_passages(struct weir_helper *h, struct weir_passage **ret, size_t *ret_n)
+{
+	struct weir_answer a;
+	int r = ask(h, WEIR_ASK_PASSAGES, &a);
+	struct weir_passage *v = a.records;
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < a.n; i++)
+		v[i].name[sizeof v->name - 1] = v[i].detail[sizeof v->detail - 1] = v[i].space[sizeof v->space - 1] = 0;
+	*ret = v;
+	*ret_n = a.n;
+	return 0;
+}
+
 int weir_helper_sessions(struct weir_helper *h, pid_t pid, struct weir_session ret[WEIR_SESSIONS_MAX])
 {
 	struct weir_answer a;

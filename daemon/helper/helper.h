@@ -59,6 +59,9 @@ int weir_helper_process(struct weir_helper *h, uint32_t pid, struct weir_process
 int weir_helper_sshd(struct weir_helper *h, struct weir_sshd *ret);
 int weir_helper_firewalls(struct weir_helper *h, struct weir_firewall ret[WEIR_FIREWALLS_MAX], size_t *ret_n);
 
+/* Ways past the hooks: weir_passages_read. */
+int weir_helper_passages(struct weir_helper *h, struct weir_passage **ret, size_t *ret_n);
+
 /* Over which connections the user of this process works here: weir_sessions_read. */
 int weir_helper_sessions(struct weir_helper *h, pid_t pid, struct weir_session ret[WEIR_SESSIONS_MAX]);
 /* End conversations: weir_socks_kill. Any number; an error says that not all were asked for. */

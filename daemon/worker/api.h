@@ -33,7 +33,7 @@ struct weir_handler {
 };
 
 extern const struct weir_handler weir_handlers_change[], weir_handlers_policy[], weir_handlers_rule[], weir_handlers_lists[],
-	weir_handlers_status[], weir_handlers_flow[];
+	weir_handlers_status[], weir_handlers_flow[], weir_handlers_coverage[];
 
 /* Answer a request of a client. */
 void weir_api_request(struct weir_worker *w, struct weir_client *client, const json_t *request);

@@ -14,6 +14,7 @@
 
 #include "lib/host/host.h"
 #include "lib/host/nl.h"
+#include "lib/host/passages.h"
 #include "lib/util/cleanup.h"
 
 struct table_list {
@@ -69,7 +70,7 @@ static void tables_forget(void *data)
 }
 
 /* Loaded, or built in: then asking loads nothing. */
-static bool have_nf_tables(void)
+bool weir_have_nf_tables(void)
 {
 	_cleanup_fclose_ FILE *f = NULL;
 	struct utsname u;
@@ -158,7 +159,7 @@ int weir_firewalls_read(struct weir_firewall ret[WEIR_FIREWALLS_MAX], size_t *re
 	size_t n = 0;
 	int e = 0;
 
-	if (have_nf_tables()) {
+	if (weir_have_nf_tables()) {
 		struct weir_nl_req r;
 		struct nfgenmsg *m = weir_nl_request(&r, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, sizeof *m);
 

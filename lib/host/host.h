@@ -176,6 +176,33 @@ struct weir_firewall {
 #define WEIR_FIREWALLS_MAX 8
 int weir_firewalls_read(struct weir_firewall ret[WEIR_FIREWALLS_MAX], size_t *ret_n);
 
+/*
+ * Ways that packets take on this host beside its interfaces, and what may lead them past a filter at TC. Each is
+ * found by looking; what could not be looked at is told, too (WEIR_PASSAGE_BLIND).
+ */
+enum weir_passage_kind {
+	WEIR_PASSAGE_BLIND,   /* name: what; detail: why not */
+	WEIR_PASSAGE_FORWARD, /* n: 4 or 6: this host routes that family; name: "all" or one interface that does */
+	WEIR_PASSAGE_NFT,     /* a statement; name: "dnat", "redirect", "tproxy", "flowtable", "flowtable hw", "snat", ... */
+			      /* n: rules that have it; detail: the first place, "ip nat prerouting" */
+	WEIR_PASSAGE_LEGACY,  /* an iptables-legacy table `name` that nobody can read without changing it */
+	WEIR_PASSAGE_PACKET,  /* a packet socket: inode, uid, ifindex (0: all); n: its EtherType, 3 all, 0 it only sends */
+	WEIR_PASSAGE_XDP,     /* AF_XDP sockets: n; ifindex where the kernel tells it (0: it does not) */
+	WEIR_PASSAGE_XDP_PROG,/* an XDP program on ifindex; n: its id */
+	WEIR_PASSAGE_RAW,     /* raw IP sockets: n */
+	WEIR_PASSAGE_CHILD,   /* a device in another namespace that stands on ifindex; name, detail: kind; space */
+	WEIR_PASSAGE_AWAY,    /* a physical device in another namespace: name, space */
+	WEIR_PASSAGE_SPACES,  /* n: other network namespaces that were looked into */
+};
+struct weir_passage {
+	uint32_t kind, ifindex, inode, uid, n, pad;
+	char name[32], detail[64];
+	char space[48]; /* whose namespace: "name" of ip netns, or a program in it */
+};
+#define WEIR_PASSAGES_MAX 4096
+/* *ret is malloced. */
+int weir_passages_read(struct weir_passage **ret, size_t *ret_n);
+
 /* Unix time in ns of CLOCK_BOOTTIME 0: add the time of an event. */
 uint64_t weir_host_boot_ns(void);
 /* /proc/sys/net/ipv4/ip_local_port_range; 32768 and 60999 when it cannot be read. */

@@ -11,6 +11,7 @@
 #include <linux/if_packet.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "lib/kern/internal.h"
 
@@ -19,9 +20,13 @@ static const char *const slot_words[WEIR_SLOT_COUNT] = { "ingress", "egress", "X
 /* The socket needs CAP_NET_RAW to be made, nothing to be used. It receives nothing. */
 void weir_canary_open(struct weir_kern *k)
 {
+	struct stat st;
+
 	k->canary_fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (k->canary_fd < 0)
 		weir_why(k->health.canary_why, sizeof k->health.canary_why, 0, "no packet socket (%s)", strerror(errno));
+	if (k->canary_fd >= 0 && !fstat(k->canary_fd, &st))
+		k->health.canary_inode = (uint32_t)st.st_ino;
 	if (getrandom(&k->canary, sizeof k->canary, 0) != sizeof k->canary || !k->canary)
 		k->canary = weir_kern_now() | 1;
 }

@@ -144,6 +144,7 @@ struct weir_kern_health {
 	uint32_t hooks, silent;    /* interfaces that a canary frame was sent out of; hooks that do not run */
 	char silent_names[160];    /* "eth0 egress (a test frame did not reach it), ..." */
 	char canary_why[64];       /* why no canary could be sent at all */
+	uint32_t canary_inode, pad2; /* of our own packet socket, which sends them */
 };
 void weir_kern_health(struct weir_kern *k, struct weir_kern_health *ret);
 /* Send canary frames out of what is covered, unless that was done within so many seconds. */
