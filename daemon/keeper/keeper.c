@@ -59,6 +59,8 @@ void weir_keeper_close(struct weir_keeper *k, bool remove)
 {
 	if (!k)
 		return;
+	if (!remove && k->installed) /* a start that failed says nothing about the life before it */
+		weir_kern_rest(k->kern);
 	weir_kern_close(k->kern, remove);
 	free(k->ifs);
 	free(k->now.xdp);

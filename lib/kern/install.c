@@ -276,6 +276,8 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 		weir_gen_free(&new);
 	else
 		k->health = health;
+	if (!r && !k->rest) /* who dies before the first second has gone by is dead, too */
+		__atomic_store_n(&k->control->alive, weir_kern_now(), __ATOMIC_RELEASE);
 	return r;
 }
 
