@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -300,6 +301,44 @@ static void test_hostile(void **state)
 	assert_int_equal(weir_helper_process(f->h, 1, &p), -EPIPE);
 }
 
+/* In its sandbox it can look everywhere: into rules, sockets, and other namespaces. */
+static void test_passages(void **state)
+{
+	struct fixture *f = *state;
+	struct weir_passage *v = NULL;
+	size_t n = 0, packet = 0, spaces = 0;
+	int s, fds[2];
+	char byte;
+	pid_t pid;
+
+	need_root();
+	s = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	assert_true(s >= 0);
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid = fork();
+	if (!pid) { /* a namespace that was not there before */
+		_exit(unshare(CLONE_NEWNET) || write(fds[1], "x", 1) != 1 || pause());
+	}
+	assert_int_equal(read(fds[0], &byte, 1), 1);
+	assert_int_equal(weir_helper_passages(f->h, &v, &n), 0);
+	for (size_t i = 0; i < n; i++) {
+		if (v[i].kind == WEIR_PASSAGE_BLIND)
+			print_error("%s: %s\n", v[i].name, v[i].detail);
+		assert_int_not_equal(v[i].kind, WEIR_PASSAGE_BLIND);
+		packet += v[i].kind == WEIR_PASSAGE_PACKET;
+		spaces += v[i].kind == WEIR_PASSAGE_SPACES ? v[i].n : 0;
+		assert_false(v[i].kind == WEIR_PASSAGE_SPACES && v[i].uid); /* none that it could not look into */
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(fds[0]);
+	close(fds[1]);
+	close(s);
+	free(v);
+	assert_true(packet >= 1);
+	assert_true(spaces >= 1);
+}
+
 static void test_parse(void **state)
 {
 	struct weir_ask a = { .kind = WEIR_ASK_OPEN }, got;
@@ -343,6 +382,7 @@ int main(void)
 		cmocka_unit_test(test_parse),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test_setup_teardown(test_open, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_passages, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_list, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_use, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kill, setup, teardown),
