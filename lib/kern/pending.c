@@ -275,6 +275,18 @@ void weir_pending_end(struct weir_kern *k)
 		k->word_stale = true;
 }
 
+/* Move the hooks off the root programs. One that refuses stays there and is sent to the right slot: tried again. */
+static void lead_straight(struct weir_kern *k)
+{
+	k->pending = false;
+	k->unmoved = weir_hooks_move(k, NULL, 0);
+	k->pending = k->unmoved;
+	if (k->unmoved)
+		weir_control_tell(k);
+	else
+		weir_pending_end(k);
+}
+
 /* The word is written for good: lead the hooks straight to what won. */
 static void settle_on(struct weir_kern *k, bool stays)
 {
@@ -287,16 +299,7 @@ static void settle_on(struct weir_kern *k, bool stays)
 		k->gen = k->back;
 	}
 	k->back = (struct weir_gen){ .slot = -1 };
-	k->pending = false;
-	if (weir_hooks_move(k, NULL, 0)) {
-		/* a hook stays with its root program, which sends it to the right slot: tried again at the next tick */
-		k->pending = true;
-		k->unmoved = true;
-		weir_control_tell(k);
-	} else {
-		k->unmoved = false;
-		weir_pending_end(k);
-	}
+	lead_straight(k);
 	weir_gen_free(&lost);
 }
 
@@ -362,10 +365,8 @@ enum weir_settled weir_kern_settle(struct weir_kern *k)
 	}
 	if (k->swept && k->word_stale)
 		forget_word(k);
-	if (k->unmoved && !weir_hooks_move(k, NULL, 0)) {
-		k->unmoved = false;
-		weir_pending_end(k);
-	}
+	if (k->unmoved)
+		lead_straight(k);
 	if (!k->pending || !k->back.skel || (weir_word_deadline(word) != WEIR_WORD_NEVER && now_ms() < weir_word_deadline(word)))
 		return WEIR_SETTLED_NOTHING;
 	stays = weir_word_deadline(word) == WEIR_WORD_NEVER && (int)weir_word_now(word) == k->gen.slot;
