@@ -112,6 +112,12 @@ WEIR_INLINE uint32_t weir_classify_next(const struct weir_img *img, const struct
 	return 0xffffffffu;
 }
 
+#define WEIR_TURN_PROVIDED
+WEIR_INLINE void weir_turn(struct weir_facts *f)
+{
+	weir_reverse(); /* of the facts in the scratch map: there are no others */
+}
+
 #include "core/policy.h"
 
 _Static_assert(WEIR_SCAN_CHUNK == 64 && WEIR_SCAN_END == 0xffffffffu, "as used above");

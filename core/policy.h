@@ -172,6 +172,14 @@ WEIR_INLINE void weir_facts_init(struct weir_facts *f, const struct weir_pkt *p,
 	}
 }
 
+/* The kernel programs bring their own: a function that is verified once and has its stack for itself. */
+#ifndef WEIR_TURN_PROVIDED
+WEIR_INLINE void weir_turn(struct weir_facts *f)
+{
+	weir_facts_reverse(f);
+}
+#endif
+
 /*
  * Stage 2. `f` is the packet's own view (sender = originator), prepared. `opens` says that the packet can
  * only open a conversation (TCP SYN), so it is no reply. f is left as it was.
@@ -185,9 +193,9 @@ WEIR_INLINE bool weir_judge_failsafe(const struct weir_img *img, const struct we
 		return false;
 	c = weir_classify_next(img, cfg, WEIR_FAILSAFE, f, 0, WEIR_SKIP_UNKNOWN);
 	if (c == WEIR_SCAN_END && !opens) {
-		weir_facts_reverse(f);
+		weir_turn(f);
 		c = weir_classify_next(img, cfg, WEIR_FAILSAFE, f, 0, WEIR_SKIP_UNKNOWN | WEIR_SKIP_ONE_WAY);
-		weir_facts_reverse(f);
+		weir_turn(f);
 		f->known = known;
 	}
 	if (c == WEIR_SCAN_END || (c & WEIR_CAND_UNKNOWN))
