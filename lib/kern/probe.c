@@ -34,9 +34,10 @@ static void put16(uint8_t *at, uint32_t v)
 
 static void put_l2(struct weir_probe *p, const struct weir_probe_spec *s, uint16_t type)
 {
+	static const uint8_t ends[12] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1 };
 	uint8_t *h = append(p, 14);
 
-	memcpy(h, "\x02\0\0\0\0\x02\x02\0\0\0\0\x01", 12);
+	memcpy(h, ends, sizeof ends);
 	for (int i = 0; s->mac && i < 6; i++)
 		h[6 + i] = (uint8_t)(s->mac >> (40 - 8 * i));
 	put16(h + 12, s->vlan ? WEIR_ETH_VLAN : type);
@@ -282,7 +283,8 @@ static void find_firsts(const struct weir_img *img, struct firsts *f)
 
 static void set4(uint8_t a[16], uint32_t low)
 {
-	memcpy(a, "\0\0\0\0\0\0\0\0\0\0\xff\xff", 12);
+	memset(a, 0, 10);
+	a[10] = a[11] = 0xff;
 	put16(a + 12, low >> 16);
 	put16(a + 14, low);
 }

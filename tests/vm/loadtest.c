@@ -9,8 +9,11 @@
 #include <net/if.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/kern/kern.h"
 #include "lib/policy/policy.h"
@@ -76,6 +79,17 @@ static int compile(const char *text, void **blob, uint32_t *size)
 	return r;
 }
 
+/* The self-test has passed, and what is attached runs. */
+static int proven(struct weir_kern *k, const char *when)
+{
+	struct weir_kern_health h = { 0 };
+
+	weir_kern_health(k, &h);
+	printf("%s: self-test: %u packets, %u failed, %u us; hooks: %u, %u silent %s %s\n", when, h.tested, h.failed, h.us,
+	       h.hooks, h.silent, h.silent_names, h.canary_why);
+	return h.tested >= 32 && !h.failed && !h.silent ? 0 : -EIO;
+}
+
 /* The same image once more, as a change that waits: through the root programs, confirmed, and taken back. */
 static int waits(struct weir_kern *k, const void *blob, uint32_t size)
 {
@@ -86,6 +100,8 @@ static int waits(struct weir_kern *k, const void *blob, uint32_t size)
 
 	weir_kern_pending(k, &p);
 	r = r ? r : say(p.pending ? 0 : -EINVAL, "waits", "");
+	sleep(1); /* test frames are sent once a second */
+	r = r ? r : say(proven(k, "through the root programs"), "proven", "");
 	r = r ? r : say(weir_kern_confirm(k), "confirm", "");
 	r = r ? r : say(weir_kern_install(k, &c, why, sizeof why), "another one", why);
 	return r ? r : say(weir_kern_revert(k), "revert", "");
@@ -117,9 +133,21 @@ static int one(const char *name, const char *text)
 	else if (!r)
 		printf("guard: %s\n", why);
 	if (!r)
+		r = say(proven(k, name), "proven", "");
+	if (!r)
 		r = waits(k, blob, size);
 	weir_kern_close(k, true);
 	return r || n < 3;
+}
+
+/* The namespace is new, and so is its lo: down. Test frames want it up. */
+static void lo_up(void)
+{
+	struct ifreq r = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &r))
+		printf("lo: %s\n", strerror(errno));
 }
 
 int main(void)
@@ -130,5 +158,6 @@ int main(void)
 	if (unshare(CLONE_NEWNET) || !big)
 		return 1;
 	mkdir("/run", 0755);
+	lo_up();
 	return one("small", small) | one("large", big);
 }
