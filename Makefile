@@ -27,7 +27,7 @@ DEPS := tools/deps.sh $(if $(ROOT),install,check)
 RUNNER := python3 tests/harness/run.py --build $(BUILD) $(if $(AS_OWNER),--owner $(OWNER))
 
 .DEFAULT_GOAL := build
-.PHONY: help build setup deps deps-build deps-test run test test-long test-vm bench fuzz lint fmt install clean
+.PHONY: help build setup deps deps-build deps-test run test test-long test-vm bench fuzz lint fmt install deb clean
 
 help:
 	@echo 'make            build weir into $(BUILD)/ (build/weir)'
@@ -41,19 +41,20 @@ help:
 	@echo 'make lint       clang-tidy, shellcheck and the checks of tests/check'
 	@echo 'make fmt        format the C files that differ from the last commit (ALL=1: all)'
 	@echo 'make install    install into PREFIX=$(PREFIX) (DESTDIR is honoured)'
+	@echo 'make deb        a Debian package, in $(BUILD)/deb'
 	@echo 'make clean      remove the build folders'
 	@echo
 	@echo 'YES=1 answers the question before packages are installed; MESON_OPTS goes to meson setup.'
 
 deps:
-	@$(DEPS) build test
+	@$(DEPS) build test deb
 
 deps-build:
 	@$(DEPS) build
 
 # Tests whose tools are missing are skipped by name, so only root installs here and nobody is stopped.
 deps-test: deps-build
-	@$(DEPS) build test $(if $(ROOT),,|| echo 'Tests that need them are skipped.')
+	@$(DEPS) build test deb $(if $(ROOT),,|| echo 'Tests that need them are skipped.')
 
 # A room that is new to the tree is not known to the configured build folder.
 $(BUILD)/build.ninja: $(wildcard meson.build */meson.build */*/meson.build)
@@ -93,6 +94,11 @@ fmt:
 
 install: build
 	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(DESTDIR))
+
+deb: deps-build
+	@$(DEPS) deb
+	@$(MAKE) --no-print-directory build
+	@$(AS_OWNER) packaging/deb/build.sh $(BUILD) $(BUILD)/deb
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-san

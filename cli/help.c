@@ -5,7 +5,7 @@
 
 #include "cli/help.h"
 
-static const char options_help[] =
+const char weir_options_help[] =
 	"Options of every command, before or after it:\n"
 	"  -o, --output table|json   how results are printed\n"
 	"      --no-color            no colour (also: NO_COLOR, or output that is no terminal)\n"
@@ -16,7 +16,7 @@ static const char options_help[] =
 	"  -h, --help                this help, or that of a command\n"
 	"      --version             the version\n";
 
-static const char exit_help[] =
+const char weir_exit_help[] =
 	"Exit status: 0 done; 1 it could not be done, the message says why; 2 the command line is wrong.\n"
 	"'weir status' also: 3 something asked for is not in force; 4 not running, still enforcing;\n"
 	"5 not running, not enforcing.\n";
@@ -29,7 +29,7 @@ void weir_help(FILE *out)
 		if (!(*c)->hidden)
 			fprintf(out, "  %-16s %s\n", (*c)->name, (*c)->summary);
 	}
-	fprintf(out, "\n%s\n%s\nBegin: sudo weir run        then: weir COMMAND --help\n", options_help, exit_help);
+	fprintf(out, "\n%s\n%s\nBegin: sudo weir run        then: weir COMMAND --help\n", weir_options_help, weir_exit_help);
 }
 
 void weir_help_command(FILE *out, const struct weir_cmd *c)

@@ -10,4 +10,5 @@ void weir_help_command(FILE *out, const struct weir_cmd *c);
 /* All commands that begin with this word, for "weir rule". False when there is none. */
 bool weir_help_group(FILE *out, const char *word);
 bool weir_is_group(const char *word);
-extern const struct weir_cmd weir_cmd_completion, weir_cmd_commands;
+extern const struct weir_cmd weir_cmd_completion, weir_cmd_commands, weir_cmd_man;
+extern const char weir_options_help[], weir_exit_help[]; /* the parts that every command shares */

@@ -46,6 +46,7 @@ const struct weir_cmd *const weir_commands[] = {
 	&weir_cmd_flush,
 	&weir_cmd_completion,
 	&weir_cmd_commands,
+	&weir_cmd_man,
 	NULL,
 };
 

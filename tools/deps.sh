@@ -8,7 +8,7 @@
 #   tools/deps.sh install LIST...   install what is missing (root); YES=1 or no terminal: does not ask
 #   tools/deps.sh list    LIST...   print the packages
 #
-# LIST is build (to build and run), test (to run the tests) or lint. An entry "command:package" is
+# LIST is build (to build and run), test (to run the tests), deb (to make a package) or lint. An entry "command:package" is
 # satisfied by the command too, wherever it came from; a plain package is asked of dpkg.
 #
 # It refuses to leave services behind: a package that it installs neither starts a daemon now
@@ -22,7 +22,9 @@ test='libcmocka-dev libclang-rt-14-dev|libclang-rt-dev git:git ping:iputils-ping
 ethtool:ethtool tcpdump:tcpdump nginx:nginx-light iperf3:iperf3 hping3:hping3 python3-scapy
 sshd:openssh-server ssh:openssh-client sudo:sudo dig:bind9-dnsutils curl:curl dnsmasq:dnsmasq-base dhclient:isc-dhcp-client conntrack:conntrack
 qemu-system-x86_64:qemu-system-x86 busybox-static cpio:cpio procps
-node:nodejs npm:npm tmux:tmux screen:screen'
+node:nodejs npm:npm tmux:tmux screen:screen debootstrap:debootstrap systemd-analyze:systemd'
+
+deb='dpkg-shlibdeps:dpkg-dev strip:binutils gzip:gzip'
 
 lint='clang-format:clang-format clang-tidy:clang-tidy shellcheck:shellcheck'
 
@@ -33,8 +35,9 @@ entries() {
 		case $list in
 		build) printf '%s\n' $build ;;
 		test) printf '%s\n' $test ;;
+		deb) printf '%s\n' $deb ;;
 		lint) printf '%s\n' $lint ;;
-		*) say "deps.sh: unknown list '$list' (build, test, lint)"; exit 2 ;;
+		*) say "deps.sh: unknown list '$list' (build, test, deb, lint)"; exit 2 ;;
 		esac
 	done
 }
