@@ -11,6 +11,7 @@
 
 #include "cli/help.h"
 #include "cli/opts.h"
+#include "daemon/role.h"
 
 const struct weir_cmd *const weir_commands[] = {
 	&weir_cmd_run,
@@ -232,6 +233,9 @@ int main(int argc, char **argv)
 	const struct weir_cmd *c;
 	int words, r;
 
+	r = weir_role_main(argc, argv); /* a process of `weir run`: not of a command line that anybody types */
+	if (r >= 0)
+		return r;
 	argc = take_globals(argc, argv, &g);
 	if (argc < 0)
 		return WEIR_EXIT_USAGE;

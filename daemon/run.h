@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `weir run`: keeper and worker in one process, until a signal, `stop` or `flush` ends it. */
+/* `weir run`: the keeper, with worker and helper beside it, until a signal, `stop` or `flush` ends it. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "daemon/rundir.h"
-#include "lib/state/file.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/dir.h"
 
 #define LOCK_NAME "lock"
 

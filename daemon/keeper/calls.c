@@ -10,6 +10,7 @@
 
 #include "core/image_blob.h"
 #include "daemon/keeper/turn.h"
+#include "lib/event/ring.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/memfd.h"
 
@@ -57,6 +58,8 @@ static int do_hello(struct weir_turn *t)
 
 static int do_ping(struct weir_turn *t)
 {
+	if (t->s->helper >= 0)
+		t->ret_fds[t->ret->n_fds++] = TAKE_FD(t->s->helper);
 	return 0;
 }
 
@@ -138,26 +141,33 @@ static int image_take(struct weir_turn *t, int fd, uint32_t size, const uint8_t 
 	return 0;
 }
 
-static void image_keep(struct weir_serve *s, int which, int fd)
+static void image_keep(struct weir_serve *s, int which, int fd, const struct weir_memmap *m)
 {
+	struct weir_img img;
+
 	weir_serve_image_drop(s, which);
+	if (weir_image_open(&img, m->data, (uint32_t)m->size))
+		return; /* it was looked at before */
 	s->image[which] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	s->mode[which] = img.cfg->mode;
+	s->generation[which] = img.cfg->generation;
 }
 
 /* What the next worker is told to be in force. */
-static void images_note(struct weir_turn *t, bool waits)
+static void images_note(struct weir_turn *t, bool waits, const struct weir_memmap *now, const struct weir_memmap *back)
 {
 	struct weir_serve *s = t->s;
 
 	if (waits && t->n_fds > 1) {
-		image_keep(s, WEIR_IMAGE_BACK, t->fds[1]);
+		image_keep(s, WEIR_IMAGE_BACK, t->fds[1], back);
 	} else if (waits && s->image[WEIR_IMAGE_BACK] < 0) {
-		s->image[WEIR_IMAGE_BACK] = s->image[WEIR_IMAGE_NOW];
-		s->image[WEIR_IMAGE_NOW] = -1;
+		s->image[WEIR_IMAGE_BACK] = TAKE_FD(s->image[WEIR_IMAGE_NOW]);
+		s->mode[WEIR_IMAGE_BACK] = s->mode[WEIR_IMAGE_NOW];
+		s->generation[WEIR_IMAGE_BACK] = s->generation[WEIR_IMAGE_NOW];
 	} else if (!waits) {
 		weir_serve_image_drop(s, WEIR_IMAGE_BACK);
 	}
-	image_keep(s, WEIR_IMAGE_NOW, t->fds[0]);
+	image_keep(s, WEIR_IMAGE_NOW, t->fds[0], now);
 }
 
 static int do_install(struct weir_turn *t)
@@ -180,7 +190,7 @@ static int do_install(struct weir_turn *t)
 	change.back_size = c->back_size;
 	r = weir_keeper_install(t->s->keeper, &change, t->ret->why, sizeof t->ret->why);
 	if (r >= 0)
-		images_note(t, c->deadline);
+		images_note(t, c->deadline, &now, &back);
 	return r;
 }
 
@@ -396,6 +406,19 @@ static int do_health(struct weir_turn *t)
 	return 0;
 }
 
+/* What the workers count in: of a length that stays, with bytes that do not. */
+static int tally_make(void)
+{
+	int fd = weir_memfd_new("weir-tally");
+
+	if (fd >= 0 && (ftruncate(fd, WEIR_RINGS * (off_t)sizeof(struct weir_ring_tally)) ||
+			fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))) {
+		close(fd);
+		fd = -errno;
+	}
+	return fd;
+}
+
 static int do_rings(struct weir_turn *t)
 {
 	struct weir_kern_ring v[WEIR_RINGS];
@@ -409,6 +432,10 @@ static int do_rings(struct weir_turn *t)
 		t->ret_fds[t->ret->n_fds++] = fd;
 		t->ret->ring_size[i] = v[i].size;
 	}
+	if (!r && t->s->tally < 0)
+		t->s->tally = tally_make();
+	if (!r && t->s->tally >= 0)
+		t->ret_fds[t->ret->n_fds++] = fcntl(t->s->tally, F_DUPFD_CLOEXEC, 3);
 	return r;
 }
 

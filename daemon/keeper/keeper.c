@@ -36,7 +36,8 @@ struct weir_keeper {
 
 int weir_keeper_open(const struct weir_keeper_options *o, struct weir_keeper **ret, char *why, size_t why_size)
 {
-	struct weir_kern_options ko = { .runtime_dir = o->runtime_dir, .flows_max = o->flows_max };
+	struct weir_kern_options ko = { .runtime_dir = o->runtime_dir, .flows_max = o->flows_max, .prog_open = o->prog_open,
+				      .prog_data = o->prog_data };
 	struct weir_keeper *k = calloc(1, sizeof *k);
 	int r;
 

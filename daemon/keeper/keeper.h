@@ -14,6 +14,8 @@ struct weir_keeper_options {
 	const char *runtime_dir;
 	const char *const *interfaces; /* names or globs that are covered, NULL-terminated; NULL: all */
 	uint32_t flows_max;            /* 0: the kernel side's default */
+	int (*prog_open)(uint32_t id, void *data); /* as in struct weir_kern_options */
+	void *prog_data;
 };
 
 /* A ban as it is kept: its end is told by the calendar. */

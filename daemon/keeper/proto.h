@@ -16,7 +16,7 @@
 
 enum weir_call {
 	WEIR_CALL_HELLO = 1, /* the first one, and only the first */
-	WEIR_CALL_PING,      /* the worker's loop turns */
+	WEIR_CALL_PING,      /* the worker's loop turns; a new helper's socket may come back */
 	WEIR_CALL_READY,     /* it answers clients from now on */
 	WEIR_CALL_LIFE,
 	WEIR_CALL_BEFORE,
@@ -37,7 +37,7 @@ enum weir_call {
 	WEIR_CALL_PROGS,
 	WEIR_CALL_FEATURES,
 	WEIR_CALL_HEALTH,
-	WEIR_CALL_RINGS,
+	WEIR_CALL_RINGS,     /* both maps, and the tally: one struct weir_ring_tally each, which the worker writes */
 	WEIR_CALL_END,
 	WEIR_CALL_COUNT,
 };
@@ -132,17 +132,6 @@ struct weir_wire_feature {
 	char name[32];
 	uint32_t have;
 	char why[96];
-};
-
-/*
- * How many records of the rings were taken out, over all lives of the worker: a file in memory beside the rings. Who
- * takes one writes the slot that the next position names, then the position; so a life that ends in between is
- * counted exactly: the slot that fits the ring's position counts.
- */
-struct weir_tally {
-	struct {
-		uint64_t at, n;
-	} slot[2];
 };
 
 #define WEIR_BLOB_MAX (256u << 20) /* bytes of an image */

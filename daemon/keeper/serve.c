@@ -8,6 +8,7 @@
 
 #include "daemon/keeper/turn.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/packet.h"
 
 void weir_serve_image_drop(struct weir_serve *s, int which)
 {
@@ -22,6 +23,8 @@ void weir_serve_went_back(struct weir_serve *s)
 		return;
 	weir_serve_image_drop(s, WEIR_IMAGE_NOW);
 	s->image[WEIR_IMAGE_NOW] = TAKE_FD(s->image[WEIR_IMAGE_BACK]);
+	s->mode[WEIR_IMAGE_NOW] = s->mode[WEIR_IMAGE_BACK];
+	s->generation[WEIR_IMAGE_NOW] = s->generation[WEIR_IMAGE_BACK];
 }
 
 int weir_serve_new(struct weir_keeper *k, struct weir_serve **ret)
@@ -31,7 +34,7 @@ int weir_serve_new(struct weir_keeper *k, struct weir_serve **ret)
 	if (!s)
 		return -ENOMEM;
 	s->keeper = k;
-	s->image[WEIR_IMAGE_NOW] = s->image[WEIR_IMAGE_BACK] = -1;
+	s->image[WEIR_IMAGE_NOW] = s->image[WEIR_IMAGE_BACK] = s->helper = s->tally = -1;
 	*ret = s;
 	return 0;
 }
@@ -42,6 +45,9 @@ void weir_serve_free(struct weir_serve *s)
 		return;
 	weir_serve_image_drop(s, WEIR_IMAGE_NOW);
 	weir_serve_image_drop(s, WEIR_IMAGE_BACK);
+	weir_serve_helper(s, -1);
+	if (s->tally >= 0)
+		close(s->tally);
 	free(s);
 }
 
@@ -50,6 +56,25 @@ void weir_serve_begin(struct weir_serve *s)
 	s->greeted = s->ready = false;
 	s->end = 0;
 	s->why[0] = 0;
+	weir_serve_helper(s, -1); /* it got its own with its start */
+}
+
+void weir_serve_helper(struct weir_serve *s, int fd)
+{
+	if (s->helper >= 0)
+		close(s->helper);
+	s->helper = fd;
+}
+
+bool weir_serve_enforces(const struct weir_serve *s)
+{
+	return (s->image[WEIR_IMAGE_NOW] >= 0 && s->mode[WEIR_IMAGE_NOW] == WEIR_PREVENT) ||
+	       (s->image[WEIR_IMAGE_BACK] >= 0 && s->mode[WEIR_IMAGE_BACK] == WEIR_PREVENT);
+}
+
+uint32_t weir_serve_generation(const struct weir_serve *s)
+{
+	return s->image[WEIR_IMAGE_NOW] >= 0 ? s->generation[WEIR_IMAGE_NOW] : 0;
 }
 
 void weir_serve_settled(struct weir_serve *s, enum weir_settled how)
@@ -108,68 +133,20 @@ int weir_serve_message(struct weir_serve *s, const void *msg, size_t len, const 
 	return 0;
 }
 
-/* The fds that came along; more than any call has are cut off by the kernel and told. */
-static size_t fds_take(const struct msghdr *m, int fds[WEIR_CALL_FDS_MAX])
-{
-	size_t n = 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR((struct msghdr *)m, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-			if (n < WEIR_CALL_FDS_MAX)
-				fds[n++] = fd;
-			else
-				close(fd);
-		}
-	}
-	return n;
-}
-
-static int receipt_send(struct weir_serve *s, int fd, const struct weir_receipt *a, const int *fds)
-{
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(WEIR_SERVE_FDS * sizeof(int))] = { 0 };
-	struct iovec v = { (void *)a, sizeof *a };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
-
-	if (a->n_fds) {
-		struct cmsghdr *c;
-
-		m.msg_control = control;
-		m.msg_controllen = CMSG_SPACE(a->n_fds * sizeof(int));
-		c = CMSG_FIRSTHDR(&m);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(a->n_fds * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, a->n_fds * sizeof(int));
-	}
-	/* who asks reads the answer before he asks again: it fits, or he does not keep to that */
-	if (sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		return errno == EAGAIN ? broken(s, "it does not read its answers") : -EPIPE;
-	return 0;
-}
-
 int weir_serve_read(struct weir_serve *s, int fd)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(WEIR_CALL_FDS_MAX * sizeof(int))];
 	int fds[WEIR_CALL_FDS_MAX], out[WEIR_SERVE_FDS];
-	char msg[WEIR_CALL_SIZE_MAX + 1];
-	struct iovec v = { msg, sizeof msg };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+	char msg[WEIR_CALL_SIZE_MAX];
 	struct weir_receipt a;
 	size_t n;
-	ssize_t len = recvmsg(fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	ssize_t len = weir_packet_read(fd, msg, sizeof msg, fds, WEIR_CALL_FDS_MAX, &n, MSG_DONTWAIT);
 	int r;
 
-	if (len < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -EPIPE;
-	n = fds_take(&m, fds);
-	if (m.msg_flags & (MSG_CTRUNC | MSG_TRUNC))
-		r = broken(s, m.msg_flags & MSG_CTRUNC ? "too many fds" : "a call that is too long");
-	else if (!len)
+	if (len == -EAGAIN)
+		return 0;
+	if (len == -EMSGSIZE || len == -E2BIG)
+		r = broken(s, len == -E2BIG ? "too many fds" : "a call that is too long");
+	else if (len <= 0)
 		r = -EPIPE;
 	else
 		r = weir_serve_message(s, msg, (size_t)len, fds, n, &a, out);
@@ -177,10 +154,11 @@ int weir_serve_read(struct weir_serve *s, int fd)
 		close(fds[i]);
 	if (r)
 		return r;
-	r = receipt_send(s, fd, &a, out);
+	/* who asks reads the answer before he asks again: it fits, or he does not keep to that */
+	r = weir_packet_send(fd, &a, sizeof a, out, a.n_fds, MSG_DONTWAIT);
 	for (uint32_t i = 0; i < a.n_fds; i++)
 		close(out[i]);
-	return r;
+	return r == -EAGAIN ? broken(s, "it does not read its answers") : r ? -EPIPE : 0;
 }
 
 const char *weir_serve_why(const struct weir_serve *s)

@@ -33,6 +33,12 @@ bool weir_serve_ready(const struct weir_serve *s);
 uint64_t weir_serve_calls(const struct weir_serve *s); /* so far: it lives */
 uint32_t weir_serve_end(const struct weir_serve *s);   /* WEIR_CALL_END_*; 0: it did not ask for the end */
 
+/* Another helper stands behind this socket, which is taken over: the worker fetches it with its next ping. */
+void weir_serve_helper(struct weir_serve *s, int fd);
+/* Does what is in force, or what it would go back to, stop anything? And which generation is it; 0: none. */
+bool weir_serve_enforces(const struct weir_serve *s);
+uint32_t weir_serve_generation(const struct weir_serve *s);
+
 /* What is told to it; filled by the one who starts it. */
 struct weir_life *weir_serve_life(struct weir_serve *s);
 /* Once a second, after the keeper's tick said what was decided by the clock. */

@@ -15,6 +15,9 @@ struct weir_serve {
 	uint32_t end;
 	uint64_t calls;
 	int image[2]; /* sealed: what is in force, and what it goes back to; -1 */
+	uint32_t mode[2], generation[2]; /* of both */
+	int helper; /* the socket of a new helper, to be fetched; -1 */
+	int tally;  /* of the rings, for all workers; -1: none yet */
 	char why[160];
 };
 

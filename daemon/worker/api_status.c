@@ -85,17 +85,34 @@ static uint64_t stat_of(const struct weir_counter *stats, enum weir_stat s)
 	return stats[WEIR_REASON_COUNT * 3 + s].packets;
 }
 
-static json_t *events_json(const struct weir_counter *stats)
+static json_t *events_json(const struct weir_worker *w, const struct weir_counter *stats)
 {
-	return json_pack("{s:I, s:I, s:I}", "verdicts", (json_int_t)stat_of(stats, WEIR_STAT_EV_VERDICT), "telemetry",
+	return json_pack("{s:I, s:I, s:I, s:I}", "taken", (json_int_t)weir_port_event_taken(w->port), "verdicts", (json_int_t)stat_of(stats, WEIR_STAT_EV_VERDICT), "telemetry",
 			 (json_int_t)stat_of(stats, WEIR_STAT_EV_TELEMETRY), "lost",
 			 (json_int_t)(stat_of(stats, WEIR_STAT_LOST_VERDICT) + stat_of(stats, WEIR_STAT_LOST_TELEMETRY)));
+}
+
+/* Who runs here, how much memory it takes, and how often it had to be started again. */
+static json_t *processes_json(struct weir_worker *w, const struct weir_life *l)
+{
+	static const char *const names[] = { "keeper", "worker", "helper" };
+	const struct weir_sandbox *s = w->sandbox;
+	json_t *list = json_array();
+
+	for (int i = 0; i < 3; i++)
+		json_array_append_new(list, json_pack("{s:s, s:i, s:I}", "name", names[i], "pid", (int)l->pid[i], "rss_kb",
+						      (json_int_t)l->rss_kb[i]));
+	return json_pack("{s:o, s:I, s:I, s:s, s:b, s:b}", "list", list, "restarts", (json_int_t)l->restarts,
+			 "helper_restarts", (json_int_t)l->helper_restarts, "cause", l->cause, "keeper_dropped",
+			 (int)l->sandboxed, "worker_confined",
+			 s && s->user && s->caps && s->seccomp && s->landlock);
 }
 
 static int do_status(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	struct weir_counter stats[WEIR_STATS_MAX] = { 0 };
 	struct flow_counts flows = { 0 };
+	struct weir_life life = { 0 };
 	json_t *degraded = json_array(), *j = json_object();
 	const struct weir_server_counts *sc = w->server ? weir_server_counts(w->server) : NULL;
 	const char *guard_why;
@@ -105,7 +122,10 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 	weir_port_flow_each(w->port, count_flow, &flows);
 	weir_hex(weir_policy_digest(w->policy), 32, digest);
 	json_object_set_new(j, "version", json_string(WEIR_VERSION));
-	json_object_set_new(j, "pid", json_integer(getpid()));
+	weir_port_life(w->port, &life);
+	json_object_set_new(j, "pid", json_integer(life.pid[0] ? life.pid[0] : getpid()));
+	if (life.pid[0])
+		json_object_set_new(j, "processes", processes_json(w, &life));
 	json_object_set_new(j, "up", json_integer((json_int_t)((uint64_t)time(NULL) - w->started)));
 	json_object_set_new(j, "generation", json_integer(w->generation));
 	json_object_set_new(j, "edit", json_integer(w->epoch));
@@ -124,7 +144,7 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 	json_object_set_new(j, "firewalls", firewalls_json(w));
 	json_object_set_new(j, "flows", json_pack("{s:I, s:I}", "live", flows.live, "half_open", flows.half));
 	json_object_set_new(j, "drops", drops_json(w, stats));
-	json_object_set_new(j, "events", events_json(stats));
+	json_object_set_new(j, "events", events_json(w, stats));
 	weir_failures_stats(w, stats);
 	json_object_set_new(j, "failures", weir_failures_json(w));
 	if (sc)

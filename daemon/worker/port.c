@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/image_blob.h"
@@ -13,6 +12,7 @@
 #include "lib/event/ring.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/memfd.h"
+#include "lib/util/packet.h"
 
 #define NAMES_EVERY_NS 1000000000u /* so old may the name of an interface be */
 
@@ -30,6 +30,7 @@ struct weir_port {
 	struct weir_wire_feature *features_text;
 	char guard_how[64], guard_why[128];
 	struct weir_ring *rings[WEIR_RINGS];
+	struct weir_ring_tally *tally; /* WEIR_RINGS of them, shared with the workers before and after; NULL */
 	int epoll;
 };
 
@@ -47,52 +48,14 @@ static void got_clear(struct got *g)
 }
 #define _cleanup_got_ __attribute__((cleanup(got_clear)))
 
-static int call_send(struct weir_port *p, const void *msg, size_t size, const int *fds, size_t n_fds)
-{
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(WEIR_CALL_FDS_MAX * sizeof(int))] = { 0 };
-	struct iovec v = { (void *)msg, size };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
-
-	if (n_fds) {
-		struct cmsghdr *c;
-
-		m.msg_control = control;
-		m.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		c = CMSG_FIRSTHDR(&m);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
-	}
-	while (sendmsg(p->fd, &m, MSG_NOSIGNAL) < 0) {
-		if (errno != EINTR)
-			return -EPIPE;
-	}
-	return 0;
-}
-
 static int receipt_read(struct weir_port *p, struct got *g)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(WEIR_SERVE_FDS * sizeof(int))];
-	struct iovec v = { &g->r, sizeof g->r };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
-	uint32_t n = 0;
-	ssize_t len;
+	size_t n;
+	ssize_t len = weir_packet_read(p->fd, &g->r, sizeof g->r, g->fds, WEIR_SERVE_FDS, &n, 0);
+	bool whole = len == sizeof g->r && n == g->r.n_fds;
 
-	do
-		len = recvmsg(p->fd, &m, MSG_CMSG_CLOEXEC);
-	while (len < 0 && errno == EINTR);
-	for (struct cmsghdr *c = len > 0 ? CMSG_FIRSTHDR(&m) : NULL; c; c = CMSG_NXTHDR(&m, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		n = (uint32_t)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-		memcpy(g->fds, CMSG_DATA(c), n * sizeof(int));
-	}
-	if (len != sizeof g->r || n != g->r.n_fds) {
-		g->r.n_fds = n;
-		return -EPIPE;
-	}
-	return 0;
+	g->r.n_fds = (uint32_t)n;
+	return whole ? 0 : -EPIPE;
 }
 
 /* Ask and wait. What the keeper said, or -EPIPE. */
@@ -107,7 +70,7 @@ static int ask(struct weir_port *p, struct weir_call_head *msg, uint32_t call, s
 	if (p->serve) {
 		r = weir_serve_message(p->serve, msg, size, fds, n_fds, &g->r, g->fds);
 	} else {
-		r = call_send(p, msg, size, fds, n_fds);
+		r = weir_packet_send(p->fd, msg, size, fds, n_fds, 0) ? -EPIPE : 0;
 		if (!r)
 			r = receipt_read(p, g);
 		if (!r && (g->r.call != call || g->r.seq != p->seq))
@@ -199,6 +162,8 @@ void weir_port_free(struct weir_port *p)
 		return;
 	for (int i = 0; i < WEIR_RINGS; i++)
 		weir_ring_free(p->rings[i]);
+	if (p->tally)
+		munmap(p->tally, WEIR_RINGS * sizeof *p->tally);
 	if (p->epoll >= 0)
 		close(p->epoll);
 	if (p->fd >= 0)
@@ -215,9 +180,13 @@ int weir_port_fd(const struct weir_port *p)
 	return p->fd;
 }
 
-int weir_port_ping(struct weir_port *p)
+int weir_port_ping(struct weir_port *p, int *ret_helper)
 {
-	return tell_plain(p, WEIR_CALL_PING);
+	_cleanup_got_ struct got g;
+	int r = ask_plain(p, WEIR_CALL_PING, &g);
+
+	*ret_helper = !r && g.r.n_fds ? TAKE_FD(g.fds[0]) : -1;
+	return r;
 }
 
 int weir_port_ready(struct weir_port *p)
@@ -537,13 +506,19 @@ static int rings_open(struct weir_port *p)
 		return r;
 	if (g.r.n_fds < WEIR_RINGS)
 		return -EBADMSG;
+	if (g.r.n_fds > WEIR_RINGS) {
+		void *m = mmap(NULL, WEIR_RINGS * sizeof *p->tally, PROT_READ | PROT_WRITE, MAP_SHARED, g.fds[WEIR_RINGS], 0);
+
+		p->tally = m == MAP_FAILED ? NULL : m;
+	}
 	p->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (p->epoll < 0)
 		return -errno;
 	for (int i = 0; i < WEIR_RINGS; i++) {
 		struct epoll_event ev = { .events = EPOLLIN };
 
-		r = weir_ring_open(TAKE_FD(g.fds[i]), g.r.ring_size[i], &p->rings[i]);
+		r = weir_ring_open(TAKE_FD(g.fds[i]), g.r.ring_size[i], p->tally ? &p->tally[i] : NULL,
+				   &p->rings[i]);
 		if (!r && epoll_ctl(p->epoll, EPOLL_CTL_ADD, weir_ring_fd(p->rings[i]), &ev))
 			r = -errno;
 		if (r)
@@ -557,6 +532,15 @@ int weir_port_event_fd(struct weir_port *p)
 	int r = p->serve ? weir_kern_event_fd(weir_keeper_kern(p->keeper)) : p->epoll < 0 ? rings_open(p) : 0;
 
 	return p->serve || r ? r : p->epoll;
+}
+
+uint64_t weir_port_event_taken(const struct weir_port *p)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < WEIR_RINGS; i++)
+		n += p->rings[i] ? weir_ring_taken(p->rings[i]) : 0;
+	return n;
 }
 
 struct to_event {

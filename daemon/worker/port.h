@@ -16,7 +16,8 @@ int weir_port_new_fd(int fd, struct weir_port **ret);
 void weir_port_free(struct weir_port *p); /* takes NULL */
 int weir_port_fd(const struct weir_port *p); /* readable only when the keeper is gone; -1: in the same process */
 
-int weir_port_ping(struct weir_port *p);  /* the loop turns */
+/* The loop turns. *ret_helper: the socket of a new helper, or -1. */
+int weir_port_ping(struct weir_port *p, int *ret_helper);
 int weir_port_ready(struct weir_port *p); /* clients are answered from now on */
 int weir_port_end(struct weir_port *p, bool flush);
 int weir_port_life(struct weir_port *p, struct weir_life *ret);
@@ -53,5 +54,7 @@ int weir_port_progs(struct weir_port *p, struct weir_kern_prog *ret, size_t n);
 int weir_port_features(struct weir_port *p, const struct weir_kern_feature **ret);
 void weir_port_health(struct weir_port *p, struct weir_kern_health *ret);
 
+/* Records that were taken out of the rings, by all workers of this keeper. */
+uint64_t weir_port_event_taken(const struct weir_port *p);
 int weir_port_event_fd(struct weir_port *p);
 int weir_port_event_dispatch(struct weir_port *p, void (*cb)(const struct weir_event *, void *), void *data);

@@ -6,10 +6,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "daemon/listen.h"
 #include "daemon/worker/server.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/text.h"
@@ -322,33 +321,37 @@ static void on_accept(uint32_t events, void *data)
 		fd = -1;
 }
 
-int weir_server_open(struct weir_loop *l, const char *path, const struct weir_server_calls *calls,
-		     struct weir_server **ret)
+int weir_server_new(struct weir_loop *l, int fd, const struct weir_server_calls *calls, struct weir_server **ret)
 {
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	struct weir_server *s;
-	mode_t mask;
-	int r = 0;
+	struct weir_server *s = calloc(1, sizeof *s);
+	int r;
 
-	if (strlen(path) >= sizeof a.sun_path)
-		return -ENAMETOOLONG;
-	strcpy(a.sun_path, path);
-	s = calloc(1, sizeof *s);
-	if (!s)
+	if (!s) {
+		close(fd);
 		return -ENOMEM;
-	*s = (struct weir_server){ .loop = l, .calls = *calls, .fd = -1, .path = strdup(path) };
-	unlink(path);
-	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	mask = umask(0177); /* 0600 from its first moment */
-	if (!s->path || s->fd < 0 || bind(s->fd, (struct sockaddr *)&a, sizeof a) || listen(s->fd, 256))
-		r = s->path ? -errno : -ENOMEM;
-	umask(mask);
-	if (!r)
-		r = weir_loop_add(l, s->fd, EPOLLIN, on_accept, s, &s->source);
+	}
+	*s = (struct weir_server){ .loop = l, .calls = *calls, .fd = fd };
+	r = weir_loop_add(l, s->fd, EPOLLIN, on_accept, s, &s->source);
 	if (r) {
 		weir_server_free(s);
 		return r;
 	}
+	*ret = s;
+	return 0;
+}
+
+int weir_server_open(struct weir_loop *l, const char *path, const struct weir_server_calls *calls,
+		     struct weir_server **ret)
+{
+	struct weir_server *s;
+	int fd = weir_listen(path), r;
+
+	if (fd < 0)
+		return fd;
+	r = weir_server_new(l, fd, calls, &s);
+	if (r)
+		return r;
+	s->path = strdup(path);
 	*ret = s;
 	return 0;
 }

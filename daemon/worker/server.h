@@ -31,6 +31,8 @@ struct weir_server_counts {
 	uint64_t clients, requests, refused, bad, cut; /* cut: slow readers */
 };
 
+/* On a socket that listens already: it is taken over, its name is not. */
+int weir_server_new(struct weir_loop *l, int fd, const struct weir_server_calls *calls, struct weir_server **ret);
 /* Replaces a socket that a dead daemon left: the caller holds the lock of the directory. */
 int weir_server_open(struct weir_loop *l, const char *path, const struct weir_server_calls *calls,
 		     struct weir_server **ret);

@@ -11,6 +11,7 @@
 #include "lib/event/event.h"
 #include "lib/state/file.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/dir.h"
 #include "lib/util/file.h"
 
 #define OWNERS_EVERY_MS 2000
@@ -91,6 +92,14 @@ static int policy_choose(struct weir_worker *w, struct weir_diags *diags)
 					     diags);
 	w->saved_copy = copy || w->source == WEIR_SOURCE_SAVED;
 	return w->saved_copy ? saved_read(w, diags) : weir_policy_read(w->path, &w->policy, diags);
+}
+
+/* What is in force was made from a policy that is not to be had here: that is looked for in the history. */
+static int policy_none(struct weir_worker *w, struct weir_diags *diags)
+{
+	weir_diags_free(diags);
+	*diags = (struct weir_diags){ 0 };
+	return weir_policy_read_text("built-in", NULL, weir_policy_builtin, strlen(weir_policy_builtin), &w->policy, diags);
 }
 
 static int state_open(struct weir_worker *w, char *why, size_t why_size)
@@ -181,7 +190,9 @@ int weir_worker_open(const struct weir_worker_options *o, struct weir_port *p, s
 	if (!r)
 		r = audit_open(w, why, why_size);
 	if (!r)
-		r = weir_failures_policy(w, policy_choose(w, diags), diags);
+		r = policy_choose(w, diags);
+	if (w->audit) /* what is in force goes on: nothing has to stand in for what a start would take */
+		r = !o->resume ? weir_failures_policy(w, r, diags) : r ? policy_none(w, diags) : 0;
 	if (r) {
 		weir_worker_free(w);
 		return r;
@@ -248,6 +259,34 @@ static int started(struct weir_worker *w)
 	return 0;
 }
 
+/*
+ * A worker before this one died. What it put in force stays, to the byte: the image comes from the keeper. `found`: its
+ * policy was found, too, so that an edit can be made again.
+ */
+static int go_on(struct weir_worker *w, bool found, char *why, size_t why_size)
+{
+	struct weir_image now = { 0 };
+	_cleanup_free_ void *back = NULL;
+	uint32_t back_size;
+	int r = weir_port_image(w->port, &now.blob, &now.size, &back, &back_size);
+
+	if (!r && weir_image_open(&now.img, now.blob, now.size))
+		r = -EBADMSG;
+	if (r) {
+		snprintf(why, why_size, "the keeper does not tell what is in force: %s", strerror(-r));
+		free(now.blob);
+		return r;
+	}
+	if (!found)
+		snprintf(w->notes[4], sizeof w->notes[4],
+			 "generation %u goes on after a crash, but its policy cannot be read again (%.120s): weir apply",
+			 now.img.cfg->generation, why[0] ? why : "it is not kept");
+	why[0] = 0;
+	w->seeded = true;
+	weir_worker_stand(w, NULL, &now);
+	return 0;
+}
+
 int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
 {
 	const struct weir_kern_pinned *before = weir_port_before(w->port);
@@ -264,6 +303,8 @@ int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why
 		w->seeded = true;
 		return started(w);
 	}
+	if (w->o.resume)
+		return go_on(w, found == 2, why, why_size);
 	same = found == 2 || !memcmp(w->origin.digest, weir_policy_digest(w->policy), 32);
 	if (found != 2 && before->attached && before->mode != (uint32_t)weir_worker_requested(w))
 		same = false;
@@ -287,11 +328,11 @@ static void on_refused(uid_t uid, pid_t pid, void *data)
 	weir_api_audit(data, uid, pid, "connect", "control socket", "refused: only root may talk to weir");
 }
 
-int weir_worker_listen(struct weir_worker *w, struct weir_loop *l, const char *path)
+int weir_worker_listen(struct weir_worker *w, struct weir_loop *l, int fd)
 {
 	struct weir_server_calls calls = { .request = on_request, .refused = on_refused, .data = w };
 
-	return weir_server_open(l, path, &calls, &w->server);
+	return weir_server_new(l, fd, &calls, &w->server);
 }
 
 void weir_worker_free(struct weir_worker *w)

@@ -18,6 +18,7 @@
 #include "daemon/worker/server.h"
 #include "lib/event/audit.h"
 #include "lib/host/names.h"
+#include "lib/sandbox/sandbox.h"
 #include "lib/policy/policy.h"
 #include "lib/state/bans.h"
 #include "lib/state/history.h"
@@ -103,6 +104,7 @@ struct weir_worker {
 	bool saved_copy;           /* the boot order took, or tried, the copy of what was confirmed last */
 	struct weir_failing failing;
 	enum weir_end end;
+	const struct weir_sandbox *sandbox; /* how this process stands; NULL: no process of its own */
 	void (*on_end)(void *data);
 	void *on_end_data;
 };
@@ -112,7 +114,7 @@ int weir_worker_open(const struct weir_worker_options *o, struct weir_port *p, s
 		     struct weir_diags *diags, char *why, size_t why_size);
 /* The interfaces are known: seed, compile, install, bans. */
 int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size);
-int weir_worker_listen(struct weir_worker *w, struct weir_loop *l, const char *path);
+int weir_worker_listen(struct weir_worker *w, struct weir_loop *l, int fd); /* takes the fd */
 void weir_worker_free(struct weir_worker *w);
 
 void weir_worker_event(const struct weir_event *ev, void *data); /* data: the worker */

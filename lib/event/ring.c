@@ -19,9 +19,32 @@ struct weir_ring {
 	size_t page, data_size;
 	_Atomic unsigned long *taken, *written; /* positions, in bytes since ever */
 	const uint8_t *data;
+	struct weir_ring_tally *tally, own;
+	uint64_t n;
 };
 
-int weir_ring_open(int fd, uint32_t size, struct weir_ring **ret)
+/* What the readers before us took: the slot that fits. None does at the very first. */
+static void tally_read(struct weir_ring *r)
+{
+	unsigned long at = atomic_load_explicit(r->taken, memory_order_relaxed);
+
+	for (int i = 0; i < 2; i++) {
+		if (r->tally->slot[i].at == at)
+			r->n = r->tally->slot[i].n;
+	}
+}
+
+static void tally_write(struct weir_ring *r, unsigned long at)
+{
+	int other = r->tally->slot[0].at < r->tally->slot[1].at ? 0 : 1; /* the older one */
+
+	r->tally->slot[other].n = r->n;
+	atomic_signal_fence(memory_order_seq_cst); /* in this order, wherever we are killed */
+	r->tally->slot[other].at = at;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+int weir_ring_open(int fd, uint32_t size, struct weir_ring_tally *tally, struct weir_ring **ret)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	struct weir_ring *r = calloc(1, sizeof *r);
@@ -45,6 +68,8 @@ int weir_ring_open(int fd, uint32_t size, struct weir_ring **ret)
 		goto fail;
 	}
 	r->data = (const uint8_t *)r->written + page;
+	r->tally = tally ? tally : &r->own;
+	tally_read(r);
 	*ret = r;
 	return 0;
 fail:
@@ -68,6 +93,11 @@ int weir_ring_fd(const struct weir_ring *r)
 	return r->fd;
 }
 
+uint64_t weir_ring_taken(const struct weir_ring *r)
+{
+	return r->n;
+}
+
 int weir_ring_read(struct weir_ring *r, void (*cb)(const void *record, uint32_t size, void *data), void *data)
 {
 	unsigned long at = atomic_load_explicit(r->taken, memory_order_relaxed);
@@ -82,8 +112,10 @@ int weir_ring_read(struct weir_ring *r, void (*cb)(const void *record, uint32_t 
 		if (!(len & DISCARD)) {
 			cb(head + HEAD, len, data);
 			n++;
+			r->n++;
 		}
 		at += HEAD + (((len & ~DISCARD) + 7u) & ~7ul);
+		tally_write(r, at);
 		/* after the callback: a reader that dies in it leaves the record to the next */
 		atomic_store_explicit(r->taken, at, memory_order_release);
 	}

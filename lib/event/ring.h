@@ -11,8 +11,19 @@
 
 struct weir_ring;
 
-/* Takes the fd. `size`: bytes of data, a power of two. */
-int weir_ring_open(int fd, uint32_t size, struct weir_ring **ret);
+/*
+ * How many records were taken out, over all lives of the reader, in memory that outlives them. The slot whose position
+ * is the ring's counts: it is written before the position, so that a life that ends in between is counted exactly.
+ */
+struct weir_ring_tally {
+	struct {
+		uint64_t at, n;
+	} slot[2];
+};
+
+/* Takes the fd. `size`: bytes of data, a power of two. `tally` stays the caller's; NULL: nobody counts. */
+int weir_ring_open(int fd, uint32_t size, struct weir_ring_tally *tally, struct weir_ring **ret);
+uint64_t weir_ring_taken(const struct weir_ring *r); /* by the tally */
 void weir_ring_free(struct weir_ring *r); /* takes NULL */
 int weir_ring_fd(const struct weir_ring *r); /* to be polled; stays ours */
 

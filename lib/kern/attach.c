@@ -326,11 +326,18 @@ static void xdp_slot(struct weir_kern *k, struct weir_cover *c)
 		weir_why(c->i.why, sizeof c->i.why, 0, "xdp: refused (%s); TC filters all", strerror(-r));
 }
 
-static void name_program(char *buf, size_t size, const char *hook, uint32_t id)
+int weir_kern_prog_open(uint32_t id)
+{
+	int fd = bpf_prog_get_fd_by_id(id);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static void name_program(const struct weir_kern *k, char *buf, size_t size, const char *hook, uint32_t id)
 {
 	struct bpf_prog_info info = { 0 };
 	uint32_t len = sizeof info;
-	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(id);
+	_cleanup_close_ int fd = k->o.prog_open ? k->o.prog_open(id, k->o.prog_data) : weir_kern_prog_open(id);
 	size_t at = strlen(buf);
 
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) || !strncmp(info.name, "weir_", 5))
@@ -339,7 +346,7 @@ static void name_program(char *buf, size_t size, const char *hook, uint32_t id)
 }
 
 /* Programs of others on the hooks that weir uses. */
-static void find_others(struct weir_cover *c)
+static void find_others(const struct weir_kern *k, struct weir_cover *c)
 {
 	static const struct {
 		uint32_t type;
@@ -349,14 +356,14 @@ static void find_others(struct weir_cover *c)
 
 	c->i.others[0] = 0;
 	if (!bpf_xdp_query((int)c->i.ifindex, 0, &x) && x.prog_id)
-		name_program(c->i.others, sizeof c->i.others, "xdp", x.prog_id);
+		name_program(k, c->i.others, sizeof c->i.others, "xdp", x.prog_id);
 	for (size_t h = 0; h < sizeof hooks / sizeof *hooks; h++) {
 		uint32_t ids[16], n = 16;
 
 		if (weir_sys_query(c->i.ifindex, hooks[h].type, ids, &n))
 			continue;
 		for (uint32_t i = 0; i < n && i < 16; i++)
-			name_program(c->i.others, sizeof c->i.others, hooks[h].name, ids[i]);
+			name_program(k, c->i.others, sizeof c->i.others, hooks[h].name, ids[i]);
 	}
 	for (uint32_t point = BPF_TC_INGRESS; point <= BPF_TC_EGRESS; point <<= 1) {
 		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)c->i.ifindex, .attach_point = point);
@@ -366,7 +373,7 @@ static void find_others(struct weir_cover *c)
 			LIBBPF_OPTS(bpf_tc_opts, o, .handle = 1, .priority = prio);
 
 			if (!bpf_tc_query(&hook, &o) && o.prog_id)
-				name_program(c->i.others, sizeof c->i.others,
+				name_program(k, c->i.others, sizeof c->i.others,
 					     point == BPF_TC_INGRESS ? "tc ingress" : "tc egress", o.prog_id);
 		}
 	}
@@ -387,7 +394,7 @@ int weir_cover_update(struct weir_kern *k, struct weir_cover *c, char *why, size
 	}
 	snprintf(c->i.tc, sizeof c->i.tc, "%s", c->clsact[WEIR_SLOT_IN] ? "clsact" : "tcx");
 	xdp_slot(k, c);
-	find_others(c);
+	find_others(k, c);
 	return 0;
 }
 

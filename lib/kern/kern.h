@@ -21,10 +21,16 @@ struct weir_kern;
 struct weir_kern_options {
 	const char *runtime_dir; /* pins go to <runtime_dir>/bpf, a bpffs of weir's own */
 	uint32_t flows_max, half_max; /* entries; 0 = default (65,536 and 16,384) */
+	/* Opens a program by its number, for one who may not do it himself (CAP_SYS_ADMIN). NULL: weir_kern_prog_open. */
+	int (*prog_open)(uint32_t id, void *data);
+	void *prog_data;
 };
 
 /* Mount bpffs, raise MEMLOCK, probe features, take over pins that are there. -EBUSY: another instance. */
 int weir_kern_open(const struct weir_kern_options *o, struct weir_kern **ret, char *why, size_t why_size);
+
+/* An fd of any BPF program of this machine. */
+int weir_kern_prog_open(uint32_t id);
 
 /* Release fds; pins stay (enforcement goes on). With `remove` everything that weir ever put is taken away. */
 void weir_kern_close(struct weir_kern *k, bool remove);

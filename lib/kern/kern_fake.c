@@ -114,6 +114,11 @@ int weir_kern_open(const struct weir_kern_options *o, struct weir_kern **ret, ch
 	return 0;
 }
 
+int weir_kern_prog_open(uint32_t id)
+{
+	return -ENOENT;
+}
+
 void weir_kern_close(struct weir_kern *k, bool remove)
 {
 	if (!k)

@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Small files that must be whole after a crash: written beside their place, synced, renamed. Directories
- * that only their owner may enter. Refuses symbolic links and strangers' directories, so that nobody can
- * point a root process elsewhere.
+ * Small files that must be whole after a crash: written beside their place, synced, renamed. Refuses
+ * symbolic links, so that nobody can point us elsewhere.
  */
 #pragma once
 #include <jansson.h>
 #include <stddef.h>
 
 #define WEIR_STATE_FILE_MAX (16u << 20)
-
-/*
- * Make `path` a directory of ours: created with 0700, its parents with 0755. -ELOOP: a symbolic link,
- * -EPERM: of another user, -ENOTDIR, -EACCES: others may write into it. `why` says it in words.
- */
-int weir_dir_prepare(const char *path, char *why, size_t why_size);
 
 /* Replace <dir>/<name> as a whole, mode 0600. */
 int weir_state_replace(const char *dir, const char *name, const void *data, size_t len);

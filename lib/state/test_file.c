@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "lib/state/file.h"
+#include "lib/util/dir.h"
 #include "lib/state/origin.h"
 #include "lib/state/test_dir.h"
 
