@@ -438,13 +438,18 @@ __noinline int weir_rejudge(uint32_t half)
 	const struct weir_config *cfg = weir_config();
 	struct weir_flow *f;
 	bool adopted;
+	uint32_t dir;
 
 	if (!s)
 		return 0;
 	f = half ? bpf_map_lookup_elem(&weir_half, &s->key) : bpf_map_lookup_elem(&weir_flows, &s->key);
 	if (!f)
 		return 0;
-	weir_gather(f->dir);
+	/* the failsafe sees a packet as its sender's: what answers somebody who came in goes out */
+	dir = f->dir;
+	if (dir != WEIR_DIR_FWD && s->side != weir_flow_orig(f))
+		dir = dir == WEIR_DIR_IN ? WEIR_DIR_OUT : WEIR_DIR_IN;
+	weir_gather(dir);
 	if (weir_failsafe_stage(0))
 		goto pass;
 	if (weir_stage_lists(s))
