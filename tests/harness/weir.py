@@ -19,6 +19,16 @@ READY = 60.0
 live = []  # for the report of a failed case
 
 
+def unattended(args):
+    """What a program adds that is sure of what it does. A listener of the test in the dut's namespace is a parent of the
+    command, so the connections that it accepted would count as the session of whoever types it."""
+    if tuple(args[:2]) in {("rule", "add"), ("rule", "delete"), ("rule", "clear"), ("ban", "add"), ("set", "add"),
+                           ("set", "remove")} or (args and args[0] in ("apply", "rollback")) or args[:1] == ("mode",) != args:
+        chosen = {"--help", "--confirm", "--no-confirm", "--replace"} & set(args) or args[0] in ("rule", "ban", "set")
+        return [x for x in ("--force", *(() if chosen else ("--no-confirm",))) if x not in args and "--help" not in args]
+    return []
+
+
 class Weir:
     """One instance in one namespace, with directories of its own."""
 
@@ -50,7 +60,7 @@ class Weir:
     # -- commands
     def __call__(self, *args, check=True, stdin=None, timeout=60):
         """Run `weir args`; CompletedProcess. With check, anything but 0 is an error of the test."""
-        p = subprocess.run(self.ns.argv(BIN, *args), env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        p = subprocess.run(self.ns.argv(BIN, *args, *unattended(args)), env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                            input=stdin, stdin=None if stdin else subprocess.DEVNULL, text=True, errors="replace",
                            timeout=timeout)
         if check and p.returncode:
@@ -107,7 +117,7 @@ class Weir:
 
     def apply(self, policy, *args, **kw):
         path = policy if policy.startswith("/") else self.write(policy)
-        return self("apply", path, "--no-confirm", *args, **kw)
+        return self("apply", path, *args, **kw)
 
     def signal(self, sig=signal.SIGINT, timeout=30):
         """Send a signal to the daemon and wait for its end; its exit status."""
