@@ -209,6 +209,11 @@ static void show_diags(const json_t *list, bool color)
 
 json_t *weir_conn_ask(struct weir_conn *c, const char *verb, json_t *args)
 {
+	return weir_conn_ask_within(c, verb, args, ANSWER_SECONDS, NULL);
+}
+
+json_t *weir_conn_ask_within(struct weir_conn *c, const char *verb, json_t *args, time_t seconds, bool *silent)
+{
 	json_t *request = json_pack("{s:s, s:o}", "verb", verb, "args", args ? args : json_object()), *answer, *result;
 	_cleanup_free_ char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
 
@@ -217,12 +222,16 @@ json_t *weir_conn_ask(struct weir_conn *c, const char *verb, json_t *args)
 		weir_cli_error(NULL, "the arguments are not UTF-8 text");
 		return NULL;
 	}
-	answer_within(c->fd, ANSWER_SECONDS);
+	answer_within(c->fd, seconds);
 	/* a daemon that turns us away says so and hangs up before it reads: its words are still to be read */
 	if (!send_all(c->fd, text, strlen(text)))
 		send_all(c->fd, "\n", 1);
 	answer = weir_conn_next(c);
 	answer_within(c->fd, 0); /* what it says by itself comes when it comes */
+	if (silent)
+		*silent = !answer;
+	if (!answer && silent)
+		return NULL;
 	if (!answer && c->silent) {
 		complain_silent(c->cli);
 		return NULL;

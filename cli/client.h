@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The other end of the control socket. Errors of the daemon are shown here, in one way for all commands. */
 #pragma once
+#include <time.h>
+
 #include "cli/cmd.h"
 
 struct weir_conn;
@@ -13,6 +15,8 @@ void weir_conn_close(struct weir_conn *c);
  * reference, or NULL after the error was shown: message, hint, diags in the format of `weir check`.
  */
 json_t *weir_conn_ask(struct weir_conn *c, const char *verb, json_t *args);
+/* The same, but who does not answer in time, or ends meanwhile, is only told in *silent. */
+json_t *weir_conn_ask_within(struct weir_conn *c, const char *verb, json_t *args, time_t seconds, bool *silent);
 /* The next line of a stream, a new reference; NULL at its end. */
 json_t *weir_conn_next(struct weir_conn *c);
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/change.h"
 #include "cli/client.h"
-#include "cli/opts.h"
 #include "cli/table.h"
 
 static void show(const struct weir_cli *cli, const json_t *j, bool given)
@@ -28,23 +28,21 @@ static void show(const struct weir_cli *cli, const json_t *j, bool given)
 	if (strcmp(weir_str(j, "mode"), weir_str(j, "requested")))
 		printf("mode %s was asked for with 'weir mode' or --mode; the policy says %s\n", weir_str(j, "requested"),
 		       weir_str(j, "mode"));
-	if (!weir_bool(j, "kept"))
+	if (!weir_bool(j, "kept") && !json_object_get(j, "pending"))
 		printf("in force until the next start; weir apply --save %s keeps it\n", given ? weir_str(j, "path") : "");
 }
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
-	bool save = false, no_confirm = false, force = false, console = false;
-	const char *confirm = NULL;
+	bool save = false, console = false;
+	struct weir_change_flags f = { 0 };
 	const struct weir_opt opts[] = {
 		{ "--save", .flag = &save },
-		{ "--no-confirm", .flag = &no_confirm },
-		{ "--confirm", .value = &confirm },
-		{ "--force", .flag = &force },
+		WEIR_CHANGE_OPTS(&f),
 		{ "--i-have-console", .flag = &console },
 		{ NULL },
 	};
-	int n = weir_opts_parse(&weir_cmd_apply, opts, argc, argv);
+	int n = weir_opts_parse(&weir_cmd_apply, opts, argc, argv), status;
 	char path[PATH_MAX];
 	json_t *args, *j;
 
@@ -52,12 +50,12 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		return -n;
 	if (n > 1)
 		return weir_cli_usage(&weir_cmd_apply, "unexpected word '%s'", argv[2]);
-	if (confirm)
-		return weir_cli_error("every apply counts as confirmed: weir apply --no-confirm",
-				      "--confirm is not in this version");
-	if (force)
-		return weir_cli_error("no policy is refused that it would let by: leave it away", "--force is not in this version");
 	args = json_pack("{s:b, s:b}", "save", save, "console", console);
+	status = weir_change_args(&weir_cmd_apply, cli, &f, args);
+	if (status) {
+		json_decref(args);
+		return status;
+	}
 	if (n) {
 		if (!realpath(argv[1], path)) {
 			json_decref(args);
@@ -68,23 +66,25 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	j = weir_ask(cli, "apply", args);
 	if (!j)
 		return WEIR_EXIT_FAIL;
-	if (weir_answered_json(cli, j))
-		return WEIR_EXIT_OK;
-	show(cli, j, n);
+	if (!cli->json)
+		show(cli, j, n);
+	status = weir_change_end(cli, j);
 	json_decref(j);
-	return WEIR_EXIT_OK;
+	return status;
 }
 
 const struct weir_cmd weir_cmd_apply = {
 	.name = "apply",
-	.args = "[FILE] [--save] [--no-confirm] [--i-have-console]",
+	.args = "[FILE] [--save] " WEIR_CHANGE_ARGS " [--i-have-console]",
 	.summary = "put a policy in force, all of it or nothing",
-	.help = "Without FILE: policy.yaml of the configuration directory, and the next start takes it as it is now.\n"
-		"Another file is in force until the next start, unless it is saved. When it has errors they are\n"
-		"shown and the policy in force is unchanged.\n\n"
-		"  --save            keep a copy: the next start takes it\n"
-		"  --no-confirm      do not wait for a confirmation (in this version none does)\n"
+	.help = "Without FILE: policy.yaml of the configuration directory, and the next start takes it as it is now (once it\n"
+		"is confirmed). Another file is in force until the next start, unless it is saved. When it has errors they\n"
+		"are shown and the policy in force is unchanged. It is refused when it would cut the session that you work\n"
+		"in, or deny you a new one from there.\n\n"
+		"  --save            keep a copy: the next start takes it\n" WEIR_CHANGE_HELP
 		"  --i-have-console  allow a policy that removes a built-in failsafe entry\n\n"
-		"  weir check policy.yaml && sudo weir apply policy.yaml --save",
+		"  weir check policy.yaml && sudo weir apply policy.yaml --save\n"
+		"  sudo weir apply --confirm 120s\n\n"
+		"Exit status: 0 it is in force (or waits for its confirmation); 1 it is not, or it went back.",
 	.run = run,
 };

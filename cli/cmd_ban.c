@@ -11,7 +11,10 @@
 static int run_add(const struct weir_cli *cli, int argc, char **argv)
 {
 	const char *span = NULL, *why = NULL;
-	const struct weir_opt opts[] = { { "--for", .value = &span }, { "--why", .value = &why }, { NULL } };
+	bool force = false;
+	const struct weir_opt opts[] = {
+		{ "--for", .value = &span }, { "--why", .value = &why }, { "--force", .flag = &force }, { NULL },
+	};
 	int n = weir_opts_parse(&weir_cmd_ban_add, opts, argc, argv);
 	uint64_t seconds = 0;
 	json_t *args, *j;
@@ -22,7 +25,7 @@ static int run_add(const struct weir_cli *cli, int argc, char **argv)
 		return weir_cli_usage(&weir_cmd_ban_add, "which address? one of them");
 	if (span && weir_seconds_parse(span, &seconds))
 		return weir_cli_usage(&weir_cmd_ban_add, "--for %s is no time (90s, 5m, 1h, 2d)", span);
-	args = json_pack("{s:s, s:I}", "address", argv[1], "for", (json_int_t)seconds);
+	args = json_pack("{s:s, s:I, s:b}", "address", argv[1], "for", (json_int_t)seconds, "force", force);
 	if (args && why)
 		json_object_set_new(args, "why", json_string(why));
 	j = weir_ask(cli, "ban add", args);
@@ -42,10 +45,13 @@ static int run_add(const struct weir_cli *cli, int argc, char **argv)
 
 const struct weir_cmd weir_cmd_ban_add = {
 	.name = "ban add",
-	.args = "ADDRESS|NETWORK [--for 1h] [--why TEXT]",
+	.args = "ADDRESS|NETWORK [--for 1h] [--why TEXT] [--force]",
 	.summary = "drop everything to and from an address, before any rule",
 	.help = "Bans are kept over a restart. This host's own addresses and everybody (0.0.0.0/0, ::/0) are refused.\n"
 		"Failsafe access stands before bans: weir show effective.\n\n"
+		"  --for 1h     ends by itself (s, m, h, d)\n"
+		"  --why TEXT   your reason\n"
+		"  --force      although it cuts your own session, or your next one\n\n"
 		"  sudo weir ban add 192.0.2.0/24 --for 1h --why 'password guessing'",
 	.run = run_add,
 };

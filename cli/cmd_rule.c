@@ -75,7 +75,8 @@ const struct weir_cmd weir_cmd_rule_list = {
 static int run_delete(const struct weir_cli *cli, int argc, char **argv)
 {
 	const char *id = NULL;
-	const struct weir_opt opts[] = { { "--id", .value = &id }, { NULL } };
+	bool force = false;
+	const struct weir_opt opts[] = { { "--id", .value = &id }, { "--force", .flag = &force }, { NULL } };
 	int n = weir_opts_parse(&weir_cmd_rule_delete, opts, argc, argv);
 	json_t *j;
 
@@ -85,7 +86,7 @@ static int run_delete(const struct weir_cli *cli, int argc, char **argv)
 		id = argv[1];
 	else if (!id || n)
 		return weir_cli_usage(&weir_cmd_rule_delete, "which rule? one id");
-	j = weir_ask(cli, "rule delete", json_pack("{s:s}", "id", id));
+	j = weir_ask(cli, "rule delete", json_pack("{s:s, s:b}", "id", id, "force", force));
 	if (!j)
 		return WEIR_EXIT_FAIL;
 	if (!weir_answered_json(cli, j)) {
@@ -97,20 +98,24 @@ static int run_delete(const struct weir_cli *cli, int argc, char **argv)
 
 const struct weir_cmd weir_cmd_rule_delete = {
 	.name = "rule delete",
-	.args = "--id ID | ID",
+	.args = "--id ID | ID [--force]",
 	.summary = "delete an added rule",
-	.help = "  weir rule delete --id 42\n\nRules of the policy file are edited there; weir never writes into it.",
+	.help = "  weir rule delete --id 42\n\n"
+		"  --force   although it cuts your own session, or your next one\n\n"
+		"Rules of the policy file are edited there; weir never writes into it.",
 	.run = run_delete,
 };
 
 static int run_clear(const struct weir_cli *cli, int argc, char **argv)
 {
-	int r = weir_opts_none(&weir_cmd_rule_clear, argc, argv);
+	bool force = false;
+	const struct weir_opt opts[] = { { "--force", .flag = &force }, { NULL } };
+	int n = weir_opts_parse(&weir_cmd_rule_clear, opts, argc, argv);
 	json_t *j;
 
-	if (r)
-		return r;
-	j = weir_ask(cli, "rule clear", NULL);
+	if (n)
+		return n < 0 ? -n : weir_cli_usage(&weir_cmd_rule_clear, "unexpected word '%s'", argv[1]);
+	j = weir_ask(cli, "rule clear", json_pack("{s:b}", "force", force));
 	if (!j)
 		return WEIR_EXIT_FAIL;
 	if (!weir_answered_json(cli, j)) {
@@ -123,9 +128,10 @@ static int run_clear(const struct weir_cli *cli, int argc, char **argv)
 
 const struct weir_cmd weir_cmd_rule_clear = {
 	.name = "rule clear",
-	.args = "",
+	.args = "[--force]",
 	.summary = "delete all added rules",
 	.help = "The rules of the policy file stay. weir rule export shows what would be lost.\n\n"
+		"  --force   although it cuts your own session, or your next one\n\n"
 		"  sudo weir rule clear",
 	.run = run_clear,
 };

@@ -14,7 +14,7 @@
 struct flags {
 	const char *src, *dst, *peer, *port, *source_port, *proto, *action, *name, *mode, *direction, *interface,
 		*in_interface, *out_interface, *vlan, *icmp, *icmpv6, *mac, *mark, *why, *span, *before;
-	bool log;
+	bool log, force;
 };
 
 /* One word is a scalar, words with commas are a list. Plain numbers are numbers, as in YAML. */
@@ -128,6 +128,8 @@ static int ask(const struct weir_cli *cli, const struct flags *f)
 	}
 	if (f->why)
 		json_object_set_new(args, "why", json_string(f->why));
+	if (f->force)
+		json_object_set_new(args, "force", json_true());
 	json_object_set_new(args, "rule", rule_of(f));
 	j = weir_ask(cli, "rule add", args);
 	return j ? show(cli, j, f) : WEIR_EXIT_FAIL;
@@ -159,6 +161,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		{ "--mac", .value = &f.mac },
 		{ "--mark", .value = &f.mark },
 		{ "--log", .flag = &f.log },
+		{ "--force", .flag = &f.force },
 		{ NULL },
 	};
 	int n = weir_opts_parse(&weir_cmd_rule_add, opts, argc, argv);
@@ -189,7 +192,8 @@ const struct weir_cmd weir_cmd_rule_add = {
 		"  --mode detect         report only\n"
 		"  --log                 an event each time\n"
 		"  --for 1h              ends by itself (s, m, h, d)\n"
-		"  --before ID           stands before that rule; else last of the added ones\n\n"
+		"  --before ID           stands before that rule; else last of the added ones\n"
+		"  --force               although it cuts your own session, or your next one\n\n"
 		"Values may be lists: --port 80,443. Added rules are kept over a restart; weir rule export prints them\n"
 		"as YAML for the policy file.",
 	.run = run,

@@ -9,7 +9,8 @@
 
 static int edit(const struct weir_cli *cli, const struct weir_cmd *c, int argc, char **argv)
 {
-	const struct weir_opt opts[] = { { NULL } };
+	bool force = false;
+	const struct weir_opt opts[] = { { "--force", .flag = &force }, { NULL } };
 	int n = weir_opts_parse(c, opts, argc, argv);
 	json_t *j;
 
@@ -17,7 +18,7 @@ static int edit(const struct weir_cli *cli, const struct weir_cmd *c, int argc, 
 		return -n;
 	if (n != 2)
 		return weir_cli_usage(c, "a set and an element: %s office 192.0.2.7", c->name);
-	j = weir_ask(cli, c->name, json_pack("{s:s, s:s}", "set", argv[1], "element", argv[2]));
+	j = weir_ask(cli, c->name, json_pack("{s:s, s:s, s:b}", "set", argv[1], "element", argv[2], "force", force));
 	if (!j)
 		return WEIR_EXIT_FAIL;
 	if (!weir_answered_json(cli, j)) {
@@ -35,9 +36,10 @@ static int run_add(const struct weir_cli *cli, int argc, char **argv)
 
 const struct weir_cmd weir_cmd_set_add = {
 	.name = "set add",
-	.args = "SET ADDRESS|NETWORK|RANGE",
+	.args = "SET ADDRESS|NETWORK|RANGE [--force]",
 	.summary = "put an element into a set of the policy",
 	.help = "Edits are kept over a restart, on top of what the policy file says.\n\n"
+		"  --force   although it cuts your own session, or your next one\n\n"
 		"  sudo weir set add office 192.0.2.7",
 	.run = run_add,
 };
@@ -49,9 +51,10 @@ static int run_remove(const struct weir_cli *cli, int argc, char **argv)
 
 const struct weir_cmd weir_cmd_set_remove = {
 	.name = "set remove",
-	.args = "SET ADDRESS|NETWORK|RANGE",
+	.args = "SET ADDRESS|NETWORK|RANGE [--force]",
 	.summary = "take an element out of a set of the policy",
 	.help = "An element of the policy file is left out of the set, as long as this edit is kept; the file stays.\n\n"
+		"  --force   although it cuts your own session, or your next one\n\n"
 		"  sudo weir set remove office 192.0.2.7",
 	.run = run_remove,
 };

@@ -6,8 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/change.h"
 #include "cli/client.h"
-#include "cli/opts.h"
 #include "cli/table.h"
 #include "lib/kern/kern.h"
 
@@ -15,6 +15,36 @@
 static int dead_status(const struct weir_kern_pinned *p)
 {
 	return p->guard || (p->attached && p->mode == WEIR_PREVENT) ? WEIR_EXIT_STOPPED : WEIR_EXIT_OFF;
+}
+
+/* A change that waits, whoever is alive. */
+static void show_pending(const struct weir_cli *cli, long long back, long long seconds)
+{
+	char left[16];
+
+	printf("%s%-12s in force now; goes back to generation %lld in %s%s   weir confirm keeps it, weir rollback takes it back\n",
+	       weir_paint_begin(WEIR_LOOK, cli->color), "waits", back, weir_clock(seconds, left, sizeof left),
+	       weir_paint_end(WEIR_LOOK, cli->color));
+}
+
+static long long seconds_left(const struct weir_kern_pinned *p)
+{
+	uint64_t now = weir_kern_now();
+
+	return p->deadline > now ? (long long)((p->deadline - now + 999999999u) / 1000000000u) : 0;
+}
+
+static void dead_json(const struct weir_kern_pinned *p, int status)
+{
+	json_t *j = json_pack("{s:b, s:b, s:b, s:I, s:I, s:i}", "running", 0, "enforcing", status == WEIR_EXIT_STOPPED,
+			      "guard", (int)p->guard, "generation", (json_int_t)p->generation, "interfaces", (json_int_t)p->n_interfaces,
+			      "exit_status", status);
+
+	if (p->pending)
+		json_object_set_new(j, "pending",
+				    json_pack("{s:I, s:I, s:I}", "generation", (json_int_t)p->generation, "back",
+					      (json_int_t)p->other_generation, "seconds", (json_int_t)seconds_left(p)));
+	weir_cli_json(j);
 }
 
 static int dead(const struct weir_cli *cli)
@@ -31,9 +61,7 @@ static int dead(const struct weir_cli *cli)
 	}
 	status = dead_status(&p);
 	if (cli->json) {
-		weir_cli_json(json_pack("{s:b, s:b, s:b, s:I, s:I, s:i}", "running", 0, "enforcing",
-					status == WEIR_EXIT_STOPPED, "guard", (int)p.guard, "generation", (json_int_t)p.generation,
-					"interfaces", (json_int_t)p.n_interfaces, "exit_status", status));
+		dead_json(&p, status);
 		return status;
 	}
 	if (status == WEIR_EXIT_STOPPED && !p.attached) {
@@ -55,6 +83,11 @@ static int dead(const struct weir_cli *cli)
 			     p.attached ? " (what a dead start left only watches: weir flush removes it)" : "",
 			     weir_start_words(cli));
 	}
+	if (p.pending)
+		show_pending(cli, p.other_generation, seconds_left(&p));
+	else if (p.settled_back)
+		printf("generation %u was not confirmed in time: generation %u is in force again\n", p.other_generation,
+		       p.generation);
 	return status;
 }
 
@@ -236,6 +269,9 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		return status;
 	}
 	show_head(cli, j);
+	if (json_object_get(j, "pending"))
+		show_pending(cli, weir_int(json_object_get(j, "pending"), "back"),
+			     weir_int(json_object_get(j, "pending"), "seconds"));
 	show_interfaces(cli, json_object_get(j, "interfaces"));
 	show_rest(cli, j);
 	json_decref(j);

@@ -3,13 +3,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/change.h"
 #include "cli/client.h"
-#include "cli/opts.h"
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
 	int status = weir_opts_none(&weir_cmd_stop, argc, argv);
 	struct weir_conn *c;
+	char left[16];
 	json_t *j;
 
 	if (status)
@@ -32,6 +33,10 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	}
 	if (weir_answered_json(cli, j))
 		return WEIR_EXIT_OK;
+	if (json_object_get(j, "pending"))
+		printf("A change waits: it goes back to generation %lld in %s, also without weir; weir confirm keeps it.\n",
+		       weir_int(json_object_get(j, "pending"), "back"),
+		       weir_clock(weir_int(json_object_get(j, "pending"), "seconds"), left, sizeof left));
 	if (weir_bool(j, "enforcing"))
 		printf("weir stopped. Generation %lld is still enforced on %lld interface%s.\n"
 		       "  watch it again: %s      remove it: sudo weir flush\n",

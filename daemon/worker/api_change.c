@@ -234,7 +234,7 @@ static int nothing_waits(const struct weir_worker *w, struct weir_reply *rp)
 	const struct weir_gen *last = w->history.n ? &w->history.v[w->history.n - 1] : NULL;
 
 	if (last && last->generation > w->generation && last->end == WEIR_GEN_WENT_BACK)
-		return weir_reply_fail(rp, -ENOENT, "weir apply it again",
+		return weir_reply_fail(rp, -ENOENT, "apply it again: weir apply, or weir rollback with its number",
 				       "nothing waits for a confirmation: generation %u went back by itself, generation %u is in force",
 				       last->generation, w->generation);
 	return weir_reply_fail(rp, -ENOENT, "weir history", "nothing waits for a confirmation; generation %u is in force",

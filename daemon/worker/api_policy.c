@@ -42,6 +42,8 @@ static int do_stop(struct weir_worker *w, const struct weir_request *rq, struct 
 	rp->result = json_pack("{s:I, s:s, s:b, s:I}", "generation", (json_int_t)w->generation, "mode",
 			       weir_mode_name(weir_worker_mode(w)), "enforcing", weir_worker_enforces(w),
 			       "interfaces", (json_int_t)covered);
+	if (w->pending.on)
+		json_object_set_new(rp->result, "pending", weir_pending_json(w));
 	w->end = WEIR_END_STOP;
 	return 0;
 }

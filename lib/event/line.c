@@ -146,6 +146,10 @@ void weir_event_line(FILE *out, const json_t *event, bool color)
 	const char *on = "";
 
 	clock_text(event, when);
+	if (*text(event, "message", by, sizeof by)) { /* of weir itself: no packet */
+		fprintf(out, "%-12s  %s%s%s\n", when, color ? YELLOW : "", by, color ? RESET : "");
+		return;
+	}
 	verdict_text(event, verdict, &on);
 	text(event, "direction", way, sizeof way);
 	proto_text(event, proto);
