@@ -237,7 +237,7 @@ void weir_pending_tick(struct weir_worker *w)
 	if (!w->pending.on)
 		return;
 	weir_port_pending(w->port, &k);
-	if (k.pending)
+	if (k.pending || !k.generation) /* or nobody answers: then nobody knows */
 		return;
 	snprintf(detail, sizeof detail, "generation %u", generation);
 	if (k.generation == generation) { /* by a command that asked nobody */

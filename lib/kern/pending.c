@@ -307,7 +307,9 @@ void weir_kern_pending(struct weir_kern *k, struct weir_kern_pending *ret)
 {
 	uint64_t word = weir_control_word(k->control), deadline = weir_word_deadline(word);
 
-	*ret = (struct weir_kern_pending){ 0 };
+	*ret = (struct weir_kern_pending){ .generation = k->gen.cfg.generation };
+	if (k->pending && k->back.skel && weir_word_slot(word, now_ms()) != (uint32_t)k->gen.slot)
+		ret->generation = k->back.cfg.generation; /* it has gone back; the hooks are still to be moved */
 	if (!k->pending || !k->back.skel || deadline == WEIR_WORD_NEVER || now_ms() >= deadline)
 		return;
 	ret->pending = true;
