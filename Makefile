@@ -35,7 +35,7 @@ help:
 	@echo 'make run        install what is missing, build, watch this machine: sudo make run'
 	@echo 'make test       build and run the tests; root runs all of them, ends with N passed, N failed, N skipped'
 	@echo 'make test-long  the same with full counts (hours)'
-	@echo 'make test-vm    load every BPF program on the kernels of the matrix, in qemu'
+	@echo 'make test-vm    load every BPF program and run the suites bpf and e2e on the kernels of the matrix, in qemu'
 	@echo 'make bench      measure'
 	@echo 'make fuzz       fuzz every parser: SECONDS=60 each, only those that match TARGET'
 	@echo 'make lint       clang-tidy, shellcheck and the checks of tests/check'

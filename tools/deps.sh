@@ -21,7 +21,7 @@ bpftool:bpftool libbpf-dev libyaml-dev libjansson-dev libmnl-dev libmd-dev libse
 test='libcmocka-dev libclang-rt-14-dev|libclang-rt-dev git:git ping:iputils-ping nc:netcat-openbsd
 ethtool:ethtool tcpdump:tcpdump nginx:nginx-light iperf3:iperf3 hping3:hping3 python3-scapy
 sshd:openssh-server ssh:openssh-client sudo:sudo dig:bind9-dnsutils curl:curl dnsmasq:dnsmasq-base dhclient:isc-dhcp-client conntrack:conntrack
-qemu-system-x86_64:qemu-system-x86 busybox-static cpio:cpio procps
+qemu-system-x86_64:qemu-system-x86 busybox-static cpio:cpio depmod:kmod mke2fs:e2fsprogs procps
 node:nodejs npm:npm tmux:tmux screen:screen debootstrap:debootstrap systemd-analyze:systemd'
 
 deb='dpkg-shlibdeps:dpkg-dev strip:binutils gzip:gzip'

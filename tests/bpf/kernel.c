@@ -61,6 +61,9 @@ int weir_runner_install(struct weir_runner *r, const void *blob, uint32_t size, 
 	uint32_t info_len = sizeof info;
 	char why[512] = "";
 	struct weir_kern_change change = { .blob = blob, .size = size };
+	uint8_t frame[64] = { [12] = 0x88, [13] = 0xb6 };
+	struct weir_run probe = { .prog = "weir_tc_out", .frame = frame, .len = sizeof frame,
+				  .in_ifindex = WEIR_RUN_IN_IFINDEX };
 	int fd, err = weir_kern_install(r->kern, &change, why, sizeof why);
 
 	if (err) {
@@ -76,6 +79,7 @@ int weir_runner_install(struct weir_runner *r, const void *blob, uint32_t size, 
 	fd = weir_kern_map_fd(r->kern, "weir_ifaces");
 	if (bpf_map_update_elem(fd, &here_index, &here, BPF_ANY) || bpf_map_update_elem(fd, &in_index, &in, BPF_ANY))
 		return -errno;
+	r->no_way_in = weir_runner_run(r, &probe) != 0;
 	weir_runner_last(r); /* each generation counts anew, and has been tested */
 	return 0;
 }

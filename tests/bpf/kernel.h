@@ -16,7 +16,8 @@ struct weir_runner {
 	char dir[64];
 	struct weir_scratch *scratch; /* one per possible CPU */
 	int cpu, n_cpus;
-	uint32_t seq; /* of the last packet that was looked at */
+	bool no_way_in; /* the test run of an old kernel (5.10) cannot say where a packet came in */
+	uint32_t seq;	/* of the last packet that was looked at */
 };
 
 /* New network and mount namespaces, then weir_kern_open. Prints why not; -EPERM without rights. */

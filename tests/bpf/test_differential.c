@@ -115,7 +115,8 @@ static void try_frame(const struct weir_frame *f)
 		in.ban_mode = t.ban.mode;
 	}
 
-	for (int hook = 0; hook < 3; hook++) { /* ingress; egress from here; egress of what is forwarded */
+	/* ingress; egress from here; egress of what is forwarded */
+	for (int hook = 0; hook < (t.runner.no_way_in ? 2 : 3); hook++) {
 		in.hook = hook ? WEIR_HOOK_TC_OUT : WEIR_HOOK_TC_IN;
 		in.in_if = hook == 0 ? WEIR_RANDOM_PAT : hook == 2 ? WEIR_RANDOM_PAT_IN : 0;
 		in.out_if = hook ? WEIR_RANDOM_PAT : 0;
@@ -247,6 +248,8 @@ int main(int argc, char **argv)
 	}
 	for (i = 0; i < policies && !err; i++)
 		err = try_policy(frames);
+	if (t.runner.no_way_in)
+		printf("# the test run of this kernel takes no way in: forwarded packets are not compared\n");
 	weir_runner_close(&t.runner);
 	if (err) {
 		printf("policy %u: %s\n", i, strerror(-err));

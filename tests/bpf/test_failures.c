@@ -307,9 +307,14 @@ static void fragments(void)
 			install((enum weir_mode)mode, WEIR_FAILURE_FRAGMENT, choice, true, 0);
 			before = counted(WEIR_STAT_FAIL_FRAGMENT);
 			later_fragment(7);
-			expect("a forwarded one", OUT, WEIR_RUN_IN_IFINDEX, choice || mode == WEIR_DETECT,
-			       WEIR_REASON_FRAG_NO_FIRST);
-			say(counted(WEIR_STAT_FAIL_FRAGMENT) == before + 1, what, "it is counted");
+			if (runner.no_way_in) {
+				printf("ok %d - %s: a forwarded one # SKIP the test run of this kernel takes no way in\n",
+				       ++line, what);
+			} else {
+				expect("a forwarded one", OUT, WEIR_RUN_IN_IFINDEX, choice || mode == WEIR_DETECT,
+				       WEIR_REASON_FRAG_NO_FIRST);
+				say(counted(WEIR_STAT_FAIL_FRAGMENT) == before + 1, what, "it is counted");
+			}
 			expect("one for this host", IN, 0, true, 0);
 		}
 	}

@@ -20,6 +20,7 @@ import threading
 
 RUN_NETNS = "/run/netns"
 CLONE_NEWNET = 0x40000000
+SLOW = float(os.environ.get("WEIR_TEST_SLOW") or 1)  # an emulated machine is so many times slower
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -36,7 +37,7 @@ class ProgramFailed(Exception):
 def sh(*argv, check=True, timeout=60, **kw):
     """Run a program to its end; returns CompletedProcess with text output."""
     p = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                       text=True, errors="replace", timeout=timeout, **kw)
+                       text=True, errors="replace", timeout=timeout * SLOW, **kw)
     if check and p.returncode:
         raise ProgramFailed(f"{' '.join(argv)}: exit {p.returncode}\n{p.stdout}{p.stderr}")
     return p
@@ -209,7 +210,7 @@ class Router(Lab):
     SERVER = {4: "10.2.0.2", 6: "fd02::2"}
 
     def nft(self, text):
-        subprocess.run(self.dut.argv("nft", "-f", "-"), input=text, text=True, check=True, timeout=60)
+        subprocess.run(self.dut.argv("nft", "-f", "-"), input=text, text=True, check=True, timeout=60 * SLOW)
 
     def masquerade(self):
         self.nft("""

@@ -10,11 +10,11 @@ import tempfile
 import textwrap
 import time
 
-from .netns import sh
+from .netns import SLOW, sh
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("WEIR_BIN") or os.path.join(ROOT, "build", "weir")
-READY = 60.0
+READY = 60.0 * SLOW
 
 live = []  # for the report of a failed case
 
@@ -62,7 +62,7 @@ class Weir:
         """Run `weir args`; CompletedProcess. With check, anything but 0 is an error of the test."""
         p = subprocess.run(self.ns.argv(BIN, *args, *unattended(args)), env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                            input=stdin, stdin=None if stdin else subprocess.DEVNULL, text=True, errors="replace",
-                           timeout=timeout)
+                           timeout=timeout * SLOW)
         if check and p.returncode:
             raise RuntimeError(f"weir {' '.join(map(str, args))}: exit {p.returncode}\n{p.stdout}{p.stderr}")
         return p
@@ -122,7 +122,7 @@ class Weir:
     def signal(self, sig=signal.SIGINT, timeout=30):
         """Send a signal to the daemon and wait for its end; its exit status."""
         self.daemon.send_signal(sig)
-        return self.daemon.wait(timeout)
+        return self.daemon.wait(timeout * SLOW)
 
     def kill(self):
         if self.daemon and self.daemon.poll() is None:
@@ -131,7 +131,7 @@ class Weir:
 
     def stop(self):
         r = self("stop")
-        self.daemon.wait(30)
+        self.daemon.wait(30 * SLOW)
         return r
 
     def traces(self, *devices):

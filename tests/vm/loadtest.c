@@ -5,9 +5,11 @@
  * went well. Runs as the only process of a virtual machine, or as root anywhere (in a network namespace of
  * its own).
  */
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -62,6 +64,18 @@ static int say(int r, const char *what, const char *why)
 {
 	printf("%s: %s%s%s\n", what, r ? strerror(-r) : "ok", why[0] ? ": " : "", why);
 	return r;
+}
+
+/* What the verifier says at the end of its log is why; the rest is the way there. */
+static int complaint(enum libbpf_print_level level, const char *format, va_list args)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t n;
+
+	if (level != LIBBPF_WARN || vasprintf(&text, format, args) < 0)
+		return 0;
+	n = strlen(text);
+	return printf("%s", n > 3000 ? text + n - 3000 : text);
 }
 
 static int compile(const char *text, void **blob, uint32_t *size)
@@ -120,6 +134,7 @@ static int one(const char *name, const char *text)
 
 	if (say(r, name, "") || say(weir_kern_open(&o, &k, why, sizeof why), "open", why))
 		return 1;
+	libbpf_set_print(complaint);
 	r = say(weir_kern_install(k, &(struct weir_kern_change){ .blob = blob, .size = size }, why, sizeof why), "install", why);
 	n = r ? 0 : weir_kern_progs(k, progs, 8);
 	for (int i = 0; i < n; i++)
