@@ -119,7 +119,7 @@ def test_a_start_that_fails_stays_shut():
             w = h.weir
             for _ in range(2):  # systemd tries again
                 w.run(None, "--boot", "--interface", "nope0", wait=False)
-                equal(w.daemon.wait(30), 1, "exit status of a start that fails")
+                equal(w.daemon.wait(30 * SLOW), 1, "exit status of a start that fails")
             h.up()
             p = w("status", check=False)
             if word == "closed":
@@ -164,7 +164,7 @@ def test_weir_off():
         line = w.write("BOOT_IMAGE=/vmlinuz root=/dev/vda1 ro weir=off quiet\n")
         argv = w.ns.argv("unshare", "--mount", "sh", "-c", 'mount --bind "$1" /proc/cmdline && exec "$2" run --boot', "-",
                          line, BIN)
-        p = subprocess.run(argv, env=w.env, capture_output=True, text=True, timeout=60)
+        p = subprocess.run(argv, env=w.env, capture_output=True, text=True, timeout=60 * SLOW)
         equal(p.returncode, 0, f"exit status with weir=off: {p.stderr}")
         check("weir=off" in p.stdout + p.stderr, f"does not say why it did not start: {p.stdout}{p.stderr}")
         equal(w("status", check=False).returncode, 5, "status with weir=off")
@@ -176,7 +176,7 @@ def test_weir_off():
                 w.daemon = daemon
                 w.wait_ready()
                 w("flush")
-                equal(daemon.wait(30), 0, f"{words}: the end")
+                equal(daemon.wait(30 * SLOW), 0, f"{words}: the end")
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def test_bans():
         p = Probe(lab.client, "tcp", lab.DUT[4], 80)
         must(fence(lab.client, lab.DUT[6], d.udp, 9999), "fence")
         check(p.quiet(), "a banned prefix answers")
-        equal(p.wait(60), "open", "the connection that waited for the end of the ban")
+        equal(p.wait(60 * SLOW), "open", "the connection that waited for the end of the ban")
         p.close()
 
 
@@ -237,7 +237,7 @@ def test_screens():
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         lines = [stats.stdout.readline() for _ in range(3)]
         stats.send_signal(signal.SIGINT)
-        stats.wait(30)
+        stats.wait(30 * SLOW)
         stats.stdout.close()
         check(all(x.strip() for x in lines[:2]), f"status stats: {lines}")
 
@@ -264,7 +264,7 @@ def test_events_follow():
             d.silent(82, "a drop to be told", protos=("udp",))
             seen.wait(0.5)
         follow.send_signal(signal.SIGINT)
-        follow.wait(30)
+        follow.wait(30 * SLOW)
         t.join(PATIENCE)
         check(seen.is_set(), f"events --follow does not tell the drop: {lines[-3:]}")
         for line in lines:

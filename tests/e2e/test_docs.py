@@ -36,7 +36,7 @@ def blocks(kinds):
 
 def weir(*args):
     return subprocess.run([BIN, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, timeout=60, env=dict(os.environ, NO_COLOR="1"))
+                          text=True, timeout=60 * SLOW, env=dict(os.environ, NO_COLOR="1"))
 
 
 def test_policies():

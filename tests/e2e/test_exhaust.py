@@ -62,7 +62,7 @@ def lives(lab, d, live, what):
     t = token("live")
     live.s.send(t)
     check(d.wait(t), f"{what}: a live connection was lost")
-    equal(ask(lab.client, "tcp", lab.DUT[4], 80, timeout=60), "open", f"{what}: a new connection")
+    equal(ask(lab.client, "tcp", lab.DUT[4], 80, timeout=4 * PATIENCE), "open", f"{what}: a new connection")
 
 
 def test_syn_flood():

@@ -144,7 +144,7 @@ def test_hook_missing():
         h = Host(lab, run=False)
         w = h.weir
         w.run(policy("hook_missing: refuse"), "--simulate", "hook_missing", wait=False)
-        equal(w.daemon.wait(60) != 0, True, "refuse: it starts")
+        equal(w.daemon.wait(60 * SLOW) != 0, True, "refuse: it starts")
         check("cannot be covered" in w.said() and "refuse" in w.said(), f"refuse: does not say why:\n{w.said()}")
         h.opens(82, "refuse: nothing was started")
         equal(w.traces("in0", "out0"), [], "refuse: traces")

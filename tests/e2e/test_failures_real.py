@@ -95,7 +95,7 @@ def test_no_policy():
                 w.run()
                 w("apply", "--no-confirm")
                 w("flush")
-                w.daemon.wait(30)
+                w.daemon.wait(30 * SLOW)
                 if how == "damaged":
                     w.write("version: 1\nrules: [", path)
                 elif how == "gone":
@@ -126,7 +126,7 @@ def test_no_policy():
                 h.opens(80, f"{what}: after an apply")
                 h.silent(82, f"{what}: after an apply")
                 w("flush")
-                w.daemon.wait(30)
+                w.daemon.wait(30 * SLOW)
 
 
 def test_first_start():

@@ -133,7 +133,7 @@ def test_random_cuts():
         wire = Wire(lab, lab.client, "cl0", sniff=False)
         Weir(lab, lab.dut).run(Policy.text(RULES, inbound="drop", outbound="drop", forward="drop"))
         allowed = []
-        for _ in range(long_or(1000, 150)):
+        for _ in range(times(1000, 150)):
             v, port = rnd.choice((4, 6)), rnd.choice((80, 82, 82))
             payload = token("cut") + b"." * rnd.randrange(200)
             data = datagram(v, lab.CLIENT[v], lab.DUT[v], port, payload)

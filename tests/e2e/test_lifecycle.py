@@ -51,7 +51,7 @@ def test_flush_removes_everything():
             r = w("flush")
             check(r.stdout.strip() or r.stderr.strip(), "flush says nothing")
             if running:
-                equal(w.daemon.wait(30), 0, "exit status of the daemon after flush")
+                equal(w.daemon.wait(30 * SLOW), 0, "exit status of the daemon after flush")
             equal(w("status", check=False).returncode, 5, "exit status of status")
             equal(w.traces("lo", "in0", "out0"), [], f"traces after flush (daemon {'running' if running else 'killed'})")
             d.opens(82, "after flush")

@@ -33,7 +33,7 @@ class Terminal:
 
     def read(self, until, timeout=60):
         """True when the pattern has been written."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * SLOW
         while not re.search(until, self.plain()):
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.master], [], [], left)[0]:
@@ -49,14 +49,14 @@ class Terminal:
 
     def end(self, timeout=30):
         """Wait for the end while reading, as a terminal does."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * SLOW
         while self.p.poll() is None and time.monotonic() < deadline:
             if select.select([self.master], [], [], 0.1)[0]:
                 try:
                     self.text += os.read(self.master, 65536).decode(errors="replace")
                 except OSError:
                     break
-        return self.p.wait(5)
+        return self.p.wait(5 * SLOW)
 
     def close(self):
         if self.p.poll() is None:

@@ -16,7 +16,7 @@ MAC = "02:00:00:00:07:01"
 def batch(ns, *lines):
     import subprocess
     subprocess.run(["ip", "-n", ns.name, "-batch", "-"], input="\n".join(lines) + "\n", text=True, check=True,
-                   stdout=subprocess.DEVNULL, timeout=60)
+                   stdout=subprocess.DEVNULL, timeout=60 * SLOW)
 
 
 def peer_up(peer, dev):
@@ -53,7 +53,7 @@ def appear(how, dut, peer, dev):
 
 
 def test_flood_of_new_interfaces():
-    cycles = long_or(1000, 50)
+    cycles = times(1000, 50)
     with Lab() as lab:
         dut, peer = lab.space("d"), lab.space("c")
         denied = Listener(lab, dut, "udp", 80, answer=False)

@@ -4,6 +4,7 @@
 that are stale, half written or somebody else's. The listener says what passed."""
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -44,7 +45,7 @@ def kill_all(w, sig=signal.SIGKILL):
         except ProcessLookupError:
             pass
     if sig == signal.SIGKILL:
-        w.daemon.wait(30)
+        w.daemon.wait(30 * SLOW)
         for pid in pids[1:]:
             deadline = time.monotonic() + 30
             while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
@@ -74,7 +75,7 @@ def hears(lab, heard, v):
 def test_killed_under_flood():
     """kill -9 of every process, and a start over what is pinned, again and again."""
     need("hping3")
-    rounds = long_or(200, 50)
+    rounds = times(200, 50)
     with Router() as lab:
         denied = Listener(lab, lab.dut, "udp", 81, answer=False)
         control = Listener(lab, lab.dut, "udp", 9999, answer=False)
@@ -245,7 +246,7 @@ def test_odd_pins():
 
         def no_links():
             for name in os.listdir(f"{pins}/links"):
-                if name.startswith("in_"):
+                if name.startswith("in_") or re.match(r"clsact_\d+_in$", name):
                     os.unlink(f"{pins}/links/{name}")
 
         def foreign_map():
@@ -254,7 +255,7 @@ def test_odd_pins():
                "16", "name", "foreign")
 
         def foreign_link():
-            name = next(x for x in os.listdir(f"{pins}/links") if x.startswith("out_"))
+            name = next(x for x in os.listdir(f"{pins}/links") if x.startswith("out_") or re.match(r"clsact_\d+_out$", x))
             os.unlink(f"{pins}/links/{name}")
             sh("bpftool", "map", "create", f"{pins}/links/{name}", "type", "hash", "key", "4", "value", "8", "entries", "16",
                "name", "foreign")
@@ -290,7 +291,7 @@ def test_odd_pins():
                 flood and flood.stop()
                 w.run(POLICY)
         w("flush")
-        w.daemon.wait(30)
+        w.daemon.wait(30 * SLOW)
         equal(w.traces("in0", "out0"), [], "left after flush")
 
 
@@ -320,7 +321,7 @@ def test_pins_of_strangers():
         for odd in (symlink, stranger, writable, plain_file):
             odd()
             w.run(POLICY, wait=False)
-            equal(w.daemon.wait(30), 1, f"{odd.__name__}: exit status")
+            equal(w.daemon.wait(30 * SLOW), 1, f"{odd.__name__}: exit status")
             check(pins in w.said(), f"{odd.__name__}: the reason does not name {pins}: {w.said()[-300:]}")
             equal(os.listdir(elsewhere), [], f"{odd.__name__}: written elsewhere")
             if os.path.isdir(pins) and not os.path.islink(pins):

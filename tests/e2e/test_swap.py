@@ -57,7 +57,7 @@ def hears(lab, heard, v, src, port):
 
 
 def test_swap_under_flood():
-    swaps = long_or(1000, 100)
+    swaps = times(1000, 100)
     with Router() as lab:
         heard, w, floods = flood_lab(lab)
         files = {"A": w.write(A, "a.yaml"), "B": w.write(B, "b.yaml")}
@@ -81,7 +81,7 @@ def test_restart_under_flood():
     with Router() as lab:
         heard, w, floods = flood_lab(lab)
         path = w.write(A, "a.yaml")
-        for n in range(long_or(50, 5)):
+        for n in range(times(50, 5)):
             if n % 2:
                 w.stop()
             else:
@@ -101,7 +101,7 @@ def test_edits_under_flood():
     """rule add and delete, ban and set edits raise no gap either."""
     with Router() as lab:
         heard, w, floods = flood_lab(lab)
-        for n in range(long_or(200, 10)):
+        for n in range(times(200, 10)):
             rule = w.json("rule", "add", "--src", "203.0.113.0/24", "--port", str(1000 + n), "--proto", "udp",
                           "--action", "allow")
             w("ban", "add", f"203.0.113.{n % 250 + 1}")

@@ -36,7 +36,7 @@ class Client(threading.Thread):
         kind = socket.SOCK_STREAM if self.proto == "tcp" else socket.SOCK_DGRAM
         with self.ns:
             self.s = socket.socket(family_of(self.addr), kind)
-        self.s.settimeout(10)
+        self.s.settimeout(PATIENCE)
         self.s.connect((self.addr, 80))
 
     def run(self):

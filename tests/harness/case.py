@@ -58,6 +58,11 @@ def long_or(long, short):
     return long if LONG else short
 
 
+def times(long, short):
+    """How often to do the same thing again. A machine that is N times slower does it N times less, at least 3 times."""
+    return long if LONG else max(3, int(short / netns.SLOW))
+
+
 def _run(fn):
     """Run one case; returns ("ok" | "not ok" | "skip", why skipped, what weir had to say when it failed)."""
     _findings.clear()
