@@ -19,6 +19,7 @@
 #include "daemon/helper/answer.h"
 #include "daemon/helper/ask.h"
 #include "daemon/helper/helper.h"
+#include "lib/sandbox/sandbox.h"
 #include "lib/state/test_dir.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/file.h"
@@ -271,10 +272,13 @@ static void test_sessions(void **state)
 {
 	const struct fixture *f = *state;
 	struct weir_session v[WEIR_SESSIONS_MAX];
+	struct weir_sandbox box;
 	struct weir_process p;
 	struct weir_sshd s;
 
 	need_root();
+	assert_int_equal(weir_helper_sandbox(f->h, &box), 0);
+	assert_true(box.caps && box.no_new_privs && box.seccomp && box.user);
 	assert_true(weir_helper_sessions(f->h, getpid(), v) >= 0);
 	assert_int_equal(weir_helper_sessions(f->h, 0, v), -EINVAL);
 	assert_int_equal(weir_helper_sessions(f->h, 0x7fffffff, v), -ESRCH);

@@ -103,11 +103,25 @@ static void do_passages(struct weir_answerer *by, const struct weir_ask *a, stru
 	ret->records = v;
 }
 
+static void do_sandbox(struct weir_answerer *by, const struct weir_ask *a, struct weir_answer *ret)
+{
+	struct weir_sandbox *s = malloc(sizeof *s);
+
+	if (!s) {
+		ret->result = -ENOMEM;
+		return;
+	}
+	*s = by->sandbox;
+	ret->records = s;
+	ret->n = 1;
+}
+
 static const answer_fn answers[WEIR_ASK_COUNT] = {
 	[WEIR_ASK_OPEN] = do_open,       [WEIR_ASK_LIST] = do_list, [WEIR_ASK_HOLDERS] = do_holders,
 	[WEIR_ASK_PROCESS] = do_process, [WEIR_ASK_SSHD] = do_sshd, [WEIR_ASK_FIREWALLS] = do_firewalls,
 	[WEIR_ASK_SESSIONS] = do_sessions, [WEIR_ASK_KILL] = do_kill,
 	[WEIR_ASK_PASSAGES] = do_passages,
+	[WEIR_ASK_SANDBOX] = do_sandbox,
 };
 
 void weir_answer(struct weir_answerer *by, const struct weir_ask *a, struct weir_answer *ret)

@@ -3,10 +3,12 @@
 #pragma once
 #include "daemon/helper/ask.h"
 #include "daemon/helper/helper.h"
+#include "lib/sandbox/sandbox.h"
 
 struct weir_answerer {
 	bool bounded;                 /* files only as weir_helper_open says */
 	char *dirs[2];                /* real paths, or NULL */
+	struct weir_sandbox sandbox;
 	struct weir_holders *holders;
 };
 

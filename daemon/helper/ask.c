@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "lib/sandbox/sandbox.h"
+
 static bool path_sound(const struct weir_ask *a)
 {
 	return a->path.path[0] == '/' && memchr(a->path.path, 0, sizeof a->path.path);
@@ -45,6 +47,7 @@ static const struct weir_ask_type types[WEIR_ASK_COUNT] = {
 	[WEIR_ASK_SESSIONS] = { "sessions", sizeof(struct weir_ask_pid), sizeof(struct weir_session), pid_sound },
 	[WEIR_ASK_KILL] = { "kill", sizeof(struct weir_ask_kills), sizeof(struct weir_kill), kills_sound },
 	[WEIR_ASK_PASSAGES] = { "passages", 0, sizeof(struct weir_passage), always },
+	[WEIR_ASK_SANDBOX] = { "sandbox", 0, sizeof(struct weir_sandbox), always },
 };
 
 const struct weir_ask_type *weir_ask_type(uint32_t kind)

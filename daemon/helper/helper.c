@@ -277,6 +277,21 @@ int weir_helper_sshd(struct weir_helper *h, struct weir_sshd *ret)
 	return r;
 }
 
+int weir_helper_sandbox(struct weir_helper *h, struct weir_sandbox *ret)
+{
+	struct weir_answer a;
+	int r = ask(h, WEIR_ASK_SANDBOX, &a);
+
+	if (r >= 0 && a.n != 1)
+		r = -EBADMSG;
+	if (r >= 0) {
+		*ret = *(struct weir_sandbox *)a.records;
+		ret->why[sizeof ret->why - 1] = 0;
+	}
+	free(a.records);
+	return r < 0 ? r : 0;
+}
+
 int weir_helper_firewalls(struct weir_helper *h, struct weir_firewall ret[WEIR_FIREWALLS_MAX], size_t *ret_n)
 {
 	struct weir_answer a;

@@ -62,6 +62,10 @@ int weir_helper_firewalls(struct weir_helper *h, struct weir_firewall ret[WEIR_F
 /* Ways past the hooks: weir_passages_read. */
 int weir_helper_passages(struct weir_helper *h, struct weir_passage **ret, size_t *ret_n);
 
+/* What stands of the helper's own sandbox; in the same process nothing does. */
+struct weir_sandbox;
+int weir_helper_sandbox(struct weir_helper *h, struct weir_sandbox *ret);
+
 /* Over which connections the user of this process works here: weir_sessions_read. */
 int weir_helper_sessions(struct weir_helper *h, pid_t pid, struct weir_session ret[WEIR_SESSIONS_MAX]);
 /* End conversations: weir_socks_kill. Any number; an error says that not all were asked for. */

@@ -33,6 +33,11 @@ void weir_helper_use(struct weir_helper *h, struct weir_owners *owners)
 {
 }
 
+int weir_helper_sandbox(struct weir_helper *h, struct weir_sandbox *ret)
+{
+	return -ENOSYS;
+}
+
 int weir_helper_firewalls(struct weir_helper *h, struct weir_firewall ret[WEIR_FIREWALLS_MAX], size_t *ret_n)
 {
 	*ret_n = 0;

@@ -110,7 +110,6 @@ static char *folder_of(const char *path)
 int weir_helper_main(int fd, const struct weir_helper_options *o)
 {
 	struct weir_answerer by = { .bounded = true };
-	struct weir_sandbox sandbox;
 	int r;
 
 	by.dirs[0] = o->config_dir ? realpath(o->config_dir, NULL) : NULL;
@@ -119,7 +118,7 @@ int weir_helper_main(int fd, const struct weir_helper_options *o)
 		by.dirs[0] = NULL;
 	}
 	by.dirs[1] = folder_of(o->policy);
-	r = weir_sandbox_helper(&sandbox);
+	r = weir_sandbox_helper(&by.sandbox);
 	if (!r)
 		r = serve_all(fd, &by);
 	weir_answerer_clear(&by);

@@ -27,6 +27,8 @@ static const char *file_trouble(int err)
 	return err == -EISDIR	? "it is a directory"
 	       : err == -ENODEV ? "it is a device, a FIFO or a socket, not a file"
 	       : err == -EFBIG	? "it is larger than 16 MiB"
+	       : err == -EACCES && weir_file_asks()
+		       ? "only some may read it, and it neither stands in the configuration directory nor is named .yaml or .txt"
 				: strerror(-err);
 }
 

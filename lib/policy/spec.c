@@ -526,7 +526,8 @@ static const struct weir_key policy_keys[] = {
 	P(interfaces, t_interface_options, "What single interfaces have of their own.", "{ eth0: { xdp: native } }"),
 	P(include, t_paths,
 	  "Files with more rules and sets, in the order of their names; their rules follow the file's own. "
-	  "They cannot include again.",
+	  "They cannot include again. What the daemon reads and not everybody may read must stand in the configuration "
+	  "directory, or be root's and named `.yaml`, `.yml`, `.list`, `.netset`, `.ipset` or `.txt`.",
 	  "[policy.d/*.yaml]"),
 	P(sets, t_sets, "Addresses with a name.", "{ office: { addresses: [10.1.0.0/16, 2001:db8::/32] } }"),
 	P(blocklists, t_set_refs, "Sets whose addresses are stopped before any rule, both ways.", "[$bad-ips]"),

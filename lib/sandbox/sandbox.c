@@ -93,7 +93,10 @@ int weir_sandbox_give(const char *path, const struct weir_user *to)
 int weir_sandbox_user(const struct weir_user *to, uint64_t keep, struct weir_sandbox *ret)
 {
 	struct rlimit none = { 0, 0 };
+	int death = 0;
 
+	if (prctl(PR_GET_PDEATHSIG, &death, 0, 0, 0) < 0)
+		return -errno;
 	/* capabilities would go with the user id, and some are to stay */
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
 		return -errno;
@@ -108,7 +111,8 @@ int weir_sandbox_user(const struct weir_user *to, uint64_t keep, struct weir_san
 	} else {
 		ret->user = true;
 	}
-	if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
+	/* a change of user forgets which signal the parent's death is */
+	if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, death, 0, 0, 0) < 0)
 		return -errno;
 	if (weir_caps_keep(keep) < 0)
 		return -EPERM;

@@ -3,8 +3,9 @@
  * What a process gives up before it meets anything from outside. One way: nothing here can be taken back.
  *
  * The worker becomes a user of its own without any capability; may read and write in the directories that it is
- * given and nowhere else, run nothing, speak only AF_UNIX and AF_NETLINK, and signal nobody (seccomp, Landlock). The
- * helper becomes another user with four capabilities, and may change nothing in any file system.
+ * given and nowhere else, run nothing, speak only AF_UNIX and netlink (routes, sockets), and signal nobody (seccomp,
+ * Landlock). The helper becomes another user with four capabilities, and may change nothing in any file system.
+ * What a process still wants with rights (limits, opened files, its name) it does before.
  *
  * A call that neither needs is refused with EPERM. One that only an intruder makes (execve, ptrace, bpf, mount, ...)
  * ends the process at once. What the kernel, or the container around, does not have is left out and told; what was

@@ -5,7 +5,7 @@
  * Names that this libseccomp does not know are left out: then EPERM is the answer, or the program would not be built.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <linux/netlink.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -101,12 +101,12 @@ static int common_args(scmp_filter_ctx c)
 		e = ALLOW_IF(c, ioctl, 1, SCMP_CMP_EQ, (scmp_datum_t)terminal[i]);
 	if (!e)
 		e = ALLOW_IF(c, prctl, 0, SCMP_CMP_EQ, PR_SET_NAME);
+	if (!e)
+		e = ALLOW_IF(c, prctl, 0, SCMP_CMP_EQ, PR_GET_PDEATHSIG);
 	if (!e) /* reading limits, not setting them */
 		e = ALLOW_IF(c, prlimit64, 2, SCMP_CMP_EQ, 0);
 	if (!e) /* abort() */
 		e = ALLOW_IF(c, tgkill, 0, SCMP_CMP_EQ, (scmp_datum_t)getpid());
-	if (!e)
-		e = ALLOW_IF(c, socket, 0, SCMP_CMP_EQ, AF_NETLINK);
 	if (!e) /* libc falls back to what is older */
 		e = seccomp_rule_add(c, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	return e;
@@ -139,10 +139,21 @@ static int filter_load(const char *const *own, int (*args)(scmp_filter_ctx c), s
 	return e;
 }
 
+static int netlink_add(scmp_filter_ctx c, int bus)
+{
+	return seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, SCMP_CMP(0, SCMP_CMP_EQ, AF_NETLINK),
+				SCMP_CMP(2, SCMP_CMP_EQ, (scmp_datum_t)bus));
+}
+
+/* Clients, this host's addresses, its sockets. */
 static int worker_args(scmp_filter_ctx c)
 {
 	int e = ALLOW_IF(c, socket, 0, SCMP_CMP_EQ, AF_UNIX);
 
+	if (!e)
+		e = netlink_add(c, NETLINK_ROUTE);
+	if (!e)
+		e = netlink_add(c, NETLINK_SOCK_DIAG);
 	if (!e)
 		e = seccomp_rule_add(c, SCMP_ACT_KILL_PROCESS, SCMP_SYS(setns), 0);
 	if (!e)
@@ -150,11 +161,15 @@ static int worker_args(scmp_filter_ctx c)
 	return e ? e : seccomp_rule_add(c, SCMP_ACT_KILL_PROCESS, SCMP_SYS(clone), 0);
 }
 
-/* A child, in no namespace of its own making; other namespaces of the network only. */
+/* Sockets, and tables of other firewalls. A child, in no namespace of its own making; others of the network only. */
 static int helper_args(scmp_filter_ctx c)
 {
 	int e = ALLOW_IF(c, clone, 0, SCMP_CMP_MASKED_EQ, NAMESPACES | CLONE_THREAD, 0);
 
+	if (!e)
+		e = netlink_add(c, NETLINK_SOCK_DIAG);
+	if (!e)
+		e = netlink_add(c, NETLINK_NETFILTER);
 	if (!e)
 		e = ALLOW_IF(c, setns, 1, SCMP_CMP_EQ, CLONE_NEWNET);
 	if (!e) /* a child that takes too long */

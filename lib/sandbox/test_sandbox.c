@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -15,6 +16,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -101,8 +103,9 @@ static int worker_is_small(void)
 	pid_t parent = getppid();
 	struct weir_sandbox s;
 	struct rlimit core;
-	int fd, root = open("/", O_PATH | O_DIRECTORY);
+	int fd, death, root = open("/", O_PATH | O_DIRECTORY);
 
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	CHECK(!worker_enter(&s));
 	CHECK(s.user && s.caps && s.no_new_privs && s.seccomp);
 	CHECK(getuid() && geteuid() && getgid() && getegid() && getgroups(0, NULL) == 0);
@@ -113,10 +116,14 @@ static int worker_is_small(void)
 	snprintf(a.sun_path, sizeof a.sun_path, "%s/s.sock", dir);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	CHECK(fd >= 0 && !bind(fd, (struct sockaddr *)&a, sizeof a) && !listen(fd, 1) && !unlink(a.sun_path));
-	CHECK(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 4) >= 0);
+	CHECK(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG) >= 0);
+	CHECK(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE) >= 0);
+	CHECK(!prctl(PR_GET_PDEATHSIG, &death) && death == SIGTERM);
 	CHECK(open("/etc/passwd", O_RDONLY) >= 0 && open("/proc/sys/net/ipv4/ip_local_port_range", O_RDONLY) >= 0);
 	CHECK(malloc(8 << 20));
 	/* nobody else's */
+	CHECK(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC) < 0 && errno == EPERM);
+	CHECK(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER) < 0 && errno == EPERM);
 	CHECK(socket(AF_INET, SOCK_STREAM, 0) < 0 && errno == EPERM);
 	CHECK(socket(AF_PACKET, SOCK_RAW, 0) < 0 && errno == EPERM);
 	CHECK(open("/etc/shadow", O_RDONLY) < 0);

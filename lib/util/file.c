@@ -64,6 +64,11 @@ void weir_file_ask(const struct weir_file_source *s)
 	source = s ? *s : (struct weir_file_source){ 0 };
 }
 
+bool weir_file_asks(void)
+{
+	return source.open;
+}
+
 int weir_file_open(const char *path)
 {
 	int fd;

@@ -33,3 +33,4 @@ struct weir_file_source {
 	void *data;
 };
 void weir_file_ask(const struct weir_file_source *s);
+bool weir_file_asks(void); /* so -EACCES says that it is not for us, not that we are the wrong user */
