@@ -237,7 +237,7 @@ static struct weir_kill kill_of(const struct talk *t, uint8_t proto)
 static void test_kill(void **state)
 {
 	const struct fixture *f = *state;
-	struct talk t;
+	struct talk t = { 0 };
 	struct weir_kill k[WEIR_ASK_KILLS + 1];
 	char c;
 

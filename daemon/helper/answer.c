@@ -117,10 +117,9 @@ static void do_sandbox(struct weir_answerer *by, const struct weir_ask *a, struc
 }
 
 static const answer_fn answers[WEIR_ASK_COUNT] = {
-	[WEIR_ASK_OPEN] = do_open,       [WEIR_ASK_LIST] = do_list, [WEIR_ASK_HOLDERS] = do_holders,
-	[WEIR_ASK_PROCESS] = do_process, [WEIR_ASK_SSHD] = do_sshd, [WEIR_ASK_FIREWALLS] = do_firewalls,
-	[WEIR_ASK_SESSIONS] = do_sessions, [WEIR_ASK_KILL] = do_kill,
-	[WEIR_ASK_PASSAGES] = do_passages,
+	[WEIR_ASK_OPEN] = do_open,	   [WEIR_ASK_LIST] = do_list, [WEIR_ASK_HOLDERS] = do_holders,
+	[WEIR_ASK_PROCESS] = do_process,   [WEIR_ASK_SSHD] = do_sshd, [WEIR_ASK_FIREWALLS] = do_firewalls,
+	[WEIR_ASK_SESSIONS] = do_sessions, [WEIR_ASK_KILL] = do_kill, [WEIR_ASK_PASSAGES] = do_passages,
 	[WEIR_ASK_SANDBOX] = do_sandbox,
 };
 

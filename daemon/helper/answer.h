@@ -6,15 +6,15 @@
 #include "lib/sandbox/sandbox.h"
 
 struct weir_answerer {
-	bool bounded;                 /* files only as weir_helper_open says */
-	char *dirs[2];                /* real paths, or NULL */
+	bool bounded;  /* files only as weir_helper_open says */
+	char *dirs[2]; /* real paths, or NULL */
 	struct weir_sandbox sandbox;
 	struct weir_holders *holders;
 };
 
 struct weir_answer {
 	int result;    /* negative errno; kind sessions: >= 0 */
-	int fd;        /* an open file, or -1 */
+	int fd;	       /* an open file, or -1 */
 	void *records; /* malloced */
 	size_t n;
 };

@@ -65,7 +65,7 @@ struct weir_answer_head {
 
 struct weir_ask_type {
 	const char *name;
-	uint32_t size;   /* of the request behind its head */
+	uint32_t size;	 /* of the request behind its head */
 	uint32_t record; /* of the answer; 0: an open file */
 	bool (*sound)(const struct weir_ask *a);
 };

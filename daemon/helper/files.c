@@ -42,7 +42,7 @@ bool weir_answer_name_fits(const char *path)
 static bool is_kernels(int fd)
 {
 	static const uint32_t known[] = {
-		0x9fa0,     /* proc */
+		0x9fa0,	    /* proc */
 		0x62656572, /* sysfs */
 		0x64626720, /* debugfs */
 		0x74726163, /* tracefs */
@@ -56,7 +56,7 @@ static bool is_kernels(int fd)
 		0x62656570, /* configfs */
 		0x6165676c, /* pstore */
 		0x42494e4d, /* binfmt_misc */
-		0x1cd1,     /* devpts */
+		0x1cd1,	    /* devpts */
 		0x19800202, /* mqueue */
 		0x6e736673, /* nsfs */
 		0x50495045, /* pipefs */
@@ -171,7 +171,10 @@ static void *dir_open(const char *path)
 
 int weir_answer_list(const struct weir_answerer *by, const char *pattern, struct weir_ask_path **ret, size_t *ret_n)
 {
-	glob_t g = { .gl_closedir = dir_close, .gl_readdir = entry_next, .gl_opendir = dir_open, .gl_lstat = lstat,
+	glob_t g = { .gl_closedir = dir_close,
+		     .gl_readdir = entry_next,
+		     .gl_opendir = dir_open,
+		     .gl_lstat = lstat,
 		     .gl_stat = stat };
 	struct weir_ask_path *v;
 	size_t n = 0;
@@ -185,7 +188,8 @@ int weir_answer_list(const struct weir_answerer *by, const char *pattern, struct
 	for (size_t i = 0; v && i < g.gl_pathc && n < WEIR_HELPER_PATHS_MAX; i++) {
 		int fd = by->bounded ? weir_answer_open(by, g.gl_pathv[i]) : -1;
 
-		/* what is no file is named, too: the policy's author shall hear of it. Only what is not served is not there */
+		/* what is no file is named, too: the policy's author shall hear of it. Only what is not served is not
+		 * there */
 		if (fd != -EACCES && strlen(g.gl_pathv[i]) < sizeof v->path)
 			strcpy(v[n++].path, g.gl_pathv[i]);
 		weir_closep(&fd);

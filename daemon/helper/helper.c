@@ -84,7 +84,9 @@ static int answer_receive(int fd, struct weir_answer_head *ret, int *ret_fd)
 		char buf[CMSG_SPACE(sizeof(int))];
 	} control;
 	struct iovec io = { ret, sizeof *ret };
-	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof control.buf };
+	struct msghdr m = {
+		.msg_iov = &io, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof control.buf
+	};
 	const struct cmsghdr *c;
 	ssize_t n;
 
@@ -106,7 +108,8 @@ static int records_read(int fd, const struct weir_answer_head *head, uint32_t re
 	_cleanup_free_ char *v = NULL;
 	struct stat st;
 
-	if (head->size != record || head->n > WEIR_ANSWER_MAX / record || fstat(fd, &st) < 0 || st.st_size != (off_t)size)
+	if (head->size != record || head->n > WEIR_ANSWER_MAX / record || fstat(fd, &st) < 0 ||
+	    st.st_size != (off_t)size)
 		return -EBADMSG;
 	v = malloc(size ? size : 1);
 	if (!v)
@@ -178,8 +181,8 @@ static int ask_path(struct weir_helper *h, enum weir_ask_kind kind, const char *
 
 	*ret = (struct weir_answer){ .fd = -1 };
 	memset(&h->ask.path, 0, sizeof h->ask.path); /* nothing else of ours goes along */
-	if ((size_t)snprintf(h->ask.path.path, sizeof h->ask.path.path, "%s%s%s", cwd ? cwd : "", cwd ? "/" : "", path) >=
-	    sizeof h->ask.path.path)
+	if ((size_t)snprintf(h->ask.path.path, sizeof h->ask.path.path, "%s%s%s", cwd ? cwd : "", cwd ? "/" : "",
+			     path) >= sizeof h->ask.path.path)
 		return -ENAMETOOLONG;
 	return ask(h, kind, ret);
 }
@@ -387,6 +390,6 @@ void weir_helper_use(struct weir_helper *h, struct weir_owners *owners)
 {
 	weir_file_ask(h && !h->local ? &(struct weir_file_source){ file_open, file_list, h } : NULL);
 	if (owners)
-		weir_owners_ask(owners, h ? &(struct weir_owners_source){ owners_holders, owners_process, h } :
-					    &(struct weir_owners_source){ 0 });
+		weir_owners_ask(owners, h ? &(struct weir_owners_source){ owners_holders, owners_process, h }
+					  : &(struct weir_owners_source){ 0 });
 }

@@ -43,7 +43,9 @@ static int answer_send(int fd, const struct weir_answer_head *head, int carry)
 	if (carry >= 0) {
 		m.msg_control = control.buf;
 		m.msg_controllen = sizeof control.buf;
-		control.h = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof carry), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+		control.h = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof carry),
+					      .cmsg_level = SOL_SOCKET,
+					      .cmsg_type = SCM_RIGHTS };
 		memcpy(CMSG_DATA(&control.h), &carry, sizeof carry);
 	}
 	return sendmsg(fd, &m, MSG_NOSIGNAL) < 0 ? -errno : 0;

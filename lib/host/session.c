@@ -14,11 +14,11 @@
 #include "lib/host/proc.h"
 #include "lib/util/cleanup.h"
 
-#define CHAIN_MAX 128   /* ancestors of one process */
+#define CHAIN_MAX 128 /* ancestors of one process */
 #define PEOPLE_MAX 512
 #define TERMINALS_MAX 4096
 #define INODES_MAX 8192
-#define FDS_MAX 4096    /* of one process */
+#define FDS_MAX 4096 /* of one process */
 #define UNSET UINT32_MAX
 
 struct person {
@@ -101,8 +101,8 @@ static void people_add(struct search *s, uint32_t pid, bool ancestors)
 		struct person *p = &s->people[s->n_people];
 		uint32_t parent;
 
-		if (weir_proc_read(pid, "stat", stat, sizeof stat) <= 0 || weir_session_stat_parse(stat, &parent, &p->tty) < 0 ||
-		    !comm_of(pid, comm))
+		if (weir_proc_read(pid, "stat", stat, sizeof stat) <= 0 ||
+		    weir_session_stat_parse(stat, &parent, &p->tty) < 0 || !comm_of(pid, comm))
 			return;
 		p->pid = pid;
 		p->server = weir_session_is_server(comm);

@@ -50,8 +50,10 @@ struct list {
 static bool tuple_is(const struct weir_tuple *t, const uint8_t local[16], uint16_t lport, const uint8_t remote[16],
 		     uint16_t rport)
 {
-	return (t->sport == lport && t->dport == rport && weir_addr_equal(t->src, local) && weir_addr_equal(t->dst, remote)) ||
-	       (t->sport == rport && t->dport == lport && weir_addr_equal(t->src, remote) && weir_addr_equal(t->dst, local));
+	return (t->sport == lport && t->dport == rport && weir_addr_equal(t->src, local) &&
+		weir_addr_equal(t->dst, remote)) ||
+	       (t->sport == rport && t->dport == lport && weir_addr_equal(t->src, remote) &&
+		weir_addr_equal(t->dst, local));
 }
 
 /* A connection: neither a listener, nor a UDP socket that anybody may send to, nor what has ended already. */
@@ -61,7 +63,8 @@ static bool is_connection(uint8_t proto, const struct inet_diag_msg *m)
 		return false;
 	if (proto != WEIR_IPPROTO_TCP)
 		return m->idiag_state == WEIR_SOCK_ESTABLISHED;
-	return m->idiag_state != WEIR_SOCK_LISTEN && m->idiag_state != WEIR_SOCK_CLOSE && m->idiag_state != STATE_TIME_WAIT;
+	return m->idiag_state != WEIR_SOCK_LISTEN && m->idiag_state != WEIR_SOCK_CLOSE &&
+	       m->idiag_state != STATE_TIME_WAIT;
 }
 
 static void addr_of(uint8_t ret[16], uint8_t family, const void *from)

@@ -15,7 +15,7 @@ struct caps {
 static int caps_get(struct caps *ret)
 {
 	struct __user_cap_header_struct h = { _LINUX_CAPABILITY_VERSION_3, 0 };
-	struct __user_cap_data_struct d[2];
+	struct __user_cap_data_struct d[2] = { 0 };
 
 	if (syscall(SYS_capget, &h, d) < 0)
 		return -errno;
@@ -45,7 +45,7 @@ uint64_t weir_caps_held(void)
 
 int weir_caps_use(uint64_t mask, bool on)
 {
-	struct caps c;
+	struct caps c = { 0 };
 	int e = caps_get(&c);
 
 	if (e < 0)
@@ -55,7 +55,7 @@ int weir_caps_use(uint64_t mask, bool on)
 
 int weir_caps_keep(uint64_t mask)
 {
-	struct caps c;
+	struct caps c = { 0 };
 	int e = caps_get(&c);
 
 	if (!e && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
@@ -65,7 +65,8 @@ int weir_caps_keep(uint64_t mask)
 		for (int cap = 0; !e && cap < 64; cap++) {
 			if (mask & 1ull << cap)
 				continue;
-			if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL) /* EINVAL: behind the last one */
+			if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 &&
+			    errno != EINVAL) /* EINVAL: behind the last one */
 				e = -errno;
 		}
 	}

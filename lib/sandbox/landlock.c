@@ -27,11 +27,11 @@
 #define FS_REMOVE_FILE (1ull << 5)
 #define FS_MAKE_REG (1ull << 8)
 #define FS_MAKE_SOCK (1ull << 9)
-#define FS_REFER (1ull << 13)     /* 2 */
+#define FS_REFER (1ull << 13)	  /* 2 */
 #define FS_TRUNCATE (1ull << 14)  /* 3 */
-#define NET_TCP 3ull              /* 4: bind and connect */
+#define NET_TCP 3ull		  /* 4: bind and connect */
 #define FS_IOCTL_DEV (1ull << 15) /* 5 */
-#define SCOPED 3ull               /* 6: abstract sockets and signals of those outside */
+#define SCOPED 3ull		  /* 6: abstract sockets and signals of those outside */
 
 #define READ (FS_READ_FILE | FS_READ_DIR)
 #define WRITE (READ | FS_WRITE_FILE | FS_REMOVE_FILE | FS_MAKE_REG | FS_MAKE_SOCK | FS_TRUNCATE)
@@ -79,8 +79,8 @@ int weir_landlock_worker(const struct weir_sandbox_dir *dirs, size_t n, struct w
 	int e;
 
 	if (abi <= 0) {
-		weir_sandbox_lacks(ret, abi < 0 && errno == EOPNOTSUPP ? "Landlock is off in this kernel (lsm=)" :
-									 "this kernel has no Landlock (5.13)");
+		weir_sandbox_lacks(ret, abi < 0 && errno == EOPNOTSUPP ? "Landlock is off in this kernel (lsm=)"
+								       : "this kernel has no Landlock (5.13)");
 		return 0;
 	}
 	ret->landlock_abi = (int)abi;

@@ -81,7 +81,8 @@ int weir_sandbox_give(const char *path, const struct weir_user *to)
 	if (st.st_uid && st.st_uid != to->uid)
 		return -EPERM; /* a stranger's: whoever prepared it does not get our files */
 	while ((e = readdir(d))) {
-		if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid)
+		if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
+		    st.st_uid)
 			continue;
 		if (fchownat(fd, e->d_name, to->uid, to->gid, AT_SYMLINK_NOFOLLOW) < 0)
 			return -errno;

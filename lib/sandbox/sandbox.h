@@ -35,13 +35,13 @@ struct weir_user weir_user_find(const char *name, uid_t fallback);
 
 /* What stands. */
 struct weir_sandbox {
-	bool user;         /* another user than root; false: not root, or a container that has no other */
-	bool caps;         /* none but those that are needed */
+	bool user; /* another user than root; false: not root, or a container that has no other */
+	bool caps; /* none but those that are needed */
 	bool no_new_privs;
 	bool seccomp;
 	bool landlock;
-	int landlock_abi;  /* 0: the kernel has none */
-	char why[128];     /* what is missing first; "": nothing */
+	int landlock_abi; /* 0: the kernel has none */
+	char why[128];	  /* what is missing first; "": nothing */
 };
 
 struct weir_sandbox_dir {

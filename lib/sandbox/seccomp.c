@@ -21,6 +21,9 @@
 #define NAMESPACES \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 
+/* One name a line would be pages. */
+/* clang-format off */
+
 /* Ours never do; who does has taken over. */
 static const char *const deadly[] = {
 	"execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "bpf",
@@ -65,9 +68,13 @@ static const char *const worker_calls[] = {
 	"fsync", "fdatasync", "fallocate", "fchmod", "fchmodat", "chmod", "umask", "flock", NULL
 };
 
+static const char *const worker_deadly[] = { "setns", "fork", "vfork", "clone", NULL };
+
 static const char *const helper_calls[] = {
 	"openat2", "capset", "wait4", "waitid", "waitpid", "vfork", NULL
 };
+
+/* clang-format on */
 
 static int calls_add(scmp_filter_ctx c, uint32_t action, const char *const *names)
 {
@@ -82,8 +89,15 @@ static int calls_add(scmp_filter_ctx c, uint32_t action, const char *const *name
 	return 0;
 }
 
-#define ALLOW_IF(c, call, arg, op, ...) \
-	seccomp_rule_add(c, SCMP_ACT_ALLOW, SCMP_SYS(call), 1, SCMP_CMP(arg, op, __VA_ARGS__))
+/* A call that this architecture does not have (mmap2, clone3 of others) is no fault. */
+static int allow_if(scmp_filter_ctx c, int call, struct scmp_arg_cmp when)
+{
+	int e = seccomp_rule_add_array(c, SCMP_ACT_ALLOW, call, 1, &when);
+
+	return e == -EDOM ? 0 : e;
+}
+
+#define ALLOW_IF(c, call, arg, op, ...) allow_if(c, SCMP_SYS(call), SCMP_CMP(arg, op, __VA_ARGS__))
 
 /* Those that depend on what is asked. */
 static int common_args(scmp_filter_ctx c)
@@ -93,8 +107,6 @@ static int common_args(scmp_filter_ctx c)
 
 	if (!e)
 		e = ALLOW_IF(c, mmap2, 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
-	if (e == -EDOM) /* the call of 32-bit architectures */
-		e = 0;
 	if (!e)
 		e = ALLOW_IF(c, mprotect, 2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
 	for (size_t i = 0; !e && i < sizeof terminal / sizeof *terminal; i++)
@@ -154,14 +166,11 @@ static int worker_args(scmp_filter_ctx c)
 		e = netlink_add(c, NETLINK_ROUTE);
 	if (!e)
 		e = netlink_add(c, NETLINK_SOCK_DIAG);
-	if (!e)
-		e = seccomp_rule_add(c, SCMP_ACT_KILL_PROCESS, SCMP_SYS(setns), 0);
-	if (!e)
-		e = seccomp_rule_add(c, SCMP_ACT_KILL_PROCESS, SCMP_SYS(fork), 0);
-	return e ? e : seccomp_rule_add(c, SCMP_ACT_KILL_PROCESS, SCMP_SYS(clone), 0);
+	return e ? e : calls_add(c, SCMP_ACT_KILL_PROCESS, worker_deadly);
 }
 
-/* Sockets, and tables of other firewalls. A child, in no namespace of its own making; others of the network only. */
+/* Sockets, interfaces, tables of other firewalls. A child, in no namespace of its own making; others of the network
+ * only. */
 static int helper_args(scmp_filter_ctx c)
 {
 	int e = ALLOW_IF(c, clone, 0, SCMP_CMP_MASKED_EQ, NAMESPACES | CLONE_THREAD, 0);
@@ -170,6 +179,8 @@ static int helper_args(scmp_filter_ctx c)
 		e = netlink_add(c, NETLINK_SOCK_DIAG);
 	if (!e)
 		e = netlink_add(c, NETLINK_NETFILTER);
+	if (!e)
+		e = netlink_add(c, NETLINK_ROUTE);
 	if (!e)
 		e = ALLOW_IF(c, setns, 1, SCMP_CMP_EQ, CLONE_NEWNET);
 	if (!e) /* a child that takes too long */

@@ -68,12 +68,12 @@ static int in_child(int (*what)(void))
 	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-#define CHECK(x)                                      \
-	do {                                          \
-		if (!(x)) {                           \
-			dprintf(2, "not: %s\n", #x);  \
+#define CHECK(x)                                                      \
+	do {                                                          \
+		if (!(x)) {                                           \
+			dprintf(2, "not: %s\n", #x);                  \
 			return __LINE__ & 0x7f ? __LINE__ & 0x7f : 1; \
-		}                                     \
+		}                                                     \
 	} while (0)
 
 static int worker_enter(struct weir_sandbox *s)
@@ -186,7 +186,8 @@ static int worker_loads(void)
 
 static int helper_is_small(void)
 {
-	uint64_t want = 1ull << CAP_SYS_PTRACE | 1ull << CAP_DAC_READ_SEARCH | 1ull << CAP_SYS_ADMIN | 1ull << CAP_NET_ADMIN;
+	uint64_t want =
+		1ull << CAP_SYS_PTRACE | 1ull << CAP_DAC_READ_SEARCH | 1ull << CAP_SYS_ADMIN | 1ull << CAP_NET_ADMIN;
 	struct weir_sandbox s;
 	char link[64], fd[64], exe[64], net[64];
 	pid_t pid, parent = getppid();
@@ -213,7 +214,8 @@ static int helper_is_small(void)
 	/* it changes nothing */
 	CHECK(open("/etc/shadow", O_WRONLY) < 0);
 	CHECK(open("/etc/weir-sandbox-out", O_WRONLY | O_CREAT, 0600) < 0);
-	CHECK(unlink("/etc/passwd") < 0 && rename("/etc/passwd", "/etc/x") < 0 && mkdir("/tmp/weir-sandbox-out", 0700) < 0);
+	CHECK(unlink("/etc/passwd") < 0 && rename("/etc/passwd", "/etc/x") < 0 &&
+	      mkdir("/tmp/weir-sandbox-out", 0700) < 0);
 	CHECK(kill(parent, 15) < 0 && errno == EPERM);
 	CHECK(socket(AF_INET, SOCK_STREAM, 0) < 0 && errno == EPERM);
 	CHECK(setns(ns, CLONE_NEWNS) < 0 && errno == EPERM);
@@ -278,7 +280,8 @@ static void test_give(void **state)
 	snprintf(file, sizeof file, "%s/x.json", path);
 	snprintf(link, sizeof link, "%s/link", path);
 	assert_int_equal(weir_sandbox_give(path, &u), 0);
-	assert_int_equal(close(open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)), 0); /* of an earlier life that was root */
+	assert_int_equal(close(open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)),
+			 0); /* of an earlier life that was root */
 	assert_int_equal(symlink("/etc/hosts", link), 0);
 	assert_int_equal(weir_sandbox_give(path, &u), 0);
 	assert_int_equal(stat(path, &st), 0);
@@ -297,7 +300,7 @@ static void test_give(void **state)
 static void test_user(void **state)
 {
 	assert_int_equal(weir_user_find("nobody-of-this-name", 4711).uid, 4711);
-	assert_int_equal(weir_user_find("root", 4711).uid, 4711);   /* would be no sandbox */
+	assert_int_equal(weir_user_find("root", 4711).uid, 4711); /* would be no sandbox */
 	assert_int_not_equal(weir_user_find("daemon", 4711).uid, 4711);
 	assert_int_equal(weir_user_find("daemo", 4711).uid, 4711);
 }

@@ -44,7 +44,8 @@ static void one(const uint8_t *data, size_t size, size_t len)
 
 		expect(t && len == WEIR_ASK_HEAD + t->size && !memcmp(a, exact, len));
 		if (a->kind == WEIR_ASK_OPEN || a->kind == WEIR_ASK_LIST)
-			expect(a->path.path[0] == '/' && strnlen(a->path.path, sizeof a->path.path) < sizeof a->path.path);
+			expect(a->path.path[0] == '/' &&
+			       strnlen(a->path.path, sizeof a->path.path) < sizeof a->path.path);
 		if (a->kind == WEIR_ASK_PROCESS || a->kind == WEIR_ASK_SESSIONS)
 			expect(a->pid.pid && a->pid.pid <= INT_MAX);
 		if (a->kind == WEIR_ASK_KILL)

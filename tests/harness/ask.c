@@ -43,15 +43,17 @@ static int sessions(struct weir_helper *h, const char *pid)
 	for (int i = 0; i < n; i++) {
 		char from[64], to[64];
 
-		printf("%s %u %s %u %u %s\n", text_of(v[i].t.src, from), v[i].t.sport, text_of(v[i].t.dst, to), v[i].t.dport,
-		       v[i].pid, v[i].program);
+		printf("%s %u %s %u %u %s\n", text_of(v[i].t.src, from), v[i].t.sport, text_of(v[i].t.dst, to),
+		       v[i].t.dport, v[i].pid, v[i].program);
 	}
 	return n < 0 ? n : 0;
 }
 
 static int kill_one(struct weir_helper *h, char **a)
 {
-	struct weir_kill k = { .dir = !strcmp(a[0], "in") ? WEIR_DIR_IN : !strcmp(a[0], "out") ? WEIR_DIR_OUT : WEIR_DIR_FWD };
+	struct weir_kill k = { .dir = !strcmp(a[0], "in")    ? WEIR_DIR_IN
+				      : !strcmp(a[0], "out") ? WEIR_DIR_OUT
+							     : WEIR_DIR_FWD };
 	int r = addr_of(a[2], k.t.src);
 
 	if (!r)
