@@ -268,11 +268,23 @@ static void test_kill(void **state)
 	close(t.listener);
 }
 
+static size_t blind(const struct weir_passage *v, size_t n)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < n; i++)
+		found += v[i].kind == WEIR_PASSAGE_BLIND;
+	return found;
+}
+
 static void test_sessions(void **state)
 {
 	const struct fixture *f = *state;
 	struct weir_session v[WEIR_SESSIONS_MAX];
+	_cleanup_free_ struct weir_passage *here = NULL, *far = NULL;
+	struct weir_firewall walls[WEIR_FIREWALLS_MAX];
 	struct weir_sandbox box;
+	size_t n, n_far;
 	struct weir_process p;
 	struct weir_sshd s;
 
@@ -286,6 +298,11 @@ static void test_sessions(void **state)
 	assert_string_equal(p.program, "test_helper");
 	assert_int_equal(weir_helper_sshd(f->h, &s), 0);
 	weir_sshd_free(&s);
+	/* it sees with its few rights what root sees */
+	assert_int_equal(weir_helper_firewalls(f->h, walls, &n_far), 0);
+	assert_int_equal(weir_passages_read(&here, &n), 0);
+	assert_int_equal(weir_helper_passages(f->h, &far, &n_far), 0);
+	assert_int_equal(blind(far, n_far), blind(here, n));
 }
 
 /* Who does not speak as our worker does is not served again. */
