@@ -59,6 +59,7 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 	int status;
 
+	shutdown(f->fd, SHUT_RDWR); /* also where a case that failed left a child with a copy of it */
 	weir_helper_free(f->h);
 	close(f->fd);
 	if (f->pid && (waitpid(f->pid, &status, 0) != f->pid || status)) /* it ends when we do */
