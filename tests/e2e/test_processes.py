@@ -1,0 +1,297 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Keeper, worker and helper: what each may do, that each may die, and that the keeper listens to no nonsense."""
+import array
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from harness import *  # noqa: F403
+from harness.weir import BIN
+
+POLICY = Policy.text("""
+- { name: control, action: allow, protocol: udp, ports: 9999 }
+""", inbound="drop", forward="drop")
+HELLO, PING, READY, INSTALL, IMAGE = 1, 2, 3, 6, 7
+CAP_BPF_NET_PERF = 1 << 39 | 1 << 38 | 1 << 12
+
+
+def setup(lab, *args):
+    heard = Listener(lab, lab.dut, "udp", 80, 9999, answer=False)
+    w = Weir(lab, lab.dut)
+    w.run(POLICY, *args)
+    flood = Flood(lab, lab.client, lab.DUT[4], 80, b"denied", src_ports=100, every=0.02)
+    return heard, w, flood
+
+
+def denied(heard):
+    return [d for _, d in list(heard.got) if d == b"denied"]
+
+
+def processes(w):
+    j = w.json("status", check=False)
+    return {p["name"]: p["pid"] for p in j["processes"]["list"]}, j
+
+
+def status_of(pid):
+    return dict(line.rstrip("\n").split(":\t", 1) for line in open(f"/proc/{pid}/status") if ":\t" in line)
+
+
+def until(what, fn, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        v = fn()
+        if v:
+            return v
+        time.sleep(0.05)
+    raise Failed(f"{what}: not in {seconds} s")
+
+
+def again(w, old, name="worker"):
+    """Another one runs and answers."""
+    def there():
+        now, j = processes(w)
+        return (now, j) if now[name] not in (0, old) else None
+    return until(f"another {name}", there)
+
+
+def stands(j):
+    return {k: j[k] for k in ("generation", "edit", "mode", "sha256", "path")}
+
+
+def test_rights():
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        w.run(POLICY)
+        pids, j = processes(w)
+        st = {name: status_of(pid) for name, pid in pids.items()}
+        caps = {name: int(s["CapEff"], 16) for name, s in st.items()}
+        equal(pids["keeper"], w.daemon.pid, "the keeper is what was started")
+        equal(caps["keeper"], CAP_BPF_NET_PERF, "capabilities of the keeper")
+        equal(int(st["keeper"]["CapPrm"], 16), CAP_BPF_NET_PERF, "what the keeper could take into use")
+        equal(int(st["keeper"]["CapBnd"], 16), CAP_BPF_NET_PERF, "what the keeper could get by a program")
+        for field in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+            equal(int(st["worker"][field], 16), 0, f"{field} of the worker")
+        check(int(st["worker"]["Uid"].split()[0]) != 0, "the worker is root")
+        check(st["worker"]["Uid"] != st["helper"]["Uid"], "worker and helper are one user")
+        check(not caps["helper"] & (1 << 39 | 1 << 38 | 1 << 6 | 1 << 7), "the helper may use BPF, or change its user")
+        for name, s in st.items():
+            equal(s["NoNewPrivs"], "1", f"NoNewPrivs of the {name}")
+        for name in ("worker", "helper"):
+            equal(st[name]["Seccomp"], "2", f"seccomp of the {name}")
+        check(j["processes"]["worker_confined"] or not os.path.exists("/sys/kernel/security"), "status: not confined")
+        rss = {p["name"]: p["rss_kb"] for p in j["processes"]["list"]}
+        print(f"| resident memory: keeper {rss['keeper']} kB, worker {rss['worker']} kB, helper {rss['helper']} kB")
+        check(rss["keeper"] + rss["worker"] < 25 * 1024, f"more than 25 MB: {rss}")
+
+
+def test_roles_are_for_weir_run_alone():
+    for args in (["--role=worker"], ["--role=helper"], ["--role=worker"] + ["x"] * 7, ["--role=", "x"]):
+        p = subprocess.run([BIN, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        equal(p.returncode, 2, f"{args}: {p.stderr}")
+
+
+def test_killed_workers():
+    kills = long_or(100, 5)
+    with Router() as lab:
+        heard, w, flood = setup(lab)
+        pids, j = processes(w)
+        before, keeper = stands(j), pids["keeper"]
+        fds = len(os.listdir(f"/proc/{keeper}/fd"))
+        for n in range(kills):
+            os.kill(pids["worker"], signal.SIGKILL)
+            pids, j = again(w, pids["worker"])
+            equal(stands(j), before, f"kill {n}: what is in force")
+        until("the last helper", lambda: processes(w)[0]["helper"])
+        equal(j["processes"]["restarts"], kills, "restarts that status tells")
+        check("signal 9" in j["processes"]["cause"], f"cause: {j['processes']['cause']!r}")
+        equal(len(os.listdir(f"/proc/{keeper}/fd")), fds, "fds of the keeper")
+        check("worker started again" in open(f"{w.log}/audit.log").read(), "the audit log does not tell")
+        # an edit after it: nothing of the policy was lost
+        w("rule", "add", "--port", "81", "--proto", "udp", "--action", "allow")
+        equal(w.json("status", check=False)["overlay_rules"], 1, "an edit afterwards")
+        flood.stop()
+        must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
+        equal(denied(heard), [], "delivered over the kills")
+
+        def settled():
+            e = w.json("status", check=False)["events"]
+            return e if e["taken"] == e["verdicts"] + e["telemetry"] else None
+        e = until("taken = handed to the rings", settled, 10)
+        check(e["taken"] > 0, "no record at all")
+        print(f"| records over {kills} kills: generated {e['taken'] + e['lost']}, taken {e['taken']}, lost {e['lost']}")
+
+
+def test_killed_helper():
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        w.run(POLICY)
+        pids, _ = processes(w)
+        os.kill(pids["helper"], signal.SIGKILL)
+        now, j = again(w, pids["helper"], "helper")
+        equal(now["worker"], pids["worker"], "the worker went with it")
+        equal(j["processes"]["helper_restarts"], 1, "restarts of the helper")
+
+        def applies():
+            return w("apply", w.write(POLICY), "--no-confirm", check=False).returncode == 0
+        until("apply through the new helper", applies)
+
+
+def test_a_worker_that_hangs():
+    with Router() as lab:
+        heard, w, flood = setup(lab)
+        pids, j = processes(w)
+        before = stands(j)
+        os.kill(pids["worker"], signal.SIGSTOP)
+        until("the hung worker is ended", lambda: not os.path.exists(f"/proc/{pids['worker']}"), 25)
+        _, j = again(w, pids["worker"])
+        check("said nothing" in j["processes"]["cause"], f"cause: {j['processes']['cause']!r}")
+        equal(stands(j), before, "what is in force")
+        flood.stop()
+        must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
+        equal(denied(heard), [], "delivered meanwhile")
+
+
+def test_without_standard_fds():
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        p = subprocess.Popen(lab.dut.argv("sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', BIN, "run", "--no-live", "--policy",
+                                          w.write(POLICY)), env=w.env)
+        w.daemon = p
+        w.wait_ready()
+        pids, _ = processes(w)
+        for fd in "012":
+            equal(os.readlink(f"/proc/{pids['worker']}/fd/{fd}"), "/dev/null", f"fd {fd} of the worker")
+
+
+class Stolen:
+    """The worker's end of the keeper's socket, while the worker is stopped."""
+
+    def __init__(self, pid):
+        os.kill(pid, signal.SIGSTOP)
+        until("stopped", lambda: status_of(pid)["State"].startswith("T"))
+        fd = ctypes.CDLL(None, use_errno=True).syscall(438, os.pidfd_open(pid), 3, 0)  # pidfd_getfd
+        if fd < 0:
+            raise Skip(f"pidfd_getfd: {os.strerror(ctypes.get_errno())}")
+        self.s = socket.socket(fileno=fd)
+        self.s.settimeout(10)
+
+    def send(self, data, fds=()):
+        control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.s.sendmsg([data], control)
+
+    def ask(self, data, fds=()):
+        """(result, fds) of the receipt, or None: we were cut off."""
+        try:
+            self.send(data, fds)
+            got, control, _, _ = self.s.recvmsg(8192, 256)
+        except OSError:
+            return None
+        if not got:
+            return None
+        out = array.array("i")
+        for _, _, d in control:
+            out.frombytes(d)
+        return struct.unpack_from("=IIi", got)[2], list(out)
+
+
+def plain(call):
+    return struct.pack("=II", call, 1)
+
+
+def memfd(data, seals=0xf):
+    fd = os.memfd_create("test", os.MFD_ALLOW_SEALING)
+    os.write(fd, data)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
+
+
+def install(blob, digest=None):
+    return struct.pack("=IIIIQ32s32x", INSTALL, 1, len(blob), 0, 0, digest or blob[16:48])
+
+
+def hostile(s, what):
+    """Play one; the result of the receipt, or None when we were cut off."""
+    blob = None
+    if what.startswith("image"):
+        _, fds = s.ask(plain(IMAGE))
+        blob = bytearray(os.pread(fds[0], 1 << 24, 0))
+    match what:
+        case "wrong size":
+            return s.ask(plain(PING) + b"x")
+        case "too long":
+            return s.ask(b"x" * 65536)
+        case "empty head":
+            return s.ask(b"abc")
+        case "unknown call":
+            return s.ask(plain(4711))
+        case "hello again":
+            return s.ask(struct.pack("=IIIIII", HELLO, 1, 0x6b726577, 1, 2, 0))
+        case "no fd":
+            return s.ask(install(b"\0" * 64))
+        case "fd flood":
+            return s.ask(plain(PING), [0] * 200)
+        case "fd with a ping":
+            return s.ask(plain(PING), [0])
+        case "image unsealed":
+            return s.ask(install(blob), [memfd(blob, 0)])
+        case "image half sealed":
+            return s.ask(install(blob), [memfd(blob, 0x7)])
+        case "image of another digest":
+            return s.ask(install(blob, b"\1" * 32), [memfd(blob)])
+        case "image of an old version":
+            blob[4] -= 1
+            return s.ask(install(blob), [memfd(blob)])
+        case "image cut":
+            return s.ask(install(blob), [memfd(blob[:-8])])
+        case "image with a flipped bit":
+            blob[-3] ^= 1
+            return s.ask(install(blob), [memfd(blob)])
+        case "image that is a pipe":
+            return s.ask(install(blob), [os.pipe()[0]])
+    raise AssertionError(what)
+
+
+CUT = ("wrong size", "too long", "hello again", "empty head", "fd flood", "fd with a ping", "unknown call", "no fd")
+REFUSED = ("image unsealed", "image half sealed", "image of another digest", "image of an old version", "image cut",
+           "image with a flipped bit", "image that is a pipe")
+
+
+def test_nonsense_is_refused():
+    with Router() as lab:
+        heard, w, flood = setup(lab)
+        pids, j = processes(w)
+        before, keeper = stands(j), pids["keeper"]
+        fds = len(os.listdir(f"/proc/{keeper}/fd"))
+        s = Stolen(pids["worker"])
+        for what in REFUSED:
+            got = hostile(s, what)
+            check(got is not None and got[0] < 0, f"{what}: {got}")
+        s.s.close()
+        os.kill(pids["worker"], signal.SIGCONT)
+        equal(stands(w.json("status", check=False)), before, "after images that were refused")
+        for what in long_or(CUT, CUT[::2]):
+            pids, _ = processes(w)
+            s = Stolen(pids["worker"])
+            equal(hostile(s, what), None, what)
+            s.s.close()
+            until(f"{what}: the worker is ended", lambda: not os.path.exists(f"/proc/{pids['worker']}"))
+            _, j = again(w, pids["worker"])
+            equal(stands(j), before, f"after '{what}'")
+            check("protocol" in j["processes"]["cause"], f"{what}: cause {j['processes']['cause']!r}")
+        until("the last helper", lambda: processes(w)[0]["helper"])
+        equal(len(os.listdir(f"/proc/{keeper}/fd")), fds, "fds of the keeper")
+        flood.stop()
+        must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
+        equal(denied(heard), [], "delivered meanwhile")
+
+
+if __name__ == "__main__":
+    main(globals())
