@@ -22,6 +22,14 @@ uint64_t weir_control_word(const struct weir_control *c)
 	return __atomic_load_n(&c->word, __ATOMIC_ACQUIRE);
 }
 
+/* Is somebody still to decide, and time left for it? */
+static bool word_waits(uint64_t word)
+{
+	uint64_t deadline = weir_word_deadline(word);
+
+	return word && deadline != WEIR_WORD_NEVER && now_ms() < deadline;
+}
+
 static void word_set(struct weir_control *c, uint64_t word)
 {
 	__atomic_store_n(&c->word, word, __ATOMIC_SEQ_CST);
@@ -195,10 +203,12 @@ int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct
 			weir_gen_free(&back);
 		return weir_why(why, why_size, r, "%s", *why ? why : strerror(-r));
 	}
-	if (!old_word) { /* to whom the hooks are led while they move */
+	/* to whom the hooks are led while they move; an earlier life's that wait already are led right */
+	if (!waited && !(own_back && word_waits(old_word))) {
 		tell_back(k->control, &back);
 		word_set(k->control, weir_word_make(WEIR_WORD_NEVER, (uint32_t)back.slot, (uint32_t)back.slot));
 	}
+	k->word_stale = false; /* it is ours again */
 	k->back = back;
 	k->gen = *new;
 	k->pending = true;
@@ -218,10 +228,9 @@ int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct
 	}
 	weir_control_tell(k);
 	word_set(k->control, weir_word_make(c->deadline / 1000000, (uint32_t)new->slot, (uint32_t)back.slot));
-	if (old_word) { /* slots that nobody is sent to any more */
-		for (uint32_t s = 0; s < WEIR_GEN_SLOTS; s++)
-			if ((int)s != new->slot && (int)s != back.slot)
-				slot_clear(k, s);
+	for (uint32_t s = 0; s < WEIR_GEN_SLOTS; s++) { /* nobody is sent to the others any more */
+		if ((int)s != new->slot && (int)s != back.slot)
+			slot_clear(k, s);
 	}
 	if (waited)
 		weir_gen_free(&old_gen);
@@ -321,12 +330,11 @@ void weir_kern_pending(struct weir_kern *k, struct weir_kern_pending *ret)
 /* Write how it ends, unless it has ended already. */
 static int word_settle(struct weir_control *c, bool stays)
 {
-	uint64_t word = weir_control_word(c), deadline, settled;
+	uint64_t word = weir_control_word(c), settled;
 	uint32_t slot;
 
 	do {
-		deadline = weir_word_deadline(word);
-		if (!word || deadline == WEIR_WORD_NEVER || now_ms() >= deadline)
+		if (!word_waits(word))
 			return -ENOENT;
 		slot = stays ? weir_word_now(word) : weir_word_back(word);
 		settled = weir_word_make(WEIR_WORD_NEVER, slot, slot);

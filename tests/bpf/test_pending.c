@@ -198,6 +198,22 @@ static bool born(void)
 	return !weir_kern_open(&o, &runner.kern, why, sizeof why);
 }
 
+/* One change after the other, faster than the keeper tidies up. */
+static void test_again_at_once(void)
+{
+	die();
+	say(born() && !put(10, true, 0, -1) && !cover_lo() && arrives(), "born again, open");
+	say(!put(11, false, in_ms(60000), -1) && !weir_kern_confirm(runner.kern) && !arrives(), "shut, confirmed at once");
+	say(!put(12, true, in_ms(60000), -1) && arrives(), "open, waits");
+	for (int i = 0; i < 4; i++)
+		weir_kern_settle(runner.kern);
+	say(arrives() && pends(12, 11), "and it goes on to wait");
+	say(!put(13, false, 0, -1) && !put(14, true, in_ms(60000), -1) && arrives() && pends(14, 13), "a final one, another that waits");
+	for (int i = 0; i < 3; i++)
+		weir_kern_settle(runner.kern);
+	say(arrives() && pends(14, 13) && !weir_kern_revert(runner.kern) && !arrives(), "taken back to the final one");
+}
+
 static void test_dead(void)
 {
 	struct weir_kern_pinned p;
@@ -307,6 +323,7 @@ int main(void)
 	test_goes_back();
 	test_confirm_and_revert();
 	test_edits();
+	test_again_at_once();
 	test_dead();
 	test_restart_while_waiting();
 	test_empty_slot();
