@@ -237,7 +237,8 @@ json_t *weir_conn_ask_within(struct weir_conn *c, const char *verb, json_t *args
 		return NULL;
 	}
 	if (!answer) {
-		weir_cli_error("weir status", "weir ended before it answered");
+		weir_cli_error("weir status", "weir %s before it answered",
+			       weir_daemon_pid(c->cli) ? "had to start its worker again" : "ended");
 		return NULL;
 	}
 	if (weir_bool(answer, "ok")) {

@@ -4,12 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/change.h"
 #include "cli/client.h"
 #include "cli/table.h"
 #include "lib/kern/kern.h"
+
+#define PATIENCE_S 8 /* a worker is started again in a second or two */
 
 /* Is anything still held back? The guard alone does that, too. */
 static int dead_status(const struct weir_kern_pinned *p)
@@ -88,6 +91,50 @@ static int dead(const struct weir_cli *cli)
 	else if (p.settled_back)
 		printf("generation %u was not confirmed in time: generation %u is in force again\n", p.other_generation,
 		       p.generation);
+	return status;
+}
+
+/* Also while a worker is started again. *silent: nobody answered, and nothing was said about it. */
+static json_t *ask_patiently(const struct weir_cli *cli, bool *silent)
+{
+	time_t now = time(NULL), until = now + PATIENCE_S;
+	json_t *j = NULL;
+
+	*silent = false;
+	for (; now < until; now = time(NULL)) {
+		struct weir_conn *c = weir_conn_open(cli);
+
+		if (!c)
+			return NULL;
+		j = weir_conn_ask_within(c, "status", NULL, until - now, silent);
+		weir_conn_close(c);
+		if (j || !*silent || !weir_daemon_pid(cli))
+			return j;
+		nanosleep(&(struct timespec){ 0, 50000000 }, NULL);
+	}
+	return NULL;
+}
+
+/* The keeper lives, but nobody answers for it: what the kernel has is what counts. */
+static int without_worker(const struct weir_cli *cli)
+{
+	struct weir_kern_pinned p = { 0 };
+	int pid = weir_daemon_pid(cli), status = weir_kern_pinned(cli->runtime_dir, &p) < 0 ? WEIR_EXIT_FAIL : WEIR_EXIT_PARTIAL;
+	bool enforcing = p.attached && p.mode == WEIR_PREVENT;
+
+	if (cli->json) {
+		weir_cli_json(json_pack("{s:b, s:b, s:i, s:b, s:I, s:I, s:i}", "running", 1, "answers", 0, "pid", pid, "enforcing",
+					(int)enforcing, "generation", (json_int_t)p.generation, "interfaces",
+					(json_int_t)p.n_interfaces, "exit_status", status));
+		return status;
+	}
+	weir_cli_say("weir runs in %s, pid %d, but does not answer. ", cli->runtime_dir, pid);
+	printf("Generation %u is %s%s%s on %u interface%s.\n"
+	       "  a worker that died is started again; the output of weir run (journalctl -u weir) says why it did\n"
+	       "  kill -CONT %d if it was stopped; after kill -9 %d what is enforced stays\nexit status %d\n",
+	       p.generation, weir_paint_begin(WEIR_STOPPED, cli->color),
+	       enforcing ? "ENFORCING" : "in force and stops nothing", weir_paint_end(WEIR_STOPPED, cli->color), p.n_interfaces,
+	       p.n_interfaces == 1 ? "" : "s", pid, pid, status);
 	return status;
 }
 
@@ -221,6 +268,17 @@ static void show_failures(const struct weir_cli *cli, const json_t *list)
 	}
 }
 
+static void show_restarts(const json_t *p)
+{
+	json_int_t n = weir_int(p, "restarts"), helper = weir_int(p, "helper_restarts");
+
+	if (n)
+		printf("%-12s the worker was started again %lld time%s, last after: %s\n", "processes", n, n == 1 ? "" : "s",
+		       weir_str(p, "cause"));
+	if (helper)
+		printf("%-12s the helper was started again %lld time%s\n", n ? "" : "processes", helper, helper == 1 ? "" : "s");
+}
+
 static void show_rest(const struct weir_cli *cli, const json_t *j)
 {
 	const json_t *one, *flows = json_object_get(j, "flows"), *events = json_object_get(j, "events");
@@ -237,6 +295,7 @@ static void show_rest(const struct weir_cli *cli, const json_t *j)
 	       weir_count((unsigned long long)weir_int(flows, "half_open"), half, sizeof half));
 	show_drops(json_object_get(j, "drops"));
 	printf("      events lost %s\n", weir_count((unsigned long long)weir_int(events, "lost"), lost, sizeof lost));
+	show_restarts(json_object_get(j, "processes"));
 	show_failures(cli, json_object_get(j, "failures"));
 	json_array_foreach(json_object_get(j, "degraded"), i, one)
 		printf("%-12s %s%s%s\n", i ? "" : "degraded", weir_paint_begin(WEIR_LOOK, cli->color),
@@ -249,6 +308,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 {
 	const struct weir_opt opts[] = { { NULL } };
 	int n = weir_opts_parse(&weir_cmd_status, opts, argc, argv), status;
+	bool silent;
 	json_t *j;
 
 	if (n < 0)
@@ -258,9 +318,9 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 				      argv[1]);
 	if (!weir_daemon_pid(cli) && !(geteuid() && !access(cli->runtime_dir, F_OK)))
 		return dead(cli);
-	j = weir_ask(cli, "status", NULL);
+	j = ask_patiently(cli, &silent);
 	if (!j)
-		return WEIR_EXIT_FAIL;
+		return !silent ? WEIR_EXIT_FAIL : weir_daemon_pid(cli) ? without_worker(cli) : dead(cli);
 	status = json_array_size(json_object_get(j, "degraded")) ? WEIR_EXIT_PARTIAL : WEIR_EXIT_OK;
 	if (cli->json) {
 		json_object_set_new(j, "running", json_true());

@@ -87,8 +87,8 @@ static uint64_t stat_of(const struct weir_counter *stats, enum weir_stat s)
 
 static json_t *events_json(const struct weir_worker *w, const struct weir_counter *stats)
 {
-	return json_pack("{s:I, s:I, s:I, s:I}", "taken", (json_int_t)weir_port_event_taken(w->port), "verdicts", (json_int_t)stat_of(stats, WEIR_STAT_EV_VERDICT), "telemetry",
-			 (json_int_t)stat_of(stats, WEIR_STAT_EV_TELEMETRY), "lost",
+	return json_pack("{s:I, s:I, s:I, s:I}", "taken", (json_int_t)weir_port_event_taken(w->port), "verdicts",
+			 (json_int_t)stat_of(stats, WEIR_STAT_EV_VERDICT), "telemetry", (json_int_t)stat_of(stats, WEIR_STAT_EV_TELEMETRY), "lost",
 			 (json_int_t)(stat_of(stats, WEIR_STAT_LOST_VERDICT) + stat_of(stats, WEIR_STAT_LOST_TELEMETRY)));
 }
 
