@@ -11,7 +11,7 @@ machines run at a time. Where a machine dies, the next one goes on with the test
 
     WEIR_LONG=1         every test on every kernel; else those of SOME only on the oldest and on the newest kernel
     WEIR_VM_KERNEL      only these Debian suites, e.g. "bullseye sid"
-    WEIR_VM_TEST        only tests whose name holds one of these words
+    WEIR_VM_TEST        only tests whose name holds one of these words, in this order
     WEIR_VM_SLOW        how many times slower than this host a machine may be (default 4)
 
 Speaks TAP: a case per kernel and test.
@@ -60,7 +60,10 @@ def tests_of(build):
         files |= {f for d in t.get("depends", []) for f in targets.get(d, [])}
         files |= {a for a in cmd if a.startswith(build + "/") and os.path.exists(a)}
     words = os.environ.get("WEIR_VM_TEST", "").split()
-    return [t for t in tests if not words or any(w in t["name"] for w in words)], files
+    if words:
+        tests = [t for t in tests if any(w in t["name"] for w in words)]
+        tests.sort(key=lambda t: next(i for i, w in enumerate(words) if w in t["name"]))
+    return tests, files
 
 
 def stage(work, source, build, files):
