@@ -339,6 +339,17 @@ static int resume(struct weir_worker *w, uint32_t generation, char *why, size_t 
 	return 0;
 }
 
+/* After a crash of ours the kernel has both images already: what it has counts, to the byte. */
+static int pair_fetch(struct weir_worker *w, struct weir_image *now, struct weir_image *back)
+{
+	int r = weir_port_image(w->port, &now->blob, &now->size, &back->blob, &back->size);
+
+	if (!r && (!back->blob || weir_image_open(&now->img, now->blob, now->size) ||
+		   weir_image_open(&back->img, back->blob, back->size)))
+		r = -EBADMSG;
+	return r;
+}
+
 /* Both policies again, as a pair with the same deadline. */
 static int resume_pair(struct weir_worker *w, const struct note *n, uint64_t deadline, struct weir_diags *diags, char *why,
 		       size_t why_size)
@@ -358,13 +369,15 @@ static int resume_pair(struct weir_worker *w, const struct note *n, uint64_t dea
 				  .hits_then = json_object() };
 	snprintf(b->path, sizeof b->path, "%s", w->path);
 	r = resume(w, n->generation, why, why_size);
-	if (!r)
+	if (!r && w->o.resume)
+		r = pair_fetch(w, &now, &back);
+	if (!r && !w->o.resume)
 		r = weir_worker_compile(w, b, &(struct weir_change){ 0 }, &back, diags, why, why_size);
-	if (!r)
+	if (!r && !w->o.resume)
 		r = weir_worker_compile(w, NULL, &(struct weir_change){ .generation = n->generation }, &now, diags, why,
 					why_size);
 	k = (struct weir_kern_change){ now.blob, now.size, back.size, deadline, back.blob };
-	if (!r)
+	if (!r && !w->o.resume)
 		r = weir_port_install(w->port, &k, why, why_size);
 	if (!r) {
 		weir_worker_stand(w, NULL, &now);

@@ -129,6 +129,22 @@ def test_killed_workers():
         print(f"| records over {kills} kills: generated {e['taken'] + e['lost']}, taken {e['taken']}, lost {e['lost']}")
 
 
+def test_killed_while_a_change_waits():
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        w.run(POLICY)
+        for n, decide in ((2, "confirm"), (3, "rollback")):
+            w("apply", w.write(POLICY.replace("9999", str(9999 - n))), "--confirm", "300s")
+            pids, j = processes(w)
+            before = stands(j)
+            os.kill(pids["worker"], signal.SIGKILL)
+            _, j = again(w, pids["worker"])
+            equal(stands(j), before, "what is in force")
+            equal((j["pending"]["generation"], j["pending"]["back"]), (n, n - 1), "what waits")
+            w(decide)
+            equal(w.json("status", check=False)["generation"], 2, f"after {decide}")
+
+
 def test_killed_helper():
     with Router() as lab:
         w = Weir(lab, lab.dut)
