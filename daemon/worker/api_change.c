@@ -329,7 +329,10 @@ static json_t *gen_json(const struct weir_gen *g)
 	char user[64], digest[65];
 	json_t *j;
 
-	weir_host_user(g->uid, user, sizeof user);
+	if (g->pid)
+		weir_host_user(g->uid, user, sizeof user);
+	else
+		snprintf(user, sizeof user, "weir run");
 	weir_hex(g->digest, 32, digest);
 	j = json_pack("{s:I, s:I, s:I, s:o, s:I, s:I, s:o, s:o, s:s, s:s, s:I, s:s, s:b, s:b}", "generation",
 		      (json_int_t)g->generation, "time", (json_int_t)g->time, "ended", (json_int_t)g->ended, "user",

@@ -65,8 +65,8 @@ int weir_history_note(struct weir_worker *w, const struct weir_change *c, const 
 	struct weir_gen g = {
 		.generation = img->cfg->generation,
 		.time = unix_now(),
-		.uid = c->by ? c->by->uid : (uint32_t)geteuid(),
-		.pid = (uint32_t)(c->by ? c->by->pid : getpid()),
+		.uid = c->by ? c->by->uid : 0,
+		.pid = (uint32_t)(c->by ? c->by->pid : 0), /* nobody: weir itself, when it started */
 		.source = c->path ? c->source : w->source,
 		.mode = img->cfg->mode == WEIR_PREVENT ? WEIR_PREVENT : WEIR_DETECT,
 		.has_ceiling = c->set_ceiling ? c->has_ceiling : w->has_ceiling,
