@@ -27,7 +27,7 @@ SHUT = Policy.text("- { name: web, action: allow, direction: inbound, protocol: 
 
 def build(out):
     need("dpkg-shlibdeps", "dpkg-deb", "strip")
-    p = sh("sh", f"{ROOT}/packaging/deb/build.sh", BUILD, out)
+    p = sh("sh", f"{ROOT}/packaging/deb/build.sh", BUILD, out, timeout=400)
     return p.stdout.strip().splitlines()[-1]
 
 
