@@ -386,7 +386,7 @@ WEIR_INLINE bool weir_unconfirmed(void)
 {
 	struct weir_control *c = weir_control_get();
 
-	return c && c->word && c->generation == weir_config()->generation;
+	return c && weir_control_waits(c, c->word) && c->generation == weir_config()->generation;
 }
 
 /* A rule, by its distance from the end: the overlay's rules come and go before those of the file. */

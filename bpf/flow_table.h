@@ -3,6 +3,15 @@
 #pragma once
 #include "bpf/emit.h"
 
+/* A change that waits must not take flows away that would still be there after it went back. */
+WEIR_INLINE uint32_t weir_flow_idle(void)
+{
+	struct weir_control *c = weir_control_get();
+	uint32_t idle_s = weir_config()->idle_s;
+
+	return c && c->back_idle_s > idle_s && weir_control_waits(c, c->word) ? c->back_idle_s : idle_s;
+}
+
 /* The live entry of the packet's conversation, or NULL. Sets s->key, s->side and *half. */
 WEIR_INLINE struct weir_flow *weir_flow_find(struct weir_scratch *s, const struct weir_flow_key *key, bool *half)
 {
@@ -20,7 +29,7 @@ WEIR_INLINE struct weir_flow *weir_flow_find(struct weir_scratch *s, const struc
 		if (!f)
 			return 0;
 	}
-	if (!weir_flow_expired(f, proto, *half, cfg->idle_s, s->now, cfg->hz))
+	if (!weir_flow_expired(f, proto, *half, weir_flow_idle(), s->now, cfg->hz))
 		return f;
 	if (*half)
 		bpf_map_delete_elem(&weir_half, key);

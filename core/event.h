@@ -125,12 +125,20 @@ struct weir_control {
 	uint32_t generation, epoch, mode, guard;                     /* of what was put in force last; guard: it needs one */
 	uint32_t back_generation, back_epoch, back_mode, back_guard; /* with a word: of what it goes back to */
 	uint32_t epoch_max;   /* the highest epoch that any image had: never used again */
-	uint32_t back_slot;   /* with a word: the slot of what it goes back to, also after the word was settled */
+	/* with a word: the slot of what it goes back to, also after the word was settled; else WEIR_GEN_SLOTS */
+	uint32_t back_slot;
 	uint64_t table_full;  /* written by the programs: ns since boot of the last flow that a table refused */
 	uint64_t canary;      /* the secret of the keeper's test frames; 0: there are none */
-	uint64_t reserved[5];
+	uint32_t back_idle_s, pad; /* with a word: how long flows of what it goes back to may be silent */
+	uint64_t reserved[4];
 };
 _Static_assert(sizeof(struct weir_control) == 128, "ABI");
+
+/* Does the word still say that one of two decides, and the other may? Not when it is settled or left over. */
+WEIR_INLINE bool weir_control_waits(const struct weir_control *c, uint64_t word)
+{
+	return word && weir_word_deadline(word) != WEIR_WORD_NEVER && c->back_slot < WEIR_GEN_SLOTS;
+}
 
 /*
  * A test frame: sent out of a covered interface now and then, counted and dropped by the program at its egress, in

@@ -88,8 +88,11 @@ int weir_keeper_stands(const struct weir_keeper *k, struct weir_kern_pinned *ret
 
 bool weir_keeper_wants(const struct weir_keeper *k, const struct weir_kern_if *i)
 {
-	/* lo passes by the failsafe; a policy that names it takes that entry away, and then it is filtered */
-	if (!strcmp(i->name, "lo") && k->installed && (k->now.cfg.essentials & WEIR_ESS_LO))
+	/* lo passes by the failsafe; a policy that names it takes that entry away, and then it is filtered: by either of two */
+	bool lo_passes = (k->now.cfg.essentials & WEIR_ESS_LO) &&
+			 (!k->back.cfg.generation || (k->back.cfg.essentials & WEIR_ESS_LO));
+
+	if (!strcmp(i->name, "lo") && k->installed && lo_passes)
 		return false;
 	if (!k->o.interfaces)
 		return true;

@@ -178,6 +178,20 @@ static int link_pin(struct weir_kern *k, int fd, uint32_t ifindex, enum weir_hoo
 	return bpf_obj_pin(fd, path) ? -errno : 0;
 }
 
+static void slot_remove(struct weir_kern *k, struct weir_cover *c, enum weir_hook_slot slot)
+{
+	char path[PATH_MAX];
+
+	if (c->clsact[slot])
+		weir_clsact_detach(k->bpffs, c->i.ifindex, slot);
+	c->clsact[slot] = false;
+	if (!weir_pins_path(k, path, sizeof path, "links/%s_%u", slot_names[slot], c->i.ifindex))
+		unlink(path);
+	if (c->link[slot] >= 0)
+		close(c->link[slot]);
+	c->link[slot] = -1;
+}
+
 /* One TC direction: the link of before, a new tcx link, or a clsact filter. */
 static int tc_slot(struct weir_kern *k, struct weir_cover *c, enum weir_hook_slot slot)
 {
@@ -185,8 +199,12 @@ static int tc_slot(struct weir_kern *k, struct weir_cover *c, enum weir_hook_slo
 
 	if (c->clsact[slot])
 		return weir_clsact_attach(k, c->i.ifindex, slot);
-	if (c->link[slot] >= 0)
-		return bpf_link_update(c->link[slot], prog, NULL) ? -errno : 0;
+	if (c->link[slot] >= 0 && !bpf_link_update(c->link[slot], prog, NULL))
+		return 0;
+	if (c->link[slot] >= 0 && errno != ENOLINK)
+		return -errno;
+	if (c->link[slot] >= 0) /* somebody detached it, or the device is going */
+		slot_remove(k, c, slot);
 	fd = link_take_over(k, c->i.ifindex, slot);
 	if (fd >= 0) {
 		c->link[slot] = fd;
@@ -262,20 +280,6 @@ static int xdp_link(struct weir_kern *k, struct weir_cover *c, uint32_t flags)
 		return -errno;
 	c->link[WEIR_SLOT_XDP] = fd;
 	return link_pin(k, fd, c->i.ifindex, WEIR_SLOT_XDP);
-}
-
-static void slot_remove(struct weir_kern *k, struct weir_cover *c, enum weir_hook_slot slot)
-{
-	char path[PATH_MAX];
-
-	if (c->clsact[slot])
-		weir_clsact_detach(k->bpffs, c->i.ifindex, slot);
-	c->clsact[slot] = false;
-	if (!weir_pins_path(k, path, sizeof path, "links/%s_%u", slot_names[slot], c->i.ifindex))
-		unlink(path);
-	if (c->link[slot] >= 0)
-		close(c->link[slot]);
-	c->link[slot] = -1;
 }
 
 /* XDP is an accelerator: whatever goes wrong here is told, never fatal. */
@@ -382,10 +386,15 @@ static void find_others(const struct weir_kern *k, struct weir_cover *c)
 /* Bring every hook of an interface to the programs of the generation in force. */
 int weir_cover_update(struct weir_kern *k, struct weir_cover *c, char *why, size_t size)
 {
-	int r = tc_slot(k, c, WEIR_SLOT_IN);
+	int r = 0;
 
-	if (!r)
-		r = tc_slot(k, c, WEIR_SLOT_OUT);
+	c->stuck = false;
+	for (enum weir_hook_slot s = WEIR_SLOT_IN; s <= WEIR_SLOT_OUT; s++) {
+		int err = tc_slot(k, c, s);
+
+		c->stuck |= err && err != -ENODEV && (c->link[s] >= 0 || c->clsact[s]);
+		r = r ? r : err;
+	}
 	c->i.covered = !r;
 	if (r) {
 		c->i.tc[0] = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * TC before Linux 6.6: a filter on the clsact qdisc, which is no link and has nothing to pin. What is ours is
- * remembered by pins of the program: links/clsact_IFINDEX_HOOK for a filter, links/qdisc_IFINDEX where weir
+ * remembered by pins: links/clsact_IFINDEX_HOOK of the program for a filter, links/qdisc_IFINDEX where weir
  * also made the qdisc. The qdisc goes when the last filter has gone, weir's or another's.
  */
 #include <dirent.h>
@@ -41,7 +41,7 @@ int weir_clsact_attach(struct weir_kern *k, uint32_t ifindex, enum weir_hook_slo
 
 	if (!r) {
 		pin_name(path, k->bpffs, "qdisc", ifindex, "");
-		r = pin(path, o.prog_fd);
+		r = pin(path, k->shared[WEIR_M_CONTROL]); /* a mark only: a program would keep its generation alive */
 	}
 	if (r && r != -EEXIST)
 		return r;

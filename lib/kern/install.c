@@ -184,7 +184,7 @@ int weir_hooks_move(struct weir_kern *k, char *why, size_t size)
 
 	for (size_t n = 0; n < k->n_covers && !r; n++) {
 		r = weir_cover_update(k, k->covers[n], why, size);
-		if (r == -ENODEV) /* it went away; the monitor will tell */
+		if (!k->covers[n]->stuck) /* it went away, the monitor will tell; or it is not covered, and the guard holds it */
 			r = 0;
 	}
 	return r;
@@ -259,7 +259,7 @@ static int install_final(struct weir_kern *k, struct weir_gen *new, char *why, s
 	k->gen = old;
 	k->pending = pending;
 	if (old.skel)
-		weir_hooks_move(k, NULL, 0); /* those that moved go back */
+		k->unmoved = weir_hooks_move(k, NULL, 0); /* those that moved go back, if need be later */
 	return r;
 }
 

@@ -47,6 +47,7 @@ struct weir_cover {
 	int link[WEIR_SLOT_COUNT];      /* fds; -1: none, or a clsact filter */
 	bool clsact[WEIR_SLOT_COUNT];   /* attached as a filter, not as a link */
 	enum weir_xdp_mode xdp_asked;
+	bool stuck;                     /* a hook that is there would not lead where it shall */
 	enum { WEIR_CANARY_UNSENT, WEIR_CANARY_HEARD, WEIR_CANARY_SILENT } canary; /* what became of the last test frame */
 };
 
@@ -71,9 +72,9 @@ struct weir_kern {
 	struct weir_gen back;      /* while a change waits: what it goes back to */
 	bool pending;              /* the hooks lead, or shall lead, to the root programs */
 	bool rest;                 /* no more signs of life */
-	bool unmoved;              /* it is decided, and some hooks still lead to a root program */
+	bool unmoved;              /* some hooks lead elsewhere than they shall */
 	bool covered_once, swept;  /* after the first install every interface has had its turn */
-	bool word_stale;           /* the word and the slots are an earlier life's: to be cleared with the sweep */
+	uint64_t stale_at;         /* since then the word or slots lead to what is over: to be cleared; 0: they do not */
 	struct weir_root_obj *root; /* loaded with the first change that waits */
 	struct weir_cover **covers;
 	size_t n_covers;

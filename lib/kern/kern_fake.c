@@ -157,16 +157,16 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 		snprintf(why, why_size, "not an image");
 		return -EINVAL;
 	}
+	if (c->back && weir_image_open(&back, c->back, c->back_size)) {
+		snprintf(why, why_size, "not an image to go back to");
+		return -EINVAL;
+	}
 	hits = calloc(img.cfg->n_rules + 3, sizeof *hits);
 	if (!hits)
 		return -ENOMEM;
 	free(k->hits);
 	k->hits = hits;
 	k->n_hits = img.cfg->n_rules + 3;
-	if (c->back && weir_image_open(&back, c->back, c->back_size)) {
-		snprintf(why, why_size, "not an image to go back to");
-		return -EINVAL;
-	}
 	if (c->deadline && c->back) {
 		k->waits.back_generation = back.cfg->generation;
 		k->back_mode = back.cfg->mode;
@@ -194,9 +194,10 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 
 void weir_kern_pending(struct weir_kern *k, struct weir_kern_pending *ret)
 {
-	weir_kern_settle(k);
-	*ret = k->waits;
-	ret->generation = k->pinned.generation;
+	bool over = k->waits.pending && weir_kern_now() >= k->waits.deadline;
+
+	*ret = over ? (struct weir_kern_pending){ 0 } : k->waits;
+	ret->generation = over ? k->waits.back_generation : k->pinned.generation;
 }
 
 int weir_kern_confirm(struct weir_kern *k)
@@ -211,14 +212,22 @@ int weir_kern_confirm(struct weir_kern *k)
 	return 0;
 }
 
-int weir_kern_revert(struct weir_kern *k)
+static void go_back(struct weir_kern *k)
 {
-	if (!k->waits.pending)
-		return -ENOENT;
 	k->pinned.generation = k->waits.back_generation;
 	k->pinned.mode = k->back_mode;
 	k->waits = (struct weir_kern_pending){ 0 };
 	pins_write(k);
+}
+
+int weir_kern_revert(struct weir_kern *k)
+{
+	struct weir_kern_pending p;
+
+	weir_kern_pending(k, &p);
+	if (!p.pending)
+		return -ENOENT;
+	go_back(k);
 	return 0;
 }
 
@@ -226,7 +235,7 @@ enum weir_settled weir_kern_settle(struct weir_kern *k)
 {
 	if (!k->waits.pending || weir_kern_now() < k->waits.deadline)
 		return WEIR_SETTLED_NOTHING;
-	weir_kern_revert(k);
+	go_back(k);
 	return WEIR_SETTLED_BACK;
 }
 

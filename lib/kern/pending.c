@@ -12,6 +12,9 @@
 #include "lib/kern/internal.h"
 #include "root.skel.h"
 
+/* A packet on its way may have read the word of a moment ago: what it named is emptied that much later. */
+#define GRACE_NS 1000000000ull
+
 static uint64_t now_ms(void)
 {
 	return weir_kern_now() / 1000000;
@@ -57,6 +60,7 @@ static void tell_back(struct weir_control *c, const struct weir_gen *back)
 	c->back_guard = weir_config_guarded(&back->cfg);
 	c->back_epoch = back->cfg.epoch;
 	c->back_generation = back->cfg.generation;
+	c->back_idle_s = back->cfg.idle_s;
 	epoch_used(c, &back->cfg);
 	__atomic_store_n(&c->back_slot, (uint32_t)back->slot, __ATOMIC_RELEASE);
 }
@@ -144,6 +148,16 @@ static int slot_fill(const struct weir_kern *k, const struct weir_gen *g, uint32
 	return 0;
 }
 
+/* The hooks lead straight to k->gen. What still reads the word is led to `slot`, where the same stands; -1: as it was. */
+static void word_over(struct weir_kern *k, int slot)
+{
+	weir_control_tell(k);
+	if (slot >= 0)
+		word_set(k->control, weir_word_make(WEIR_WORD_NEVER, (uint32_t)slot, (uint32_t)slot));
+	__atomic_store_n(&k->control->back_slot, WEIR_GEN_SLOTS, __ATOMIC_RELEASE);
+	k->stale_at = weir_kern_now();
+}
+
 /* A slot that neither the word nor a generation of ours uses. Of four at most two are. */
 static int slot_take(const struct weir_kern *k, int besides)
 {
@@ -182,8 +196,7 @@ int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct
 {
 	struct weir_gen back = { .slot = -1 }, old_gen = k->gen, old_back = k->back;
 	struct weir_kern_health health = { 0 };
-	bool waited = k->pending, own_back = c->back;
-	uint64_t old_word = weir_control_word(k->control);
+	bool on_root = k->pending, waited = on_root && k->back.skel, own_back = c->back;
 	int r = root_load(k, why, why_size);
 
 	if (!r && own_back)
@@ -203,12 +216,10 @@ int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct
 			weir_gen_free(&back);
 		return weir_why(why, why_size, r, "%s", *why ? why : strerror(-r));
 	}
-	/* to whom the hooks are led while they move; an earlier life's that wait already are led right */
-	if (!waited && !(own_back && word_waits(old_word))) {
+	if (!on_root && k->gen.skel) { /* to whom the hooks are led while they move, whatever an earlier life left there */
 		tell_back(k->control, &back);
 		word_set(k->control, weir_word_make(WEIR_WORD_NEVER, (uint32_t)back.slot, (uint32_t)back.slot));
 	}
-	k->word_stale = false; /* it is ours again */
 	k->back = back;
 	k->gen = *new;
 	k->pending = true;
@@ -217,10 +228,11 @@ int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct
 	if (r) {
 		k->gen = old_gen;
 		k->back = old_back;
-		k->pending = waited;
-		k->gen.slot = waited ? old_gen.slot : -1;
-		if (weir_hooks_move(k, NULL, 0) == 0 && !waited)
-			word_set(k->control, old_word);
+		k->pending = on_root;
+		k->gen.slot = on_root ? old_gen.slot : -1;
+		k->unmoved = weir_hooks_move(k, NULL, 0);
+		if (!on_root && !k->unmoved)
+			word_over(k, back.slot);
 		slot_clear(k, (uint32_t)new->slot);
 		if (own_back)
 			weir_gen_free(&back);
@@ -228,10 +240,8 @@ int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct
 	}
 	weir_control_tell(k);
 	word_set(k->control, weir_word_make(c->deadline / 1000000, (uint32_t)new->slot, (uint32_t)back.slot));
-	for (uint32_t s = 0; s < WEIR_GEN_SLOTS; s++) { /* nobody is sent to the others any more */
-		if ((int)s != new->slot && (int)s != back.slot)
-			slot_clear(k, s);
-	}
+	k->unmoved = false;
+	k->stale_at = weir_kern_now(); /* slots that nobody is sent to any more */
 	if (waited)
 		weir_gen_free(&old_gen);
 	if (own_back)
@@ -252,44 +262,55 @@ static void links_sweep(struct weir_kern *k)
 		uint32_t ifindex;
 		size_t n = 0;
 		char hook[5];
+		bool filter = sscanf(e->d_name, "clsact_%u_%4[a-z]", &ifindex, hook) == 2;
 
-		if (sscanf(e->d_name, "%4[a-z]_%u", hook, &ifindex) != 2 ||
+		if ((!filter && sscanf(e->d_name, "%4[a-z]_%u", hook, &ifindex) != 2) ||
 		    (strcmp(hook, "in") && strcmp(hook, "out") && strcmp(hook, "xdp")))
 			continue;
 		while (n < k->n_covers && k->covers[n]->i.ifindex != ifindex)
 			n++;
-		if (n == k->n_covers)
+		if (n < k->n_covers)
+			continue;
+		if (filter)
+			weir_clsact_detach(k->bpffs, ifindex, strcmp(hook, "in") ? WEIR_SLOT_OUT : WEIR_SLOT_IN);
+		else
 			unlinkat(dirfd(d), e->d_name, 0);
 	}
 }
 
-/* The hooks lead to k->gen: nothing reads the word and the slots any more. */
-static void forget_word(struct weir_kern *k)
+/* Nobody has been sent there for a while. */
+static void tidy(struct weir_kern *k)
 {
-	word_set(k->control, 0);
-	for (uint32_t s = 0; s < WEIR_GEN_SLOTS; s++)
-		slot_clear(k, s);
-	k->word_stale = false;
+	if (!k->stale_at || weir_kern_now() < k->stale_at + GRACE_NS || k->unmoved || (!k->pending && !k->swept))
+		return;
+	if (!k->pending) /* while links of an earlier life may lead to its root programs it stays: they are taken over one by one */
+		word_set(k->control, 0);
+	for (int s = 0; s < WEIR_GEN_SLOTS; s++)
+		if (s != k->gen.slot && s != k->back.slot)
+			slot_clear(k, (uint32_t)s);
+	k->stale_at = 0;
 }
 
 void weir_pending_end(struct weir_kern *k)
 {
+	bool own = k->back.slot >= 0; /* what waited until now is over with what was just installed */
+	uint64_t word = weir_control_word(k->control);
+	int slot = k->gen.slot >= 0 ? k->gen.slot : own ? (int)weir_word_slot(word, now_ms()) : -1;
+
 	weir_gen_free(&k->back);
-	k->pending = false;
+	k->pending = k->unmoved = false;
 	k->gen.slot = -1;
-	weir_control_tell(k);
-	if (k->swept)
-		forget_word(k);
-	else /* links of an earlier life may still lead to its root programs: they are taken over one by one */
-		k->word_stale = true;
+	word_over(k, slot);
 }
 
 /* Move the hooks off the root programs. One that refuses stays there and is sent to the right slot: tried again. */
 static void lead_straight(struct weir_kern *k)
 {
+	bool on_root = k->pending;
+
 	k->pending = false;
 	k->unmoved = weir_hooks_move(k, NULL, 0);
-	k->pending = k->unmoved;
+	k->pending = k->unmoved && on_root;
 	if (k->unmoved)
 		weir_control_tell(k);
 	else
@@ -360,10 +381,25 @@ int weir_kern_revert(struct weir_kern *k)
 	return r;
 }
 
+/* How it ended, if it has: what the clock decided is written down, so that a late command cannot say otherwise. */
+static enum weir_settled word_decided(struct weir_kern *k)
+{
+	uint32_t slot = (uint32_t)k->back.slot;
+	uint64_t word = weir_control_word(k->control), back = weir_word_make(WEIR_WORD_NEVER, slot, slot);
+
+	do {
+		if (weir_word_deadline(word) == WEIR_WORD_NEVER)
+			return (int)weir_word_now(word) == k->gen.slot ? WEIR_SETTLED_CONFIRMED : WEIR_SETTLED_BACK;
+		if (now_ms() < weir_word_deadline(word))
+			return WEIR_SETTLED_NOTHING;
+	} while (!__atomic_compare_exchange_n(&k->control->word, &word, back, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	return WEIR_SETTLED_BACK;
+}
+
 enum weir_settled weir_kern_settle(struct weir_kern *k)
 {
-	uint64_t word = weir_control_word(k->control);
-	bool stays;
+	bool waits = k->pending && k->back.skel;
+	enum weir_settled how = waits ? word_decided(k) : WEIR_SETTLED_NOTHING;
 
 	if (!k->rest)
 		__atomic_store_n(&k->control->alive, weir_kern_now(), __ATOMIC_RELEASE);
@@ -373,15 +409,14 @@ enum weir_settled weir_kern_settle(struct weir_kern *k)
 		if (k->swept)
 			links_sweep(k);
 	}
-	if (k->swept && k->word_stale)
-		forget_word(k);
-	if (k->unmoved)
+	if (how != WEIR_SETTLED_NOTHING)
+		settle_on(k, how == WEIR_SETTLED_CONFIRMED);
+	else if (k->unmoved && waits)
+		k->unmoved = weir_hooks_move(k, NULL, 0);
+	else if (k->unmoved)
 		lead_straight(k);
-	if (!k->pending || !k->back.skel || (weir_word_deadline(word) != WEIR_WORD_NEVER && now_ms() < weir_word_deadline(word)))
-		return WEIR_SETTLED_NOTHING;
-	stays = weir_word_deadline(word) == WEIR_WORD_NEVER && (int)weir_word_now(word) == k->gen.slot;
-	settle_on(k, stays);
-	return stays ? WEIR_SETTLED_CONFIRMED : WEIR_SETTLED_BACK;
+	tidy(k);
+	return how;
 }
 
 void weir_kern_rest(struct weir_kern *k)
@@ -418,7 +453,7 @@ static int pinned_settle(const char *runtime_dir, bool stays)
 	c = mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (c == MAP_FAILED)
 		return -errno;
-	r = word_settle(c, stays);
+	r = c->back_slot < WEIR_GEN_SLOTS ? word_settle(c, stays) : -ENOENT;
 	munmap(c, sizeof *c);
 	return r;
 }

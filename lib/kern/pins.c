@@ -99,14 +99,14 @@ bool weir_pins_exist(const char *runtime_dir)
 static void pinned_read(const struct weir_control *c, struct weir_kern_pinned *ret)
 {
 	uint64_t deadline = weir_word_deadline(c->word), now = weir_kern_now() / 1000000;
-	bool back = c->word && weir_word_slot(c->word, now) == c->back_slot;
+	bool two = c->word && c->back_slot < WEIR_GEN_SLOTS, back = two && weir_word_slot(c->word, now) == c->back_slot;
 
 	ret->generation = back ? c->back_generation : c->generation;
 	ret->epoch = back ? c->back_epoch : c->epoch;
 	ret->mode = back ? c->back_mode : c->mode;
 	ret->epoch_max = c->epoch_max;
-	ret->other_generation = !c->word ? 0 : back ? c->generation : c->back_generation;
-	ret->pending = c->word && deadline != WEIR_WORD_NEVER && now < deadline;
+	ret->other_generation = !two ? 0 : back ? c->generation : c->back_generation;
+	ret->pending = two && deadline != WEIR_WORD_NEVER && now < deadline;
 	ret->settled_back = back;
 	ret->deadline = ret->pending ? deadline * 1000000 : 0;
 }

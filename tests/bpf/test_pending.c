@@ -7,12 +7,17 @@
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <dirent.h>
 #include <errno.h>
 #include <net/if.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,7 +27,7 @@
 static struct weir_runner runner;
 static struct weir_imgbuild build;
 static int line, failed, listener, sender;
-static uint32_t epoch;
+static uint32_t epoch, idle_s = 3600;
 static uint64_t slowest = 200 * MS; /* of all installs: a deadline must outlast a few of them */
 
 static void say(bool ok, const char *name)
@@ -39,6 +44,7 @@ static void *image(uint32_t generation, bool open, uint32_t mode, uint32_t *size
 	build.cfg.mode = mode;
 	build.cfg.essentials = WEIR_ESS_ARP;
 	build.cfg.established = WEIR_EST_RECHECK;
+	build.cfg.idle_s = idle_s;
 	for (int i = 0; i < 3; i++)
 		build.cfg.defaults[i] = (struct weir_fixed){ .action = open ? WEIR_ACT_ALLOW : WEIR_ACT_DROP,
 							     .mode = (uint8_t)mode };
@@ -311,6 +317,259 @@ static void test_detect(void)
 	free(blob);
 }
 
+/* Rounds as the keeper makes them, until what is over is tidied up. */
+static bool rounds(int n)
+{
+	bool quiet = true;
+
+	for (int i = 0; i < n; i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 600000000 }, NULL);
+		quiet &= weir_kern_settle(runner.kern) == WEIR_SETTLED_NOTHING;
+	}
+	return quiet;
+}
+
+static int pin_open(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof path, "%s/bpf/%s", runner.dir, name);
+	return bpf_obj_get(path);
+}
+
+static int slots_used(void)
+{
+	int fd = pin_open("maps/weir_gens_tc"), n = 0;
+	uint32_t id;
+
+	for (uint32_t i = 0; i < WEIR_GEN_SLOTS * 2; i++)
+		n += !bpf_map_lookup_elem(fd, &i, &id);
+	close(fd);
+	return n;
+}
+
+/* The first rounds of a life sweep up behind an earlier one: not what waits now. */
+static void test_soon_after_start(void)
+{
+	say(!put(1, true, 0, -1) && !cover_lo() && arrives(), "a new life, open");
+	say(!put(2, false, in_ms(60000), -1) && !arrives(), "a shut one waits at once");
+	say(rounds(4) && pends(2, 1) && !arrives(), "still, after the first rounds");
+	say(slots_used() == 4, "two generations are kept");
+	say(!weir_kern_revert(runner.kern) && arrives() && rounds(3) && arrives(), "taken back");
+	say(slots_used() == 0, "and nothing is kept");
+}
+
+static atomic_bool flood_on;
+static atomic_ulong flood_sent, flood_lost;
+
+static void *flood(void *none)
+{
+	cpu_set_t all;
+
+	memset(&all, 0xff, sizeof all);
+	sched_setaffinity(0, sizeof all, &all);
+	while (atomic_load(&flood_on)) {
+		if (send(sender, "f", 1, 0) < 0 && errno == ENOBUFS)
+			atomic_fetch_add(&flood_lost, 1);
+		atomic_fetch_add(&flood_sent, 1);
+	}
+	return none;
+}
+
+/* Packets on their way while hooks, slots and the word change: none may find an empty slot. */
+static void test_under_flood(void)
+{
+	struct weir_counter before[WEIR_STATS_MAX], now[WEIR_STATS_MAX];
+	const size_t stub = WEIR_REASON_COUNT * 3 + WEIR_STAT_FAIL_STUB;
+	pthread_t t;
+	bool ok = !put(50, true, 0, -1);
+
+	weir_kern_stats(runner.kern, before, WEIR_STATS_MAX);
+	atomic_store(&flood_on, true);
+	pthread_create(&t, NULL, flood, NULL);
+	for (uint32_t i = 0; i < 8; i++) {
+		ok &= !put(51 + 2 * i, true, in_ms(60000), -1) && !put(51 + 2 * i, true, in_ms(60000), true);
+		ok &= i % 2 ? !weir_kern_confirm(runner.kern) : !weir_kern_revert(runner.kern);
+		if (i % 4 == 3)
+			rounds(2);
+	}
+	atomic_store(&flood_on, false);
+	pthread_join(t, NULL);
+	weir_kern_stats(runner.kern, now, WEIR_STATS_MAX);
+	say(ok && atomic_load(&flood_sent) > 1000, "changes, edits, confirmed and taken back, under a flood");
+	say(now[stub].packets == before[stub].packets && !atomic_load(&flood_lost), "no packet was lost");
+}
+
+static atomic_int late_answer;
+
+static void *confirm_late(void *deadline)
+{
+	cpu_set_t all;
+
+	memset(&all, 0xff, sizeof all);
+	sched_setaffinity(0, sizeof all, &all);
+	while (weir_kern_now() + 40000 < *(uint64_t *)deadline)
+		;
+	atomic_store(&late_answer, weir_kern_pinned_confirm(runner.dir));
+	return NULL;
+}
+
+/* A command confirms at the very deadline, while the clock is being asked: both say the same. */
+static void test_at_the_deadline(void)
+{
+	int fd = pin_open("maps/weir_control"), agreed = 0, yes = 0;
+	struct weir_control *c = mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	put(70, true, 0, -1);
+	for (uint32_t i = 0; c != MAP_FAILED && i < 20; i++) {
+		enum weir_settled how;
+		uint64_t deadline;
+		pthread_t t;
+
+		if (put(71 + i, i % 2, in_ms(60000), -1))
+			continue;
+		deadline = (in_ms(4) / MS) * MS;
+		c->word = weir_word_make(deadline / MS, weir_word_now(c->word), weir_word_back(c->word));
+		pthread_create(&t, NULL, confirm_late, &deadline);
+		while ((how = weir_kern_settle(runner.kern)) == WEIR_SETTLED_NOTHING)
+			;
+		pthread_join(t, NULL);
+		agreed += (how == WEIR_SETTLED_CONFIRMED) == !atomic_load(&late_answer);
+		yes += how == WEIR_SETTLED_CONFIRMED;
+	}
+	printf("# %d of 20 confirmed in time\n", yes);
+	say(agreed == 20, "confirmed at the deadline: what was answered holds");
+	munmap(c, sizeof *c);
+	close(fd);
+}
+
+static bool detach_link(const char *name)
+{
+	int fd = pin_open(name), r = fd < 0 ? -1 : bpf_link_detach(fd);
+
+	close(fd);
+	return !r;
+}
+
+/* Somebody detached the links; a device goes away before anybody tells. Neither stops a change. */
+static void test_hooks_that_went(void)
+{
+	struct weir_kern_if x = { .name = "wr0", .kind = "veth", .flags = IFF_UP, .arphrd = 1, .mtu = 1500 };
+
+	say(!put(100, false, 0, -1) && !arrives(), "shut");
+	if (!getenv("WEIR_TEST_WITHOUT"))
+		say(detach_link("links/in_1") && detach_link("links/out_1") && arrives(), "links detached by another");
+	say(!put(101, false, in_ms(60000), -1) && !arrives(), "a change brings them back");
+	say(!weir_kern_confirm(runner.kern) && !arrives(), "confirmed");
+	if (system("ip link add wr0 type veth peer wr1"))
+		printf("# no device\n");
+	x.ifindex = if_nametoindex("wr0");
+	say(x.ifindex && !put(102, true, in_ms(60000), -1) && !weir_kern_attach(runner.kern, &x, WEIR_XDP_AUTO), "a new device while one waits");
+	say(!system("ip link del wr0"), "which goes away");
+	say(!weir_kern_confirm(runner.kern) && arrives(), "before anybody is told: confirmed");
+	say(!put(103, false, in_ms(60000), -1) && rounds(4) && pends(103, 102) && !arrives(), "the next one waits, and goes on waiting");
+	say(!weir_kern_revert(runner.kern) && arrives() && !weir_kern_detach(runner.kern, x.ifindex), "taken back");
+}
+
+/* An interface that this life does not cover any more is let go of, wherever its hooks led. */
+static void test_let_go(void)
+{
+	say(!put(110, true, 0, -1) && !put(111, false, in_ms(60000), -1) && !arrives(), "shut, waits");
+	die();
+	say(born() && !put(112, false, 0, -1) && rounds(4) && arrives(), "born again without that interface: it is open");
+	say(slots_used() == 0 && !cover_lo() && !arrives(), "and covered again");
+}
+
+static void flow_one(const struct weir_flow_key *key, const struct weir_flow *f, bool half, bool expired, void *data)
+{
+	if (!half && key->zone >> 24 == IPPROTO_UDP)
+		*(uint64_t *)data += f->id;
+}
+
+static uint64_t flow_ids(void)
+{
+	uint64_t sum = 0;
+
+	weir_kern_flow_each(runner.kern, flow_one, &sum);
+	return sum;
+}
+
+/* What waits has a shorter patience with silent flows: they are there after it went back. */
+static void test_idle_flows(void)
+{
+	struct sockaddr_in a;
+	socklen_t len = sizeof a;
+	uint64_t id;
+	char b;
+
+	say(!put(120, true, 0, -1) && arrives(), "open");
+	getsockname(sender, (struct sockaddr *)&a, &len);
+	sendto(listener, "r", 1, 0, (struct sockaddr *)&a, len);
+	id = recv(sender, &b, 1, MSG_DONTWAIT) == 1 ? flow_ids() : 0;
+	idle_s = 1;
+	say(id && !put(121, true, in_ms(60000), -1), "a conversation; an image waits that forgets it after a second");
+	idle_s = 3600;
+	rounds(5);
+	say(arrives() && flow_ids() == id, "it is not forgotten");
+	say(!weir_kern_revert(runner.kern) && arrives() && flow_ids() == id, "nor after going back");
+}
+
+static int fds_open(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (d && readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+static uint32_t prog_id(void)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t len = sizeof info;
+
+	return bpf_obj_get_info_by_fd(weir_kern_prog_fd(runner.kern, "weir_tc_in"), &info, &len) ? 0 : info.id;
+}
+
+static int still_there(const uint32_t *ids, int n)
+{
+	int there = 0;
+
+	for (int i = 0; i < n; i++) {
+		int fd = bpf_prog_get_fd_by_id(ids[i]);
+
+		there += fd >= 0;
+		if (fd >= 0)
+			close(fd);
+	}
+	return there;
+}
+
+static void test_leaves_nothing(void)
+{
+	enum { MANY = 200 };
+	int n = getenv("WEIR_TEST_LONG") ? MANY : 12, fds, left = n;
+	uint32_t ids[MANY];
+
+	say(!put(130, true, 0, -1) && rounds(3), "open");
+	fds = fds_open();
+	for (int i = 0; i < n; i++) {
+		put(131 + (uint32_t)i, true, in_ms(60000), i % 3 ? -1 : true);
+		ids[i] = prog_id();
+		if (i % 2)
+			weir_kern_confirm(runner.kern);
+		else
+			weir_kern_revert(runner.kern);
+	}
+	say(!put(400, true, 0, -1) && rounds(3) && fds_open() == fds, "many changes keep no file open");
+	for (uint64_t until = in_ms(10000); left && weir_kern_now() < until; nap()) /* freed when the kernel finds time */
+		left = still_there(ids, n);
+	printf("# %d of %d are left\n", left, n);
+	say(!left && ids[0], "and no program");
+}
+
 int main(void)
 {
 	int r = weir_runner_open(&runner);
@@ -320,6 +579,7 @@ int main(void)
 	if (r)
 		return r == -EPERM ? 77 : 1;
 	sockets();
+	test_soon_after_start();
 	test_goes_back();
 	test_confirm_and_revert();
 	test_edits();
@@ -328,6 +588,12 @@ int main(void)
 	test_restart_while_waiting();
 	test_empty_slot();
 	test_detect();
+	test_under_flood();
+	test_at_the_deadline();
+	test_hooks_that_went();
+	test_let_go();
+	test_idle_flows();
+	test_leaves_nothing();
 	printf("1..%d\n", line);
 	weir_runner_close(&runner);
 	return failed ? 1 : 0;
