@@ -102,7 +102,7 @@ static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, stru
 	weir_worker_kill(w);
 	weir_reply_detail(rp, "%s%s%s", weir_ban_key_format(&k, text, sizeof text), *why ? ": " : "", why);
 	r = weir_failures_saved(w, weir_bans_save(w->o.state_dir, &w->bans));
-	return r ? weir_reply_fail(rp, r, NULL, "in force, but not saved to %s: %s", w->o.state_dir, strerror(-r)) : 0;
+	return r ? weir_reply_fail(rp, r, NULL, "in force, but not saved to %s: %s", w->o.state_name, strerror(-r)) : 0;
 }
 
 static int do_ban_remove(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
@@ -126,7 +126,7 @@ static int do_ban_remove(struct weir_worker *w, const struct weir_request *rq, s
 		return weir_reply_fail(rp, -ENOENT, "weir ban list", "%s is not banned", text);
 	r = weir_failures_saved(w, weir_bans_save(w->o.state_dir, &w->bans));
 	if (r)
-		return weir_reply_fail(rp, r, NULL, "removed, but not saved to %s: %s", w->o.state_dir, strerror(-r));
+		return weir_reply_fail(rp, r, NULL, "removed, but not saved to %s: %s", w->o.state_name, strerror(-r));
 	rp->result = json_pack("{s:s}", "address", text);
 	return 0;
 }

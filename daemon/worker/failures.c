@@ -170,7 +170,7 @@ static int audit_write(struct weir_worker *w, const char *actor, const char *act
 
 static void audit_failed(struct weir_worker *w, int r)
 {
-	snprintf(w->audit_why, sizeof w->audit_why, "%.80s/audit.log: %s%s", w->o.log_dir, strerror(-r),
+	snprintf(w->audit_why, sizeof w->audit_why, "%.80s/audit.log: %s%s", w->o.log_name, strerror(-r),
 		 simulates(w, WEIR_FAILURE_DISK_FULL) ? " (simulated)" : "");
 }
 
@@ -229,7 +229,7 @@ int weir_failures_saved(struct weir_worker *w, int r)
 {
 	if (!r)
 		return 0;
-	snprintf(w->failing.state_why, sizeof w->failing.state_why, "%.80s cannot be written: %s", w->o.state_dir,
+	snprintf(w->failing.state_why, sizeof w->failing.state_why, "%.80s cannot be written: %s", w->o.state_name,
 		 strerror(-r));
 	w->failing.unsaved_at = (uint64_t)time(NULL);
 	return r;

@@ -164,7 +164,7 @@ static int sandbox_enter(struct work *x)
 
 	if (r)
 		weir_fail("the worker cannot give its rights up", strerror(-r));
-	/* by name where it can be reached so, since people read it in messages */
+	/* by name where it can be reached so */
 	x->state_dir = access(x->o->state_dir, W_OK) ? STATE_BY_FD : x->o->state_dir;
 	x->log_dir = access(x->o->log_dir, W_OK) ? LOG_BY_FD : x->o->log_dir;
 	return r;
@@ -174,7 +174,8 @@ static int start(struct work *x)
 {
 	const struct weir_run_options *o = x->o;
 	struct weir_worker_options wo = { .config_dir = o->config_dir, .runtime_dir = o->runtime_dir,
-					  .state_dir = x->state_dir, .log_dir = x->log_dir, .policy = o->policy,
+					  .state_dir = x->state_dir, .log_dir = x->log_dir,
+					  .state_name = o->state_dir, .log_name = o->log_dir, .policy = o->policy,
 					  .has_mode = o->has_mode, .mode = o->mode, .simulate = o->simulate, .resume = x->life.installed,
 					  .helper = x->helper };
 	struct weir_diags diags = { 0 };

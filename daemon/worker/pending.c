@@ -98,7 +98,7 @@ int weir_history_note(struct weir_worker *w, const struct weir_change *c, const 
 			weir_history_drop(w->o.state_dir, &w->history, last);
 	}
 	if (r)
-		snprintf(why, why_size, "cannot save to %s: %s; nothing was changed", w->o.state_dir, strerror(-r));
+		snprintf(why, why_size, "cannot save to %s: %s; nothing was changed", w->o.state_name, strerror(-r));
 	return r;
 }
 
@@ -132,7 +132,7 @@ int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *wh
 	if (boot >= 0) {
 		r = weir_worker_keep(w);
 		if (r) {
-			snprintf(why, why_size, "in force, but not saved to %s: %s", w->o.state_dir, strerror(-r));
+			snprintf(why, why_size, "in force, but not saved to %s: %s", w->o.state_name, strerror(-r));
 			return r;
 		}
 		w->source = (enum weir_policy_source)boot;
@@ -145,7 +145,7 @@ int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *wh
 	}
 	r = weir_worker_remember(w);
 	if (r)
-		snprintf(why, why_size, "in force, but %s cannot be written: %s", w->o.state_dir, strerror(-r));
+		snprintf(why, why_size, "in force, but %s cannot be written: %s", w->o.state_name, strerror(-r));
 	return r;
 }
 
@@ -298,12 +298,14 @@ static int note_read(struct weir_worker *w, struct note *n)
 	json_t *j = NULL;
 
 	r = weir_json_load(w->o.state_dir, PENDING_FILE, &j, w->notes[4], sizeof w->notes[4]);
+	weir_worker_known(w, w->notes[4], sizeof w->notes[4]);
 	if (r)
 		return r;
 	if (json_unpack(j, "{s:I, s:I, s:I, s:I, s:I, s:b, s:b, s?s}", "generation", &generation, "back", &back, "deadline",
 			&deadline, "since", &since, "span", &span, "mode", &mode, "rollback", &rollback, "boot", &boot) ||
 	    generation < 1 || generation > UINT32_MAX || back < 1 || back > UINT32_MAX || deadline < 1 || span < 1) {
 		weir_file_set_aside(w->o.state_dir, PENDING_FILE, "not what weir writes", w->notes[4], sizeof w->notes[4]);
+		weir_worker_known(w, w->notes[4], sizeof w->notes[4]);
 		r = -EBADMSG;
 	}
 	*n = (struct note){ (uint32_t)generation, (uint32_t)back,

@@ -323,12 +323,12 @@ int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited
 	if (r) {
 		char again[128];
 
-		snprintf(why, why_size, "cannot save to %s: %s; nothing was changed", w->o.state_dir, strerror(-r));
+		snprintf(why, why_size, "cannot save to %s: %s; nothing was changed", w->o.state_name, strerror(-r));
 		c = (struct weir_change){ .overlay = &w->overlay };
 		undone = weir_worker_put(w, &c, diags, again, sizeof again);
 		if (undone)
 			snprintf(why, why_size, "cannot save to %s: %s; it is in force until the next start",
-				 w->o.state_dir, strerror(-r));
+				 w->o.state_name, strerror(-r));
 		return r;
 	}
 	weir_overlay_store_clear(&w->overlay);

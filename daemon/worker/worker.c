@@ -42,6 +42,22 @@ int weir_worker_text_read(const char *path, const char *text, size_t len, struct
 	return weir_policy_read_text(slash ? path : SAVED_NAME, slash ? dir : NULL, text, len, ret, diags);
 }
 
+void weir_worker_known(const struct weir_worker *w, char *text, size_t size)
+{
+	const char *at, *dir = w->o.state_dir, *name = w->o.state_name;
+	char out[PATH_MAX + 256];
+
+	if (!strcmp(dir, name))
+		return;
+	for (char *from = text; (at = strstr(from, dir));) {
+		size_t n = (size_t)(at - text);
+
+		snprintf(out, sizeof out, "%.*s%s%s", (int)n, text, name, at + strlen(dir));
+		snprintf(text, size, "%s", out);
+		from = n + strlen(name) < size ? text + n + strlen(name) : text + strlen(text);
+	}
+}
+
 /*
  * The copy of what was confirmed last. Its includes and lists stand beside the file that it was copied from, which
  * need not be there any more itself, or may have been edited since and never applied.
@@ -53,7 +69,7 @@ static int saved_read(struct weir_worker *w, struct weir_diags *diags)
 	int r = weir_state_read(w->o.state_dir, SAVED_NAME, WEIR_STATE_FILE_MAX, &text, &len);
 
 	if (r) {
-		weir_diags_add(diags, WEIR_ERROR, w->o.state_dir, 0, 0, 0, "the saved policy cannot be read: %s", strerror(-r));
+		weir_diags_add(diags, WEIR_ERROR, w->o.state_name, 0, 0, 0, "the saved policy cannot be read: %s", strerror(-r));
 		return r;
 	}
 	return weir_worker_text_read(w->origin.path, text, len, &w->policy, diags);
@@ -84,7 +100,7 @@ static int policy_choose(struct weir_worker *w, struct weir_diags *diags)
 	else if (w->origin.boot == WEIR_SOURCE_FILE || weir_file_exists(file))
 		policy_place(w, WEIR_SOURCE_FILE, file);
 	else if (exists(saved)) /* the note of where the policy came from was lost, what was saved was not */
-		policy_place(w, WEIR_SOURCE_SAVED, saved);
+		policy_place(w, WEIR_SOURCE_SAVED, saved), weir_worker_known(w, w->path, sizeof w->path);
 	else
 		policy_place(w, WEIR_SOURCE_BUILTIN, "built-in");
 	if (w->source == WEIR_SOURCE_BUILTIN)
@@ -116,8 +132,10 @@ static int state_open(struct weir_worker *w, char *why, size_t why_size)
 		r = weir_bans_load(dir, &w->bans, w->notes[2], sizeof w->notes[2]);
 	if (!r)
 		r = weir_history_load(dir, &w->history, w->notes[3], sizeof w->notes[3]);
+	for (size_t i = 0; i < sizeof w->notes / sizeof *w->notes; i++)
+		weir_worker_known(w, w->notes[i], sizeof w->notes[i]);
 	if (r) {
-		snprintf(why, why_size, "cannot read the state in %s: %s", dir, strerror(-r));
+		snprintf(why, why_size, "cannot read the state in %s: %s", w->o.state_name, strerror(-r));
 		return r;
 	}
 	weir_overlay_expire(&w->overlay, (uint64_t)time(NULL));
@@ -133,7 +151,7 @@ static int audit_open(struct weir_worker *w, char *why, size_t why_size)
 		return r;
 	r = weir_audit_open(w->o.log_dir, &w->audit);
 	if (r)
-		snprintf(why, why_size, "cannot open %s/audit.log: %s", w->o.log_dir, strerror(-r));
+		snprintf(why, why_size, "cannot open %s/audit.log: %s", w->o.log_name, strerror(-r));
 	return r;
 }
 
@@ -174,6 +192,8 @@ int weir_worker_open(const struct weir_worker_options *o, struct weir_port *p, s
 	if (!w)
 		return -ENOMEM;
 	w->o = *o;
+	w->o.state_name = o->state_name ?: o->state_dir;
+	w->o.log_name = o->log_name ?: o->log_dir;
 	w->port = p;
 	w->boot_ns = weir_host_boot_ns();
 	w->started = (uint64_t)time(NULL);

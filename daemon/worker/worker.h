@@ -27,6 +27,7 @@
 
 struct weir_worker_options {
 	const char *config_dir, *runtime_dir, *state_dir, *log_dir;
+	const char *state_name, *log_name; /* the same two as people know them; NULL: the same words */
 	const char *policy;  /* of the command line, or NULL */
 	bool has_mode;
 	enum weir_mode mode; /* ceiling of the command line */
@@ -219,6 +220,8 @@ enum weir_mode weir_worker_mode(const struct weir_worker *w);      /* effective 
 enum weir_mode weir_worker_requested(const struct weir_worker *w); /* what was asked for last */
 /* Keep a copy of the policy in force for the next start. Includes and list files are still read where they stand. */
 int weir_worker_keep(struct weir_worker *w);
+/* Puts the name of the state directory that people know into a text that names it otherwise. */
+void weir_worker_known(const struct weir_worker *w, char *text, size_t size);
 /* A policy's text as if it stood at path: its includes and lists are looked for there. */
 int weir_worker_text_read(const char *path, const char *text, size_t len, struct weir_policy **ret,
 			  struct weir_diags *diags);

@@ -183,6 +183,9 @@ class Runner:
             return args.long or "long" not in suites
 
         self.refresh(self.build)
+        names = [n for n, _, _ in self.tests(self.build)]
+        for name in sorted({n for n in names if names.count(n) > 1}):
+            self.tally.failed.append(f"{name}: two tests of this name")
         subprocess.run(self.as_owner + ["ninja", "-C", self.build, "--quiet"], check=True)
         plain = [n for n, s, _ in self.tests(self.build) if wanted(n, s) and "fuzz" not in s]
         self.meson_test(self.build, plain, extra=extra)

@@ -59,7 +59,8 @@ class Shell:
         self.p = subprocess.Popen(sshd.argv(client, addr, "exec bash --norc" if tty else "exec bash", tty=tty),
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
         sshd.lab.on_close(self.close)
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._ear = threading.Thread(target=self._listen, daemon=True)
+        self._ear.start()
         if tty:
             self.type("stty -echo; PS1=\n")
         for key, value in (env or {}).items():
@@ -107,4 +108,5 @@ class Shell:
             self.p.kill()
         self.p.wait()
         self.p.stdin.close()
+        self._ear.join()  # else it may go on reading what the next session opens under this number
         self.p.stdout.close()
