@@ -29,6 +29,9 @@ WEIR_INLINE const struct weir_config *weir_config(void)
 	return cfg;
 }
 
+/* Before Linux 5.14 this hook sees what a tunnel received with its outer headers, in the place of a hardware header. */
+__weak const volatile uint32_t weir_outer SEC(".rodata");
+
 /* generation: the sections of the image; written by the keeper before the programs run, then only read */
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_rule, weir_rules);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_rule, weir_failsafe);

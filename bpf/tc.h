@@ -22,6 +22,17 @@ WEIR_INLINE uint32_t weir_skb_l3(const struct __sk_buff *skb, uint32_t ifflags)
 	return ifflags & WEIR_IF_L3 ? (proto & 0xff) << 8 | (proto >> 8 & 0xff) : 0;
 }
 
+/* Where the packet of a device without an Ethernet header begins. Only there is kernel memory read: it may be locked. */
+WEIR_INLINE uint32_t weir_skb_begin(const struct __sk_buff *skb, uint32_t hook, uint32_t ifflags)
+{
+	const struct sk_buff *b = (const void *)skb;
+	uint16_t len = 0;
+
+	if (weir_outer && hook == WEIR_HOOK_TC_IN && ifflags & WEIR_IF_L3)
+		bpf_probe_read_kernel(&len, sizeof len, &b->mac_len);
+	return len;
+}
+
 /* The tags that the device itself stands for come before those of the frame. */
 WEIR_INLINE void weir_skb_vlans(struct weir_pkt *p, const struct weir_iface *i)
 {
@@ -65,7 +76,7 @@ WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t 
 	__builtin_memset(&s->pkt, 0, sizeof s->pkt);
 	c.data = (const uint8_t *)(long)skb->data;
 	c.end = (const uint8_t *)(long)skb->data_end;
-	c.off = 0;
+	c.off = weir_skb_begin(skb, hook, s->ifflags);
 	c.frame_len = skb->len;
 	s->parsed = weir_parse(&c, &s->pkt, weir_skb_l3(skb, s->ifflags), meta);
 	weir_skb_vlans(&s->pkt, i);

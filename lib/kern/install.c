@@ -4,6 +4,8 @@
  * and filled beside the one in force, then every hook is moved to it by link update. If one hook refuses,
  * all go back. A change that waits for its confirmation goes another way: pending.c.
  */
+#include <sys/utsname.h>
+
 #include "lib/kern/internal.h"
 #include "lib/kern/kern_test.h"
 #include "lib/kern/selftest.h"
@@ -132,6 +134,15 @@ static int ephemeral_min(void)
 	return low;
 }
 
+/* Linux 5.14 was the first whose tunnels show only what was in them. */
+static bool tunnels_show_outer(void)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname u;
+
+	return !uname(&u) && sscanf(u.release, "%u.%u", &major, &minor) == 2 && (major < 5 || (major == 5 && minor < 14));
+}
+
 static int load(struct weir_kern *k, const struct weir_img *img, struct weir_net *s, char *why, size_t size)
 {
 	int r = share_maps(k, s, why, size);
@@ -145,6 +156,7 @@ static int load(struct weir_kern *k, const struct weir_img *img, struct weir_net
 	s->rodata->weir_cfg = *img->cfg;
 	s->rodata->weir_cfg.hz = k->hz;
 	s->rodata->weir_cfg.port_eph_min = (uint32_t)ephemeral_min();
+	s->rodata->weir_outer = tunnels_show_outer();
 	r = size_maps(s, img->h);
 	if (!r)
 		r = weir_net__load(s);
