@@ -96,7 +96,10 @@ static const struct weir_type t_established =
 	     "judge them by the new one; `kill`: the same, and end the sockets of those that it denies, once the change "
 	     "is there to stay.");
 static const struct weir_type t_unknown = WORD("recheck-unknown", "keep or drop", unknown_words,
-					       "What a flow gets whose facts are gone when it is judged again.");
+					       "An open flow whose verdict hangs on what only its first packet showed "
+					       "(MAC address, mark, hop limit), when the policy changes: `keep`: it goes on, "
+					       "if a rule that asks for that may have let it in; `drop`: such a rule does not "
+					       "let it in again.");
 static const struct weir_type t_xdp =
 	WORD("xdp", "auto, off, native or generic", xdp_words,
 	     "How drops may be done early, in the driver. `auto` chooses by itself and says why.");
