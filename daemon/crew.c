@@ -247,7 +247,7 @@ void weir_crew_reap(struct weir_crew *c)
 /* A helper that died: not more than one a second. */
 static void helper_again(struct weir_crew *c)
 {
-	int fd, r;
+	int fd = -1, r;
 
 	if (!c->worker || c->helper || !c->ready)
 		return;

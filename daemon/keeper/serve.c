@@ -137,7 +137,7 @@ int weir_serve_read(struct weir_serve *s, int fd)
 {
 	int fds[WEIR_CALL_FDS_MAX], out[WEIR_SERVE_FDS];
 	char msg[WEIR_CALL_SIZE_MAX];
-	struct weir_receipt a;
+	struct weir_receipt a = { 0 };
 	size_t n;
 	ssize_t len = weir_packet_read(fd, msg, sizeof msg, fds, WEIR_CALL_FDS_MAX, &n, MSG_DONTWAIT);
 	int r;

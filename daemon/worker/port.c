@@ -369,7 +369,7 @@ static int ifs_read(struct weir_port *p)
 		memcpy(v, m.data, m.size);
 	free(p->ifs);
 	p->ifs = v;
-	p->n_ifs = (size_t)r;
+	p->n_ifs = m.size / sizeof *v;
 	p->ifs_at = now_ns();
 	return 0;
 }
@@ -388,7 +388,7 @@ const char *weir_port_if_name(struct weir_port *p, uint32_t ifindex)
 	/* asked for every event: a second old will do */
 	if (p->serve || !p->ifs || now_ns() - p->ifs_at > NAMES_EVERY_NS)
 		ifs_read(p);
-	for (size_t i = 0; i < p->n_ifs; i++) {
+	for (size_t i = 0; p->ifs && i < p->n_ifs; i++) {
 		if (p->ifs[i].ifindex == ifindex)
 			return p->ifs[i].name;
 	}

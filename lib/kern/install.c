@@ -278,7 +278,7 @@ static int install_final(struct weir_kern *k, struct weir_gen *new, char *why, s
 int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, char *why, size_t why_size)
 {
 	struct weir_kern_health health = k->health;
-	struct weir_gen new;
+	struct weir_gen new = { .slot = -1 };
 	int r = weir_gen_load(k, c->blob, c->size, &new, &health, why, why_size);
 
 	if (r)

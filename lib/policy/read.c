@@ -87,7 +87,7 @@ static int add_range(struct weir_policy *p, struct weir_p_set *s, const struct w
 	for (size_t i = 0; i < n; i++)
 		if (text[i] == '#')
 			n = i;
-	while (n && memchr(" \t\r", text[n - 1], 3)) /* not strchr: a NUL is no blank */
+	while (n && (text[n - 1] == ' ' || text[n - 1] == '\t' || text[n - 1] == '\r'))
 		n--;
 	if (!n)
 		return 0;
