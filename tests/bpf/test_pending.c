@@ -443,6 +443,15 @@ static void test_at_the_deadline(void)
 	close(fd);
 }
 
+static bool has_links(void)
+{
+	int fd = pin_open("links/in_1");
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
 static bool detach_link(const char *name)
 {
 	int fd = pin_open(name), r = fd < 0 ? -1 : bpf_link_detach(fd);
@@ -457,7 +466,7 @@ static void test_hooks_that_went(void)
 	struct weir_kern_if x = { .name = "wr0", .kind = "veth", .flags = IFF_UP, .arphrd = 1, .mtu = 1500 };
 
 	say(!put(100, false, 0, -1) && !arrives(), "shut");
-	if (!getenv("WEIR_TEST_WITHOUT"))
+	if (has_links()) /* what hangs on clsact is no link */
 		say(detach_link("links/in_1") && detach_link("links/out_1") && arrives(), "links detached by another");
 	say(!put(101, false, in_ms(60000), -1) && !arrives(), "a change brings them back");
 	say(!weir_kern_confirm(runner.kern) && !arrives(), "confirmed");
