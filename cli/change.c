@@ -158,7 +158,7 @@ int weir_take_back(const struct weir_cli *cli, json_t *args)
 		return status;
 	if (!weir_bool(j, "waited")) {
 		if (!cli->json)
-			printf("the policy of generation %lld again\n", weir_int(j, "of"));
+			printf("generation %lld: the policy of generation %lld again\n", weir_int(j, "generation"), weir_int(j, "of"));
 		status = weir_change_end(cli, j);
 	} else if (!cli->json) {
 		printf("generation %lld is in force again, mode %s\n", weir_int(j, "generation"), weir_str(j, "mode"));

@@ -17,6 +17,7 @@
 #include "cli/table.h"
 #include "lib/host/host.h"
 #include "lib/kern/kern.h"
+#include "lib/sandbox/sandbox.h"
 #include "lib/util/cleanup.h"
 
 enum grade { OK, WARN, FAIL };
@@ -154,8 +155,10 @@ static void check_others(struct doctor *d)
 	json_decref(j);
 }
 
-static void check_dir(struct doctor *d, const char *what, const char *path, bool secret)
+/* `worker`: it may be the worker's. */
+static void check_dir(struct doctor *d, const char *what, const char *path, bool secret, bool worker)
 {
+	uid_t its = worker ? weir_user_find(WEIR_WORKER_USER, WEIR_WORKER_UID).uid : 0;
 	struct stat st;
 
 	if (lstat(path, &st)) {
@@ -165,7 +168,7 @@ static void check_dir(struct doctor *d, const char *what, const char *path, bool
 	}
 	if (!S_ISDIR(st.st_mode))
 		found(d, FAIL, what, "weir refuses it: remove it", "%s is no directory", path);
-	else if (st.st_uid != 0 && st.st_uid != geteuid())
+	else if (st.st_uid != 0 && st.st_uid != geteuid() && st.st_uid != its)
 		found(d, FAIL, what, "chown root it", "%s belongs to user %u", path, st.st_uid);
 	else if (st.st_mode & 022)
 		found(d, FAIL, what, "chmod go-w it: whoever writes there is root", "%s may be written by others (%04o)", path,
@@ -223,10 +226,10 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	check_instance(&d);
 	check_features(&d);
 	check_others(&d);
-	check_dir(&d, "config dir", cli->config_dir, false);
-	check_dir(&d, "runtime dir", cli->runtime_dir, true);
-	check_dir(&d, "state dir", cli->state_dir, true);
-	check_dir(&d, "log dir", cli->log_dir, true);
+	check_dir(&d, "config dir", cli->config_dir, false, false);
+	check_dir(&d, "runtime dir", cli->runtime_dir, true, false);
+	check_dir(&d, "state dir", cli->state_dir, true, true);
+	check_dir(&d, "log dir", cli->log_dir, true, true);
 	check_clock(&d);
 	if (cli->json) {
 		weir_cli_json(d.list);

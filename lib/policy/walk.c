@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "lib/policy/spec.h"
 #include "lib/util/cleanup.h"
@@ -18,6 +19,10 @@ const char *weir_did_you_mean(const char *word, const char *const *names)
 
 	if (best > 3)
 		best = 3;
+	for (size_t i = 0; strlen(word) >= 3 && names[i]; i++) { /* cut short */
+		if (!strncasecmp(word, names[i], strlen(word)))
+			return names[i];
+	}
 	for (; *names; names++) {
 		unsigned d = weir_text_distance(word, *names, best);
 

@@ -2,6 +2,7 @@
 /*
  * Changes that wait for their confirmation, in the kernel: datagrams over lo of a namespace of our own say which of
  * two images decides. "open" lets them pass, "shut" drops them. One line of TAP for each step.
+ * This file is long because one life of a kernel is told from beginning to end, each step on the one before.
  */
 #include "tests/bpf/kernel.h"
 

@@ -222,6 +222,7 @@ def test_screens():
                      ["set", "list"], ["show", "effective"], ["mode"], ["features"], ["doctor"]):
             p = w(*args, check=False)
             # 1: the doctor may find that this machine lacks something
+            check(args != ["doctor"] or "belongs to user" not in p.stdout, f"its own directories are not right: {p.stdout}")
             check(p.returncode in ((0, 1, 3) if args == ["doctor"] else (0,)), f"{args}: exit {p.returncode} {p.stderr}")
             check("\x1b" not in p.stdout, f"{args}: colour in a pipe")
             p = w(*args, "--output", "json", check=False)
