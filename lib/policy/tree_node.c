@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Nodes and leaves: lines are taken from one array, the same leaf is stored once, every limit is asked here. */
+#include "lib/policy/tree_build.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/util/cleanup.h"
+
+#define EMPTY_LEAF (1ull << 63 | (uint64_t)(WEIR_TREE_RULES - 1) << 37)
+
+int tree_lines_reserve(struct tree_builder *b, uint32_t more)
+{
+	if (more > b->limit || b->n > b->limit - more) {
+		snprintf(b->why->message, sizeof b->why->message,
+			 "the decision tree needs more than its %llu kB: too many rules overlap",
+			 (unsigned long long)b->limit * sizeof *b->lines / 1000);
+		return -E2BIG;
+	}
+	if (b->n + more > b->room) {
+		uint32_t room = (b->n + more) * 2;
+		struct weir_tree_line *p = realloc(b->lines, room * sizeof *p);
+
+		if (!p)
+			return -ENOMEM;
+		b->lines = p;
+		b->room = room;
+	}
+	memset(b->lines + b->n, 0, more * sizeof *b->lines);
+	b->n += more;
+	return 0;
+}
+
+/* Room for 2^width words; small nodes share a line. */
+static int take_words(struct tree_builder *b, uint32_t width, uint32_t *ret_base)
+{
+	uint32_t words = 1u << width;
+	int err;
+
+	if (words < 8) {
+		uint32_t at = (b->part + words - 1) & ~(words - 1);
+
+		if (at + words > b->part_end) {
+			err = tree_lines_reserve(b, 1);
+			if (err)
+				return err;
+			b->node_lines++;
+			at = (b->n - 1) * 8;
+			b->part_end = at + 8;
+		}
+		b->part = at + words;
+		*ret_base = at;
+		return 0;
+	}
+	err = tree_lines_reserve(b, words / 8);
+	if (err)
+		return err;
+	b->node_lines += words / 8;
+	*ret_base = (b->n - words / 8) * 8;
+	return 0;
+}
+
+static uint8_t ignored_bits(uint64_t lo, uint64_t hi)
+{
+	return lo ^ hi ? (uint8_t)(64 - __builtin_clzll(lo ^ hi)) : 0;
+}
+
+static void put4(const struct tree_boxes *x, uint32_t i, struct weir_tree_box4 *e)
+{
+	const struct tree_dim *d = x->dim;
+
+	*e = (struct weir_tree_box4){
+		.src = (uint32_t)d[0].lo[i], .src_span = (uint32_t)(d[0].hi[i] - d[0].lo[i]),
+		.dst = (uint32_t)d[1].lo[i], .dst_span = (uint32_t)(d[1].hi[i] - d[1].lo[i]),
+		.sport = (uint16_t)d[2].lo[i], .sport_span = (uint16_t)(d[2].hi[i] - d[2].lo[i]),
+		.dport = (uint16_t)d[3].lo[i], .dport_span = (uint16_t)(d[3].hi[i] - d[3].lo[i]),
+		.proto = (uint8_t)d[4].lo[i], .proto_span = (uint8_t)(d[4].hi[i] - d[4].lo[i]),
+		.rule = x->rule[i], .dirs = x->dirs[i],
+	};
+}
+
+static void put6(const struct tree_boxes *x, uint32_t i, struct weir_tree_box6 *e)
+{
+	const struct tree_dim *d = x->dim;
+
+	*e = (struct weir_tree_box6){
+		.sport = (uint16_t)d[4].lo[i], .sport_span = (uint16_t)(d[4].hi[i] - d[4].lo[i]),
+		.dport = (uint16_t)d[5].lo[i], .dport_span = (uint16_t)(d[5].hi[i] - d[5].lo[i]),
+		.proto = (uint8_t)d[6].lo[i], .proto_span = (uint8_t)(d[6].hi[i] - d[6].lo[i]),
+		.rule = x->rule[i], .dirs = x->dirs[i],
+	};
+	for (int k = 0; k < 4; k++) {
+		e->addr[k] = d[k].lo[i];
+		e->skip[k] = ignored_bits(d[k].lo[i], d[k].hi[i]);
+	}
+}
+
+static uint64_t list_hash(const uint32_t *list, uint32_t n)
+{
+	uint64_t h = n;
+
+	for (uint32_t i = 0; i < n; i++) {
+		h = (h ^ list[i]) * 0x9e3779b97f4a7c15u;
+		h ^= h >> 31;
+	}
+	return h;
+}
+
+/* The place of the leaf with these boxes, or the free one where it belongs. */
+static struct tree_leaf *leaf_find(struct tree_builder *b, const uint32_t *list, uint32_t n)
+{
+	uint32_t mask = b->leaves_size - 1;
+
+	for (uint32_t at = (uint32_t)list_hash(list, n) & mask;; at = (at + 1) & mask) {
+		struct tree_leaf *l = &b->leaves[at];
+
+		if (!l->n || (l->n == n && !memcmp(b->pool + l->first, list, n * sizeof *list)))
+			return l;
+	}
+}
+
+static int leaf_room(struct tree_builder *b, uint32_t n)
+{
+	if (b->n_pool + n > b->pool_room) {
+		uint32_t room = (b->n_pool + n) * 2;
+		uint32_t *p = realloc(b->pool, room * sizeof *p);
+
+		if (!p)
+			return -ENOMEM;
+		b->pool = p;
+		b->pool_room = room;
+	}
+	if (b->n_leaves * 2 >= b->leaves_size) {
+		uint32_t size = b->leaves_size ? b->leaves_size * 2 : 1024, old = b->leaves_size;
+		_cleanup_free_ struct tree_leaf *before = b->leaves;
+
+		b->leaves = calloc(size, sizeof *b->leaves);
+		if (!b->leaves)
+			return -ENOMEM;
+		b->leaves_size = size;
+		for (uint32_t i = 0; i < old; i++)
+			if (before[i].n)
+				*leaf_find(b, b->pool + before[i].first, before[i].n) = before[i];
+	}
+	return 0;
+}
+
+static int refuse_leaf(struct tree_builder *b, const uint32_t *list, uint32_t n, uint32_t lines)
+{
+	snprintf(b->why->message, sizeof b->why->message,
+		 "%u rules overlap so much that one packet would be compared with all of them; %u at most, the first is "
+		 "rule %u, the last rule %u",
+		 n, b->leaf_limit * (b->boxes->six ? 1 : 2), b->boxes->rule[list[0]], b->boxes->rule[list[n - 1]]);
+	(void)lines;
+	return -E2BIG;
+}
+
+static int make_leaf(struct tree_builder *b, const uint32_t *list, uint32_t n, uint32_t depth, uint64_t *ret_word)
+{
+	uint32_t lines = b->boxes->six ? n : (n + 1) / 2;
+	struct tree_leaf *l;
+	int err;
+
+	if (depth > b->depth)
+		b->depth = depth;
+	if (n > b->leaf)
+		b->leaf = n;
+	if (!n) {
+		*ret_word = EMPTY_LEAF;
+		return 0;
+	}
+	if (lines > b->leaf_limit)
+		return refuse_leaf(b, list, n, lines);
+	err = leaf_room(b, n);
+	if (err)
+		return err;
+	l = leaf_find(b, list, n);
+	if (!l->n) {
+		struct weir_tree_line *at;
+
+		err = tree_lines_reserve(b, lines);
+		if (err)
+			return err;
+		b->leaf_lines += lines;
+		at = b->lines + b->n - lines;
+		for (uint32_t i = 0; i < n; i++) {
+			if (b->boxes->six)
+				put6(b->boxes, list[i], (struct weir_tree_box6 *)at + i);
+			else
+				put4(b->boxes, list[i], (struct weir_tree_box4 *)at + i);
+		}
+		if (!b->boxes->six && n % 2)
+			((struct weir_tree_box4 *)at)[n].rule = WEIR_TREE_END;
+		*l = (struct tree_leaf){ 1ull << 63 | (uint64_t)b->boxes->rule[list[0]] << 37 | (uint64_t)lines << 26 |
+						 (b->n - lines),
+					 b->n_pool, n };
+		memcpy(b->pool + b->n_pool, list, n * sizeof *list);
+		b->n_pool += n;
+		b->n_leaves++;
+	}
+	*ret_word = l->word;
+	return 0;
+}
+
+/* Does no box of the list tell the values of two neighbouring cells apart? */
+static bool same_cells(const struct tree_builder *b, const struct tree_cut *c, const struct tree_region *r,
+		       const uint32_t *list, uint32_t n, uint64_t lo, uint64_t hi)
+{
+	const struct tree_dim *d = &b->boxes->dim[c->dim];
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t a = d->lo[list[i]], z = d->hi[list[i]];
+
+		if ((a > lo || z < hi) && (a > r->lo[c->dim] || z < r->hi[c->dim]))
+			return false;
+	}
+	return true;
+}
+
+/* The boxes of every cell: those of cell i stand at at[i]. */
+static int share_out(struct tree_builder *b, const struct tree_cut *c, const uint32_t *list, uint32_t n,
+		     const struct tree_region *r, uint32_t **ret_at, uint32_t **ret_lists)
+{
+	uint32_t cells = 1u << c->width, first, last;
+	_cleanup_free_ uint32_t *at = calloc(cells + 2, sizeof *at);
+	uint32_t *lists;
+
+	if (!at)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		tree_cut_cells(b, c, r, list[i], &first, &last);
+		for (uint32_t k = first; k <= last; k++)
+			at[k + 2]++;
+	}
+	for (uint32_t k = 2; k < cells + 2; k++)
+		at[k] += at[k - 1];
+	lists = malloc((at[cells + 1] + 1) * sizeof *lists);
+	if (!lists)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		tree_cut_cells(b, c, r, list[i], &first, &last);
+		for (uint32_t k = first; k <= last; k++)
+			lists[at[k + 1]++] = list[i];
+	}
+	b->work += at[cells] + cells;
+	*ret_at = TAKE_PTR(at);
+	*ret_lists = lists;
+	return 0;
+}
+
+static int grow_cells(struct tree_builder *b, const struct tree_cut *c, const uint32_t *list, uint32_t n,
+		      struct tree_region *r, uint32_t depth, uint32_t base)
+{
+	_cleanup_free_ uint32_t *at = NULL, *lists = NULL;
+	uint64_t word = 0, lo = r->lo[c->dim], hi = r->hi[c->dim], run = 0;
+	int err = share_out(b, c, list, n, r, &at, &lists);
+
+	for (uint32_t i = 0; !err && i < 1u << c->width; i++) {
+		uint32_t *l = lists + at[i], len = at[i + 1] - at[i];
+		uint64_t low = c->base + ((uint64_t)i << c->shift), high = low + ((1ull << c->shift) - 1);
+
+		if (i && len == at[i] - at[i - 1] && !memcmp(l, lists + at[i - 1], len * sizeof *l) &&
+		    same_cells(b, c, r, l, len, run, high)) {
+			((uint64_t *)b->lines)[base + i] = word;
+			continue;
+		}
+		run = low;
+		r->lo[c->dim] = low;
+		r->hi[c->dim] = high;
+		err = tree_grow(b, l, len, r, depth + 1, &word);
+		r->lo[c->dim] = lo;
+		r->hi[c->dim] = hi;
+		if (!err)
+			((uint64_t *)b->lines)[base + i] = word;
+	}
+	return err;
+}
+
+int tree_grow(struct tree_builder *b, const uint32_t *list, uint32_t n, struct tree_region *r, uint32_t depth,
+	      uint64_t *ret_word)
+{
+	const struct tree_dim *d;
+	struct tree_cut c;
+	uint32_t base;
+	int err;
+
+	if (n <= b->shape->leaf || depth >= WEIR_TREE_DEPTH || !tree_cut_choose(b, list, n, r, &c))
+		return make_leaf(b, list, n, depth, ret_word);
+	if (b->work > b->work_limit) {
+		snprintf(b->why->message, sizeof b->why->message,
+			 "building the decision tree takes too long: too many rules overlap");
+		return -E2BIG;
+	}
+	err = take_words(b, c.width, &base);
+	if (err)
+		return err;
+	d = &b->boxes->dim[c.dim];
+	*ret_word = base | (uint64_t)(d->shift + c.shift) << 32 | (uint64_t)c.width << 38 | (uint64_t)d->word << 43;
+	return grow_cells(b, &c, list, n, r, depth, base);
+}
