@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/rulesets.h"
+#include "tests/harness/rulesets.h"
 #include "lib/util/cleanup.h"
 
 struct weir_img {

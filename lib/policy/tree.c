@@ -394,6 +394,7 @@ static int make_family(struct making *m)
 {
 	const struct tree_shape *shapes = m->boxes.six ? shapes6 : shapes4;
 	struct trial best = { 0 }, t;
+	struct weir_why first = { 0 };
 	uint64_t end = m->work_max;
 	int err = 0;
 
@@ -401,12 +402,14 @@ static int make_family(struct making *m)
 	for (uint32_t i = 0; i < 6; i++) {
 		const struct tree_shape *s = i < 4 ? &shapes[i] : &frugal[i - 4];
 
-		if (i >= 4 && best.lines)
+		if ((i >= 4 && best.lines) || m->work >= end)
 			break;
 		m->work_max = m->work + (end - m->work) / (i < 4 ? 4 : 2);
 		err = try_shape(m, s, &t);
 		if (err == -ENOMEM)
 			break;
+		if (err && !first.message[0]) /* how the best shapes failed says more than how the last resort did */
+			first = *m->why;
 		if (err)
 			continue;
 		if (!best.lines || t.cost < best.cost) {
@@ -421,6 +424,7 @@ static int make_family(struct making *m)
 		keep(m, &best);
 		err = 0;
 	}
+	*m->why = first;
 	trial_free(&best);
 	return err;
 }

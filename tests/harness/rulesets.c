@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "bench/rulesets.h"
+#include "tests/harness/rulesets.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -59,15 +59,12 @@ static void prefix(weir_u128 a, uint8_t family, uint32_t len, weir_u128 *lo, wei
 	*hi = a | mask;
 }
 
-/* A length in 32nds of the address, with some around it. */
-static uint32_t length(uint64_t *seed, uint8_t family, uint32_t of32)
+/* What a prefix of IPv4 of this length is among the networks below 2001:db8::/32. */
+static uint32_t length(uint64_t *seed, uint8_t family, uint32_t l)
 {
-	uint32_t l = of32;
-
-	if (family == 4)
+	if (family == 4 || !l)
 		return l;
-	l = l * 2; /* a /16 of IPv4 is what a /32 of IPv6 is, a host stays a host */
-	return of32 == 32 ? 128 : of32 > 28 ? 64 : l + (chance(seed, 20) && l ? 4 : 0);
+	return l == 32 ? 128 : l > 28 ? 64 : 32 + l + (chance(seed, 20) ? 4 : 0);
 }
 
 static const uint16_t usual_ports[] = { 22, 25, 53, 80, 110, 123, 135, 139, 143, 161, 389, 443, 445, 514, 636, 993,

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The decision trees against a linear oracle: every candidate, sets of all kinds, and what must be refused. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "tests/harness/rulesets.h"
+
+struct weir_img {
+	const struct weir_tree_line *lines;
+	uint32_t n;
+};
+
+static inline const struct weir_tree_line *weir_img_tree_line(const struct weir_img *img, uint32_t i)
+{
+	return i < img->n ? &img->lines[i] : NULL;
+}
+
+#include "core/tree.h"
+
+/*
+ * The oracle is kept fast enough for many packets: boxes by 16 bits of what the family's sets differ in most, then
+ * one by one. It shares no code with the trees.
+ */
+#define BUCKETS 4096
+
+struct oracle {
+	struct weir_set covered; /* the boxes as the tree knows them */
+	uint32_t *list[BUCKETS], n[BUCKETS], room[BUCKETS];
+};
+
+static uint32_t bucket(uint8_t family, weir_u128 dst)
+{
+	return family == 4 ? (uint32_t)dst >> 21 & 2047 : 2048 + ((uint32_t)(dst >> 64) & 2047);
+}
+
+static void oracle_add(struct oracle *o, uint32_t at, uint32_t i)
+{
+	if (o->n[at] == o->room[at]) {
+		o->room[at] = o->room[at] ? o->room[at] * 2 : 64;
+		o->list[at] = realloc(o->list[at], o->room[at] * sizeof *o->list[at]);
+		assert_non_null(o->list[at]);
+	}
+	o->list[at][o->n[at]++] = i;
+}
+
+static void oracle_make(struct oracle *o, const struct weir_set *s)
+{
+	memset(o, 0, sizeof *o);
+	o->covered.v = calloc(s->n + 1, sizeof *s->v);
+	o->covered.n = s->n;
+	assert_non_null(o->covered.v);
+	for (uint32_t i = 0; i < s->n; i++) {
+		struct weir_box b = o->covered.v[i] = weir_box_cover(&s->v[i]);
+		uint32_t bit = b.family == 4 ? 21 : 64, base = b.family == 4 ? 0 : 2048;
+		weir_u128 first = b.dst_lo >> bit, last = b.dst_hi >> bit;
+
+		for (uint32_t k = 0; k < 2048; k++) /* every value that these bits have somewhere in the range */
+			if (last - first >= 2048 || ((k - (uint32_t)first) & 2047) <= (uint32_t)(last - first))
+				oracle_add(o, base + k, i);
+	}
+}
+
+static void oracle_free(struct oracle *o)
+{
+	for (int i = 0; i < BUCKETS; i++)
+		free(o->list[i]);
+	free(o->covered.v);
+}
+
+/* The rules of all boxes that hold the key, ascending; the set's rules ascend. */
+static uint32_t oracle_all(const struct oracle *o, const struct weir_tree_key *k, uint32_t *rules, uint32_t max)
+{
+	weir_u128 dst = k->family == 4 ? WEIR_V4_LOW | k->dst : (weir_u128)k->w[2] << 64 | k->w[3];
+	uint32_t at = bucket((uint8_t)k->family, dst), n = 0;
+
+	for (uint32_t i = 0; i < o->n[at] && n < max; i++) {
+		const struct weir_box *b = &o->covered.v[o->list[at][i]];
+
+		if (weir_box_holds(b, k) && (!n || rules[n - 1] != b->rule))
+			rules[n++] = b->rule;
+	}
+	return n;
+}
+
+/* All candidates of a packet, or the first ones of very many; then from somewhere in between. */
+static void check_packet(const struct weir_img *img, const struct oracle *o, const struct weir_tree_key *k, uint64_t *seed)
+{
+	uint32_t rules[64], n = oracle_all(o, k, rules, 64), from = 0;
+
+	for (uint32_t i = 0; i <= n; i++) {
+		uint32_t want = i < n ? rules[i] : WEIR_TREE_END, got;
+
+		if (i == n && n == 64)
+			break;
+		got = weir_tree_next(img, k, from);
+		if (got != want)
+			fail_msg("from rule %u: %u, not %u", from, got, want);
+		from = got + 1;
+	}
+	if (n) {
+		uint32_t i = (uint32_t)(weir_draw(seed) >> 32) % n, low = i ? rules[i - 1] + 1 : 0;
+
+		from = low + (uint32_t)(weir_draw(seed) >> 32) % (rules[i] - low + 1);
+		assert_int_equal(weir_tree_next(img, k, from), rules[i]);
+	}
+}
+
+static void check_set(const struct weir_set *s, uint32_t packets)
+{
+	struct weir_tree t;
+	struct weir_why why;
+	struct weir_img img;
+	struct oracle o;
+	uint64_t seed = 0x2545f4914f6cdd1dull;
+
+	if (weir_tree_build(s->v, s->n, NULL, &t, &why))
+		fail_msg("refused: %s", why.message);
+	assert_true((uint64_t)t.n * sizeof *t.lines <= 128ull * s->n + (8 << 20));
+	assert_true(t.stats.depth <= WEIR_TREE_DEPTH);
+	assert_true(t.stats.leaf <= 2 * WEIR_TREE_LEAF);
+	img = (struct weir_img){ t.lines, t.n };
+	oracle_make(&o, s);
+	for (int kind = 0; kind < WEIR_TRACE_KINDS && s->n; kind++)
+		for (uint32_t i = 0; i < packets; i++) {
+			struct weir_tree_key k;
+
+			weir_trace_key(s, (enum weir_trace_kind)kind, &seed, &k);
+			check_packet(&img, &o, &k, &seed);
+		}
+	oracle_free(&o);
+	weir_tree_free(&t);
+}
+
+static bool long_run(void)
+{
+	const char *l = getenv("WEIR_TEST_LONG");
+
+	return l && !strcmp(l, "1");
+}
+
+static void check_kind(enum weir_set_kind kind, uint8_t family, size_t n, uint64_t seed)
+{
+	struct weir_set s;
+
+	assert_int_equal(weir_set_make(&s, kind, family, n, seed), 0);
+	check_set(&s, long_run() ? 100000 : 2000);
+	weir_set_free(&s);
+}
+
+static void test_sets(void **state)
+{
+	static const size_t sizes[] = { 1, 2, 3, 9, 50, 700, 5000 };
+
+	for (int kind = 0; kind <= WEIR_SET_IPC; kind++)
+		for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+			for (uint8_t family = 0; family <= 6; family = (uint8_t)(family ? family + 2 : 4))
+				check_kind((enum weir_set_kind)kind, family, sizes[i], i + 10);
+}
+
+static void test_large(void **state)
+{
+	for (int kind = 0; kind <= WEIR_SET_IPC; kind++)
+		for (uint8_t family = 4; family <= 6; family = (uint8_t)(family + 2))
+			check_kind((enum weir_set_kind)kind, family, long_run() ? 100000 : 20000, 7);
+}
+
+static void test_odd(void **state)
+{
+	for (uint8_t family = 0; family <= 6; family = (uint8_t)(family ? family + 2 : 4)) {
+		check_kind(WEIR_SET_WIDE, family, 900, 1);
+		check_kind(WEIR_SET_NESTED, family, 1000, 2);
+		check_kind(WEIR_SET_SAME, family, 900, 3);
+		check_kind(WEIR_SET_PORTS, family, 3000, 4);
+	}
+}
+
+/* The very ends of every field, one value at a time. */
+static void test_edges(void **state)
+{
+	struct weir_box b = { .src_lo = WEIR_V4_LOW, .src_hi = WEIR_V4_HIGH, .dst_lo = WEIR_V4_LOW | 0x0a000001,
+			      .dst_hi = WEIR_V4_LOW | 0x0a000006, .sport_hi = 65535, .dport_lo = 65535,
+			      .dport_hi = 65535, .proto_hi = 255, .dirs = WEIR_DIR_IN | WEIR_DIR_OUT, .family = 4, .rule = 5 };
+	struct weir_tree_key k = { .sport = 0, .dport = 65535, .proto = 255, .dir = WEIR_DIR_OUT };
+	struct weir_tree t;
+	struct weir_why why;
+	struct weir_img img;
+
+	assert_int_equal(weir_tree_build(&b, 1, NULL, &t, &why), 0);
+	img = (struct weir_img){ t.lines, t.n };
+	for (uint32_t d = 0x0a000000; d <= 0x0a000007; d++) {
+		weir_tree_key4(&k, 0xffffffff, d);
+		assert_int_equal(weir_tree_next(&img, &k, 0), d >= 0x0a000001 && d <= 0x0a000006 ? 5 : WEIR_TREE_END);
+	}
+	weir_tree_key4(&k, 0, 0x0a000001);
+	assert_int_equal(weir_tree_next(&img, &k, 5), 5);
+	assert_int_equal(weir_tree_next(&img, &k, 6), WEIR_TREE_END);
+	k.dir = WEIR_DIR_FWD;
+	weir_tree_key4(&k, 0, 0x0a000001);
+	assert_int_equal(weir_tree_next(&img, &k, 0), WEIR_TREE_END);
+	k.dir = WEIR_DIR_IN;
+	k.dport = 65534;
+	weir_tree_key4(&k, 0, 0x0a000001);
+	assert_int_equal(weir_tree_next(&img, &k, 0), WEIR_TREE_END);
+	weir_tree_free(&t);
+}
+
+static void test_empty(void **state)
+{
+	struct weir_tree t;
+	struct weir_why why;
+	struct weir_tree_key k = { .family = 6 };
+
+	assert_int_equal(weir_tree_build(NULL, 0, NULL, &t, &why), 0);
+	assert_int_equal(t.n, WEIR_TREE_HEAD);
+	assert_int_equal(weir_tree_next(&(struct weir_img){ t.lines, t.n }, &k, 0), WEIR_TREE_END);
+	weir_tree_key4(&k, 1, 2);
+	assert_int_equal(weir_tree_next(&(struct weir_img){ t.lines, t.n }, &k, 0), WEIR_TREE_END);
+	weir_tree_free(&t);
+}
+
+/* A range of IPv6 that is no prefix: candidates may be more than the range has, never less. */
+static void test_cover(void **state)
+{
+	struct weir_box b = { .src_lo = 5, .src_hi = 9, .dst_hi = ~(weir_u128)0, .sport_hi = 65535, .dport_hi = 65535,
+			      .proto_hi = 255, .dirs = WEIR_DIR_ANY, .family = 6 };
+	struct weir_box c = weir_box_cover(&b);
+
+	assert_true(c.src_lo == 0 && c.src_hi == 15 && c.dst_lo == 0 && c.dst_hi == ~(weir_u128)0);
+	b.src_lo = ((weir_u128)1 << 64) - 1;
+	b.src_hi = (weir_u128)1 << 64;
+	c = weir_box_cover(&b);
+	assert_true(c.src_lo == 0 && c.src_hi == ((weir_u128)1 << 65) - 1);
+}
+
+static void test_same_bytes(void **state)
+{
+	struct weir_set s;
+	struct weir_tree a, b;
+	struct weir_why why;
+
+	assert_int_equal(weir_set_make(&s, WEIR_SET_FW, 0, 3000, 3), 0);
+	assert_int_equal(weir_tree_build(s.v, s.n, NULL, &a, &why), 0);
+	assert_int_equal(weir_tree_build(s.v, s.n, NULL, &b, &why), 0);
+	assert_int_equal(a.n, b.n);
+	assert_memory_equal(a.lines, b.lines, a.n * sizeof *a.lines);
+	weir_tree_free(&b);
+	for (size_t i = 0; i < s.n / 2; i++) { /* the order of the boxes is not the order of the rules */
+		struct weir_box x = s.v[i];
+
+		s.v[i] = s.v[s.n - 1 - i];
+		s.v[s.n - 1 - i] = x;
+	}
+	assert_int_equal(weir_tree_build(s.v, s.n, NULL, &b, &why), 0);
+	assert_int_equal(a.n, b.n);
+	assert_memory_equal(a.lines, b.lines, a.n * sizeof *a.lines);
+	weir_tree_free(&a);
+	weir_tree_free(&b);
+	weir_set_free(&s);
+}
+
+static double cpu_seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* What overlaps everywhere is refused, in bounded work, and says why. */
+static void test_refused(void **state)
+{
+	static const enum weir_set_kind kinds[] = { WEIR_SET_WIDE, WEIR_SET_SAME };
+
+	for (int i = 0; i < 4; i++) {
+		struct weir_set s;
+		struct weir_tree t;
+		struct weir_why why;
+		double start;
+
+		assert_int_equal(weir_set_make(&s, kinds[i / 2], i & 1 ? 6 : 4, 50000, 1), 0);
+		start = cpu_seconds();
+		assert_int_equal(weir_tree_build(s.v, s.n, NULL, &t, &why), -E2BIG);
+		print_message("%s (%.1f s)\n", why.message, cpu_seconds() - start);
+		assert_non_null(strstr(why.message, "overlap"));
+		weir_set_free(&s);
+	}
+}
+
+static void test_limits(void **state)
+{
+	struct weir_set s;
+	struct weir_tree t;
+	struct weir_why why;
+	struct weir_tree_limits l = { .leaf = 2 };
+
+	assert_int_equal(weir_set_make(&s, WEIR_SET_SAME, 4, 100, 1), 0);
+	assert_int_equal(weir_tree_build(s.v, s.n, &l, &t, &why), -E2BIG);
+	assert_non_null(strstr(why.message, "4 at most"));
+	l = (struct weir_tree_limits){ .bytes = 1024 };
+	assert_int_equal(weir_tree_build(s.v, s.n, &l, &t, &why), -E2BIG);
+	assert_non_null(strstr(why.message, "kB"));
+	weir_set_free(&s);
+	assert_int_equal(weir_set_make(&s, WEIR_SET_FW, 4, 5000, 1), 0);
+	l = (struct weir_tree_limits){ .work = 1000 };
+	assert_int_equal(weir_tree_build(s.v, s.n, &l, &t, &why), -E2BIG);
+	assert_non_null(strstr(why.message, "too long"));
+	weir_set_free(&s);
+}
+
+static void test_nonsense(void **state)
+{
+	const struct weir_box good = { .src_hi = 1, .dst_hi = 1, .sport_hi = 1, .dport_hi = 1, .dirs = 1, .family = 6 };
+	struct weir_box b;
+	struct weir_tree t;
+	struct weir_why why;
+
+#define REFUSED(change)                                                         \
+	do {                                                                    \
+		b = good;                                                       \
+		change;                                                         \
+		assert_int_equal(weir_tree_build(&b, 1, NULL, &t, &why), -EINVAL); \
+		assert_non_null(strstr(why.message, "makes no sense"));         \
+	} while (0)
+	REFUSED(b.src_lo = 2);
+	REFUSED(b.dst_lo = 2);
+	REFUSED(b.sport_lo = 2);
+	REFUSED(b.dport_lo = 2);
+	REFUSED(b.proto_lo = 2);
+	REFUSED(b.dirs = 0);
+	REFUSED(b.dirs = 8);
+	REFUSED(b.family = 5);
+	REFUSED(b.family = 4);
+	REFUSED(b.rule = WEIR_TREE_RULES - 1);
+}
+
+/* Whatever bytes stand in the lines, the walk ends and stays within them. */
+static void test_damaged(void **state)
+{
+	struct weir_set s;
+	struct weir_tree t;
+	struct weir_why why;
+	uint64_t seed = 1;
+
+	assert_int_equal(weir_set_make(&s, WEIR_SET_IPC, 0, 500, 3), 0);
+	assert_int_equal(weir_tree_build(s.v, s.n, NULL, &t, &why), 0);
+	for (int i = 0; i < 20000; i++) {
+		struct weir_tree_key k;
+		uint64_t *w = (uint64_t *)t.lines + (weir_draw(&seed) >> 8) % (t.n * 8);
+
+		*w = i & 1 ? weir_draw(&seed) : *w ^ 1ull << (weir_draw(&seed) >> 58);
+		weir_trace_key(&s, (enum weir_trace_kind)(i % 3), &seed, &k);
+		weir_tree_next(&(struct weir_img){ t.lines, t.n }, &k, i % 5 ? 0 : (uint32_t)i);
+	}
+	weir_tree_free(&t);
+	weir_set_free(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_empty),	cmocka_unit_test(test_edges),	cmocka_unit_test(test_cover),
+		cmocka_unit_test(test_sets),	cmocka_unit_test(test_large),	cmocka_unit_test(test_odd),
+		cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_nonsense), cmocka_unit_test(test_damaged),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
