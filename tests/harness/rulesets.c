@@ -116,11 +116,14 @@ static void draw_box(uint64_t *seed, enum weir_set_kind kind, uint64_t set, stru
 					   { 8, 16, 22, 24, 27, 32, 32, 32 } };
 	uint32_t s = src[kind][chance(seed, 2) ? 0 : 1 + below(seed, 7)];
 	uint32_t d = dst[kind][chance(seed, 2) ? 0 : 1 + below(seed, 7)];
+	weir_u128 at;
 
 	if (kind == WEIR_SET_FW && s < 8 && d < 8 && chance(seed, 97))
 		d = 32;
-	prefix(site(seed, b->family, set, 400), b->family, length(seed, b->family, s), &b->src_lo, &b->src_hi);
-	prefix(site(seed, b->family, ~set, 2000), b->family, length(seed, b->family, d), &b->dst_lo, &b->dst_hi);
+	at = site(seed, b->family, set, 400); /* one draw to a statement: arguments have no order */
+	prefix(at, b->family, length(seed, b->family, s), &b->src_lo, &b->src_hi);
+	at = site(seed, b->family, ~set, 2000);
+	prefix(at, b->family, length(seed, b->family, d), &b->dst_lo, &b->dst_hi);
 	some_ports(seed, kind == WEIR_SET_FW ? 70 : 95, 10, &b->sport_lo, &b->sport_hi);
 	some_ports(seed, kind == WEIR_SET_ACL ? 8 : 20, kind == WEIR_SET_FW ? 30 : 12, &b->dport_lo, &b->dport_hi);
 	some_proto(seed, kind == WEIR_SET_ACL ? 2 : 10, b);
@@ -316,7 +319,9 @@ void weir_trace_key(const struct weir_set *s, enum weir_trace_kind kind, uint64_
 		k->dport = below(seed, 65536);
 		k->proto = chance(seed, 50) ? 6 : 17;
 		k->dir = dirs[below(seed, 3)];
-		set_key(k, b->family, draw128(seed), draw128(seed));
+		src = draw128(seed);
+		dst = draw128(seed);
+		set_key(k, b->family, src, dst);
 		return;
 	}
 	src = within(seed, b->src_lo, b->src_hi);
