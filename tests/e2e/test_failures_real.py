@@ -76,7 +76,7 @@ def test_disk_really_full():
             os.unlink(f"{d}/fill")
         wait("with room again: still dropped", lambda: works(lab, 80))
         h.opens(80, "with room again")
-        check("audit resumed" in audit(w), "the audit log does not say what it missed")
+        wait("the audit log does not say what it missed", lambda: "audit resumed" in audit(w))
         equal(w("ban", "add", "192.0.2.9").returncode, 0, "a change, with room again")
 
 

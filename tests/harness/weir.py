@@ -101,7 +101,8 @@ class Weir:
             if self.daemon.poll() is not None:
                 raise RuntimeError(f"weir run ended with {self.daemon.returncode}:\n{self.said()}")
             p = self("status", check=False)
-            if p.returncode in (0, 3):
+            # 3 is also said of one that does not answer yet
+            if p.returncode in (0, 3) and "does not answer" not in p.stdout + p.stderr:
                 return
             if time.monotonic() > deadline:
                 raise RuntimeError(f"weir is not ready after {READY} s: status says {p.returncode}\n"
