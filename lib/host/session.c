@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "lib/host/conntrack.h"
 #include "lib/host/host.h"
 #include "lib/host/proc.h"
 #include "lib/util/cleanup.h"
@@ -258,6 +259,28 @@ static size_t sessions_fill(const struct search *s, const struct weir_sock *v, s
 	return n;
 }
 
+/*
+ * Where netfilter translates (a port that is redirected to sshd's), packets name another address or port than the
+ * socket does. The hooks see the packets. Without the table the socket's names are all that is known.
+ */
+static void sessions_untranslate(struct weir_session *v, size_t n)
+{
+	_cleanup_free_ struct weir_ct *ct = NULL;
+	size_t n_ct = 0;
+	char why[160];
+
+	if (!n || weir_ct_read(&ct, &n_ct, why, sizeof why) < 0)
+		return;
+	for (size_t k = 0; k < n; k++) {
+		for (size_t i = 0; i < n_ct; i++) {
+			if (!weir_tuple_equal(&ct[i].reply, &v[k].t))
+				continue;
+			v[k].t = ct[i].orig;
+			break;
+		}
+	}
+}
+
 int weir_sessions_read(uint32_t pid, struct weir_session ret[WEIR_SESSIONS_MAX])
 {
 	_cleanup_free_ struct search *s = calloc(1, sizeof *s);
@@ -281,5 +304,7 @@ int weir_sessions_read(uint32_t pid, struct weir_session ret[WEIR_SESSIONS_MAX])
 	audit_follow(s, pid, pids, n_pids);
 	for (size_t i = 0; i < s->n_people; i++)
 		weir_proc_sockets(s->people[i].pid, FDS_MAX, inode_add, s);
-	return (int)sessions_fill(s, v, n, ret);
+	n = sessions_fill(s, v, n, ret);
+	sessions_untranslate(ret, n);
+	return (int)n;
 }

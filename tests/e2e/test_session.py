@@ -49,9 +49,9 @@ class Ssh:
 
     def run(self, command, addr="10.1.0.1", tty=False, options=()):
         """Start a command in a session of its own; it prints `pid N` and stays. Returns its process."""
-        p = self.client.spawn("ssh", "-F", "none", "-i", f"{self.dir}/user", "-p", PORT, "-o", "StrictHostKeyChecking=no",
+        p = self.client.spawn("ssh", "-F", "none", *options, "-i", f"{self.dir}/user", "-p", PORT, "-o", "StrictHostKeyChecking=no",
                               "-o", f"UserKnownHostsFile={self.dir}/known", "-o", "BatchMode=yes", "-o",
-                              "LogLevel=ERROR", *options, *(["-tt"] if tty else []), f"root@{addr}", command,
+                              "LogLevel=ERROR", *(["-tt"] if tty else []), f"root@{addr}", command,
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         text = b""
         while not re.search(rb"pid \d+", text):
@@ -162,6 +162,23 @@ def test_forwarded_ports():
         lab.on_close(guest.close)
         lab.on_close(target.accept()[0].close)  # sshd holds the guest's connection now
         found(ssh, pid, "a forwarded port")
+
+
+def test_redirected_port():
+    """The packets name the port that the client asked for, and so must the session: they are what is filtered."""
+    need("nft")
+    with Lab() as lab:
+        ssh = Ssh(lab, "no")
+        subprocess.run(ssh.host.argv("nft", "-f", "-"), text=True, check=True, input="""
+            table inet wtnat {
+                chain pre { type nat hook prerouting priority dstnat;
+                    tcp dport 2022 redirect to :2222
+                }
+            }""")
+        for addr, client in (("10.1.0.1", "10.1.0.2"), ("fd01::1", "fd01::2")):
+            pid = ssh.run(STAY, addr=addr, options=("-p", "2022"))  # of two ports ssh takes the first
+            got = [(x[0], x[2], x[3]) for x in ssh.sessions(pid)]
+            equal(got, [(client, addr, "2022")], "a redirected port")
 
 
 def terminals(program, start):
