@@ -246,7 +246,10 @@ static void on_client(uint32_t events, void *data)
 	s->busy = true;
 	if (events & EPOLLOUT)
 		flush(c);
-	if (!c->dead && (events & EPOLLIN)) {
+	if (events & EPOLLHUP) {
+		/* Who went away decides nothing: what he asked for may have been settled without us, in the kernel. */
+		c->dead = true;
+	} else if (!c->dead && (events & EPOLLIN)) {
 		ssize_t n = buffer_room(&c->in, 16384) ? -1 :
 				    recv(c->fd, c->in.data + c->in.len, 16384, MSG_DONTWAIT);
 
@@ -254,7 +257,7 @@ static void on_client(uint32_t events, void *data)
 			c->in.len += (size_t)n;
 		else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 			c->dead = true; /* a request without its newline was never finished */
-	} else if (events & (EPOLLERR | EPOLLHUP)) {
+	} else if (events & EPOLLERR) {
 		c->dead = true;
 	}
 	if (!c->dead)

@@ -275,6 +275,26 @@ static void a_slow_reader_of_the_stream_is_cut(void **state)
 	close(quick);
 }
 
+static void a_request_whose_sender_is_gone_is_not_done(void **state)
+{
+	struct fixture *f = *state;
+	static const char text[] = "{\"verb\":\"x\"}\n";
+	int gone = dial(f), half = dial(f);
+
+	/* neither has been read yet */
+	assert_int_equal(send(gone, text, sizeof text - 1, 0), sizeof text - 1);
+	close(gone);
+	settle(f);
+	assert_int_equal(f->requests, 0);
+	/* who only says that this was all still hears the answer */
+	assert_int_equal(send(half, text, sizeof text - 1, 0), sizeof text - 1);
+	shutdown(half, SHUT_WR);
+	settle(f);
+	assert_int_equal(f->requests, 1);
+	assert_string_equal(hear(half), "{\"ok\":true,\"echo\":{\"verb\":\"x\"}}\n");
+	close(half);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -284,6 +304,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(two_megabytes_are_too_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(depth_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(hanging_up_in_the_middle_is_no_harm, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_request_whose_sender_is_gone_is_not_done, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_sixty_fifth_is_turned_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(requests_wait_while_answers_do, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_slow_reader_of_the_stream_is_cut, setup, teardown),
