@@ -279,8 +279,7 @@ static int images_install(struct weir_worker *w, struct weir_change *c, struct w
 	return r;
 }
 
-int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why,
-		    size_t why_size)
+static int put_once(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why, size_t why_size)
 {
 	struct weir_image now = { 0 }, back = { 0 };
 	uint32_t last = w->history.last;
@@ -309,6 +308,18 @@ int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_di
 	free(now.blob);
 	free(back.blob);
 	return r;
+}
+
+int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why,
+		    size_t why_size)
+{
+	int r = put_once(w, c, diags, why, why_size);
+
+	if (r != -ECANCELED || !w->pending.on)
+		return r;
+	/* a command decided it in the kernel: an edit holds for what is in force now */
+	weir_pending_tick(w);
+	return c->new_generation || w->pending.on ? r : put_once(w, c, diags, why, why_size);
 }
 
 int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_caller *by,

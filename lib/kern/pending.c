@@ -187,6 +187,22 @@ static int slot_give(struct weir_kern *k, struct weir_gen *g, int besides)
 }
 
 /*
+ * The last step. A command may have decided about the pair that waited while the new one was made, and told its user
+ * so: that stands, and nothing is written.
+ */
+static int word_begin(struct weir_kern *k, const uint64_t *waited, uint64_t word, char *why, size_t why_size)
+{
+	uint64_t seen = waited ? *waited : 0;
+
+	weir_control_tell(k);
+	if (!waited)
+		word_set(k->control, word);
+	else if (!__atomic_compare_exchange_n(&k->control->word, &seen, word, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return weir_why(why, why_size, -ECANCELED, "what waited for its confirmation was decided meanwhile");
+	return 0;
+}
+
+/*
  * The three steps that can fail come first, and until the word is written the packets see nothing of them: the new
  * generations stand in slots that nobody reads, and the hooks lead where the old word, or a word that names only the
  * generation in force, sends them.
@@ -197,8 +213,12 @@ int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct
 	struct weir_gen back = { .slot = -1 }, old_gen = k->gen, old_back = k->back;
 	struct weir_kern_health health = { 0 };
 	bool on_root = k->pending, waited = on_root && k->back.skel, own_back = c->back;
+	uint64_t word = weir_control_word(k->control);
 	int r = root_load(k, why, why_size);
 
+	/* an edit of a pair, and there is none any more; or one whose end is written already */
+	if (!r && k->gen.skel && (waited ? weir_word_deadline(word) == WEIR_WORD_NEVER : own_back))
+		r = weir_why(why, why_size, -ECANCELED, "what waited for its confirmation was decided meanwhile");
 	if (!r && own_back)
 		r = weir_gen_load(k, c->back, c->back_size, &back, &health, why, why_size);
 	else if (!r)
@@ -214,7 +234,7 @@ int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct
 			slot_clear(k, (uint32_t)back.slot);
 		if (own_back)
 			weir_gen_free(&back);
-		return weir_why(why, why_size, r, "%s", *why ? why : strerror(-r));
+		return *why ? r : weir_why(why, why_size, r, "%s", strerror(-r));
 	}
 	if (!on_root && k->gen.skel) { /* to whom the hooks are led while they move, whatever an earlier life left there */
 		tell_back(k->control, &back);
@@ -225,10 +245,15 @@ int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct
 	k->pending = true;
 	weir_cover_refresh(k);
 	r = weir_hooks_move(k, why, why_size);
+	if (!r)
+		r = word_begin(k, waited ? &word : NULL,
+			       weir_word_make(c->deadline / 1000000, (uint32_t)new->slot, (uint32_t)back.slot), why, why_size);
 	if (r) {
 		k->gen = old_gen;
 		k->back = old_back;
 		k->pending = on_root;
+		if (waited)
+			weir_control_tell(k);
 		k->gen.slot = on_root ? old_gen.slot : -1;
 		k->unmoved = weir_hooks_move(k, NULL, 0);
 		if (!on_root && !k->unmoved)
@@ -238,8 +263,6 @@ int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct
 			weir_gen_free(&back);
 		return r;
 	}
-	weir_control_tell(k);
-	word_set(k->control, weir_word_make(c->deadline / 1000000, (uint32_t)new->slot, (uint32_t)back.slot));
 	k->unmoved = false;
 	k->stale_at = weir_kern_now(); /* slots that nobody is sent to any more */
 	if (waited)

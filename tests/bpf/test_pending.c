@@ -191,6 +191,20 @@ static void test_edits(void)
 }
 
 /* The process is gone, with all that it held open. */
+/* A command that asks nobody decides while an edit, or what shall replace the change, is being made. */
+static void test_decided_meanwhile(void)
+{
+	say(!put(5, true, 0, -1) && !put(6, false, in_ms(60000), -1) && !arrives(), "shut, waits");
+	say(!weir_kern_pinned_revert(runner.dir) && arrives(), "a command takes it back");
+	say(put(6, false, in_ms(60000), true) == -ECANCELED && arrives(), "an edit does not make it wait again");
+	say(put(7, false, in_ms(60000), -1) == -ECANCELED && arrives(), "nothing can replace it");
+	say(weir_kern_settle(runner.kern) == WEIR_SETTLED_BACK && arrives(), "settled");
+	say(put(6, false, in_ms(60000), true) == -ECANCELED && arrives(), "nor does an edit that comes later");
+	say(!put(7, true, in_ms(60000), -1) && !weir_kern_pinned_confirm(runner.dir), "a command confirms");
+	say(put(7, true, in_ms(60000), false) == -ECANCELED && weir_kern_settle(runner.kern) == WEIR_SETTLED_CONFIRMED &&
+	    arrives(), "an edit does not take it back");
+}
+
 static void die(void)
 {
 	weir_kern_close(runner.kern, false);
@@ -266,7 +280,7 @@ static void test_restart_while_waiting(void)
 	struct weir_kern_pinned p;
 	uint64_t deadline = soon() + 4 * slowest;
 
-	say(!put(31, false, deadline, true) && !arrives(), "shut, waits");
+	say(!put(31, false, deadline, -1) && !arrives(), "shut, waits");
 	die();
 	say(!weir_kern_pinned(runner.dir, &p) && p.pending && !arrives() && born() && !arrives(), "died and born again");
 	say(!put(31, false, p.deadline, true) && !arrives() && !cover_lo() && !arrives() && pends(31, 30), "taken over");
@@ -566,7 +580,9 @@ static void test_leaves_nothing(void)
 	say(!put(130, true, 0, -1) && rounds(3), "open");
 	fds = fds_open();
 	for (int i = 0; i < n; i++) {
-		put(131 + (uint32_t)i, true, in_ms(60000), i % 3 ? -1 : true);
+		put(131 + (uint32_t)i, true, in_ms(60000), -1);
+		if (i % 3 == 0)
+			put(131 + (uint32_t)i, true, in_ms(60000), true);
 		ids[i] = prog_id();
 		if (i % 2)
 			weir_kern_confirm(runner.kern);
@@ -593,6 +609,7 @@ int main(void)
 	test_goes_back();
 	test_confirm_and_revert();
 	test_edits();
+	test_decided_meanwhile();
 	test_again_at_once();
 	test_dead();
 	test_restart_while_waiting();
