@@ -408,19 +408,42 @@ static void decided_meanwhile(struct weir_worker *w, const struct note *n, enum 
 	weir_api_audit(w, 0, getpid(), what, detail, "ok");
 }
 
+/*
+ * The note is gone, or tells of a change that was never put in force (whoever wrote it died before): what waits is
+ * what the kernel says. What the next start takes is known only where the policy came from its usual place.
+ */
+static void note_of(const struct weir_worker *w, const struct weir_kern_pending *k, struct note *ret)
+{
+	const struct weir_gen *g = weir_history_find(&w->history, k->generation);
+	uint64_t now = weir_kern_now(), left = k->deadline > now ? k->deadline - now : 0;
+
+	*ret = (struct note){ k->generation, k->back_generation,
+			      { .deadline = k->deadline, .since = now, .span = (uint32_t)(left / 1000000000u) + 1,
+				.boot = g && g->source == WEIR_SOURCE_FILE ? WEIR_SOURCE_FILE : -1 } };
+}
+
 int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
 {
 	const struct weir_kern_pinned *before = weir_port_before(w->port);
 	struct weir_kern_pending k;
 	struct note n = { 0 };
 	int r = note_read(w, &n);
-	uint32_t stands = n.back;
+	uint32_t stands;
 
 	if (r == -ENOMEM)
 		return r;
+	if (w->o.resume)
+		weir_port_pending(w->port, &k);
+	else /* a keeper that has installed nothing yet knows only what it found */
+		k = (struct weir_kern_pending){ before->pending, before->deadline, before->generation,
+						before->other_generation };
+	if (k.pending && (r ? w->o.resume : k.generation != n.generation)) {
+		note_of(w, &k, &n);
+		r = 0;
+	}
+	stands = n.back;
 	if (r)
 		return w->o.resume && before->attached && !resume(w, before->generation, why, why_size) ? 2 : 0;
-	weir_port_pending(w->port, &k);
 	if (!before->attached || (w->o.policy && !w->o.resume)) { /* a new start with a policy of its own, or after a reboot */
 		decided_meanwhile(w, &n, before->attached ? WEIR_GEN_NEVER_CONFIRMED : WEIR_GEN_WENT_BACK,
 				  "never confirmed");
@@ -433,7 +456,8 @@ int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *w
 			return 1;
 		snprintf(w->notes[4], sizeof w->notes[4], "generation %u was taken back: %.180s", n.generation, why);
 		decided_meanwhile(w, &n, WEIR_GEN_ROLLED_BACK, "taken back");
-		weir_port_revert(w->port);
+		if (w->o.resume)
+			weir_port_revert(w->port);
 	} else if (!before->settled_back && before->generation == n.generation) {
 		/* confirmed by a command that asked nobody */
 		decided_meanwhile(w, &n, WEIR_GEN_IN_FORCE, "confirm");

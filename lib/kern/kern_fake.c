@@ -106,9 +106,6 @@ int weir_kern_open(const struct weir_kern_options *o, struct weir_kern **ret, ch
 		return r;
 	}
 	k->maps = k->pinned.attached;
-	if (k->pinned.pending)
-		k->waits = (struct weir_kern_pending){ true, k->pinned.deadline, k->pinned.generation,
-						       k->pinned.other_generation };
 	k->pinned.n_interfaces = 0; /* counted again as they are attached */
 	*ret = k;
 	return 0;

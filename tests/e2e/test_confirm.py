@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -328,6 +329,46 @@ def test_kill_waits_for_the_confirmation():
         equal(stays.s.send(b"on"), 2, "the one that is allowed")
         with open(f"{w.log}/audit.log") as f:
             check("conversation ended" in f.read(), "no record of it")
+
+
+def test_a_start_goes_on_waiting():
+    """Who starts weir again has confirmed nothing: the change still goes back, at its old deadline."""
+    with Router() as lab:
+        Listener(lab, lab.dut, "tcp", 80)
+        h = Host(lab)
+        w, closed = h.weir, h.write(CUT)
+        ends = [lambda: h.signal_all(signal.SIGKILL), w.stop]
+        for n, end in enumerate(long_or(ends, ends[:1]), 2):
+            w("apply", closed, "--confirm", "10s", "--i-have-console")
+            end()
+            w.run()
+            waits = h.waits()
+            if check(waits, f"after {n - 1} starts nothing waits"):
+                equal((waits["generation"], waits["back"]), (n, 1), "what waits")
+            check(h.wait_back(n, 2 * PATIENCE), f"the history says {h.state(n)}")
+            equal(ask(lab.client, "tcp", lab.DUT[4], 80), "open", "gone back: port 80")
+            equal(h.generation(), 1, "the generation in force")
+
+
+def test_an_edit_does_not_undo_a_decision():
+    """What a command decided in the kernel while weir hung stays decided, whatever weir was about to do, or had been asked."""
+    with Router() as lab:
+        Listener(lab, lab.dut, "tcp", 80)
+        h = Host(lab)
+        w, closed = h.weir, h.write(CUT)
+        for command, word in (("rollback", "open"), ("confirm", "silence")):
+            w("apply", closed, "--confirm", "120s", "--i-have-console")
+            keeper = next(p["pid"] for p in w.json("status", check=False)["processes"]["list"] if p["name"] == "keeper")
+            os.kill(keeper, signal.SIGSTOP)
+            edit = subprocess.Popen(w.ns.argv(BIN, "rule", "add", "--port", "99", "--proto", "tcp", "--action", "allow", "--force"),
+                                    env=w.env, stdout=subprocess.DEVNULL)
+            p = w(command, check=False)
+            os.kill(keeper, signal.SIGCONT)
+            check(p.returncode == 0 and "decided in the kernel" in p.stdout, f"{command}: {p.stdout}{p.stderr}")
+            equal(edit.wait(PATIENCE), 0, "the edit")
+            equal(ask(lab.client, "tcp", lab.DUT[4], 80, timeout=2 if word == "open" else 0.5), word, f"{command}: port 80")
+            equal(h.waits(), None, f"{command}: what waits")
+            w("rule", "clear")
 
 
 def test_without_a_daemon():

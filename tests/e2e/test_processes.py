@@ -5,6 +5,7 @@ import array
 import ctypes
 import fcntl
 import os
+import re
 import signal
 import socket
 import struct
@@ -148,6 +149,32 @@ def test_killed_while_a_change_waits():
             equal((j["pending"]["generation"], j["pending"]["back"]), (n, n - 1), "what waits")
             w(decide)
             equal(w.json("status", check=False)["generation"], 2, f"after {decide}")
+
+
+def test_killed_with_another_note():
+    """The note of what waits is gone, nonsense, or of a change that was never put in force: what the kernel does counts."""
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        w.run(POLICY)
+        for n, note in enumerate((None, "{", '"generation": 77'), 2):
+            w("apply", w.write(POLICY.replace("9999", str(9999 - n))), "--confirm", "300s")
+            path = f"{w.state}/pending.json"
+            with open(path) as f:
+                was = f.read()
+            if note is None:
+                os.unlink(path)
+            else:
+                with open(path, "w") as f:
+                    f.write(re.sub(r'"generation": *\d+', note, was) if len(note) > 1 else note)
+            pids, j = processes(w)
+            before = stands(j)
+            os.kill(pids["worker"], signal.SIGKILL)
+            _, j = again(w, pids["worker"])
+            equal(stands(j), before, "what is in force")
+            if check(j.get("pending"), f"{note}: nothing waits"):
+                equal((j["pending"]["generation"], j["pending"]["back"]), (n, 1), "what waits")
+            w("rollback", check=False)
+            equal(w.json("status", check=False)["generation"], 1, f"{note}: taken back")
 
 
 def test_killed_helper():
