@@ -27,7 +27,7 @@ static inline const struct weir_tree_line *weir_img_tree_line(const struct weir_
 
 #include "core/tree.h"
 
-#define KEYS (1u << 16)
+#define KEYS (1u << 17)
 #define ROUNDS 9
 
 static volatile uint32_t sink;
@@ -64,46 +64,39 @@ static double measure(const struct weir_img *img, const struct weir_tree_key *ke
 	return ns[ROUNDS / 2];
 }
 
-/* The first rule, looked at one by one. */
-static uint32_t linear(const struct weir_set *s, const struct weir_tree_key *k)
-{
-	for (size_t i = 0; i < s->n; i++) {
-		struct weir_box b = weir_box_cover(&s->v[i]);
-
-		if (weir_box_holds(&b, k))
-			return s->v[i].rule;
-	}
-	return WEIR_TREE_END;
-}
-
 static int run(const char *name, const struct weir_set *s, uint32_t verified)
 {
 	_cleanup_free_ struct weir_tree_key *keys = malloc(KEYS * sizeof *keys);
 	struct weir_tree t;
 	struct weir_why why;
 	struct weir_img img;
-	double start = now(CLOCK_THREAD_CPUTIME_ID), ms;
+	double start, ms;
 	uint64_t seed = 88172645463325252ull;
-	int err = keys ? weir_tree_build(s->v, s->n, NULL, &t, &why) : -ENOMEM;
+	struct weir_oracle *oracle = weir_oracle_new(s);
+	int err;
+
+	start = now(CLOCK_THREAD_CPUTIME_ID);
+	err = keys && oracle ? weir_tree_build(s->v, s->n, NULL, &t, &why) : -ENOMEM;
 
 	ms = (now(CLOCK_THREAD_CPUTIME_ID) - start) / 1e6;
 	if (err) {
 		printf("%-24s %7zu %7.0f  refused: %s\n", name, s->n, ms, err == -ENOMEM ? "no memory" : why.message);
+		weir_oracle_free(oracle);
 		return 0;
 	}
 	img = (struct weir_img){ t.lines, t.n };
 	printf("%-24s %7zu %7.0f %7.2f %5u %5u %5u %6.2f", name, s->n, ms, t.n * 64 / 1e6, t.stats.trees[0] + t.stats.trees[1],
 	       t.stats.depth, t.stats.leaf, (double)t.stats.cost / 100);
 	for (int kind = 0; kind < WEIR_TRACE_KINDS; kind++) {
-		uint32_t wrong = 0, hits = 0;
+		uint32_t wrong = 0;
 
 		for (uint32_t i = 0; i < KEYS; i++)
 			weir_trace_key(s, (enum weir_trace_kind)kind, &seed, &keys[i]);
-		for (uint32_t i = 0; i < verified; i++) {
-			uint32_t want = linear(s, &keys[i % KEYS]);
+		for (uint32_t i = 0; i < verified && i < KEYS; i++) {
+			uint32_t want = WEIR_TREE_END;
 
-			wrong += weir_tree_next(&img, &keys[i % KEYS], 0) != want;
-			hits += want != WEIR_TREE_END;
+			weir_oracle_find(oracle, &keys[i], &want, 1);
+			wrong += weir_tree_next(&img, &keys[i], 0) != want;
 		}
 		printf(" %8.1f", measure(&img, keys));
 		if (wrong) {
@@ -114,12 +107,13 @@ static int run(const char *name, const struct weir_set *s, uint32_t verified)
 	printf("\n");
 	fflush(stdout);
 	weir_tree_free(&t);
+	weir_oracle_free(oracle);
 	return err;
 }
 
 int main(int argc, char **argv)
 {
-	uint32_t n = 100000, verified = 200;
+	uint32_t n = 100000, verified = 100000;
 	int opt, err = 0;
 
 	while ((opt = getopt(argc, argv, "n:v:")) >= 0) {

@@ -74,10 +74,24 @@ WEIR_INLINE uint32_t weir_tree_skip(const struct weir_img *img, uint32_t line, u
 	return line;
 }
 
-/* One tree. The kernel programs bring their own: functions that are verified once. */
-#ifndef WEIR_TREE_FIND_PROVIDED
-static inline uint32_t weir_tree_find(const struct weir_img *img, const struct weir_tree_key *k, uint64_t word,
-				      uint32_t from, uint32_t best)
+/* The kernel programs bring their own: functions that are verified once each, whatever calls them. */
+#ifndef WEIR_TREE_PARTS_PROVIDED
+static inline uint32_t weir_tree_scan_part(const struct weir_img *img, const struct weir_tree_key *k, uint32_t line,
+					   uint32_t end, uint32_t from, uint32_t best)
+{
+	return weir_tree_scan(img, k, line, end, from, best);
+}
+
+static inline uint32_t weir_tree_skip_part(const struct weir_img *img, const struct weir_tree_key *k, uint32_t line,
+					   uint32_t end, uint32_t from)
+{
+	return weir_tree_skip(img, line, end, from, k->family == 6);
+}
+#endif
+
+/* One tree: the lowest rule in [from, best) that holds the key, else `best`. */
+WEIR_INLINE uint32_t weir_tree_find(const struct weir_img *img, const struct weir_tree_key *k, uint64_t word,
+				    uint32_t from, uint32_t best)
 {
 	uint32_t line, end;
 
@@ -87,14 +101,22 @@ static inline uint32_t weir_tree_find(const struct weir_img *img, const struct w
 	if (line == end || (word >> 37 & (WEIR_TREE_RULES - 1)) >= best)
 		return best;
 	if (from && end - line > 4)
-		line = weir_tree_skip(img, line, end, from, k->family == 6);
-	for (uint32_t i = 0; i < WEIR_TREE_LEAF / WEIR_TREE_CHUNK && line < end; i++, line += WEIR_TREE_CHUNK) {
-		uint32_t r = weir_tree_scan(img, k, line, end, from, best);
+		line = weir_tree_skip_part(img, k, line, end, from);
+	for (uint32_t i = 0; i < WEIR_TREE_LEAF / WEIR_TREE_CHUNK; i++) {
+		uint32_t r = weir_tree_scan_part(img, k, line, end, from, best);
 
-		if (r < best)
+		line += WEIR_TREE_CHUNK;
+		if (r < best || line >= end)
 			return r;
 	}
 	return best;
+}
+
+#ifndef WEIR_TREE_PARTS_PROVIDED
+static inline uint32_t weir_tree_find_part(const struct weir_img *img, const struct weir_tree_key *k, uint64_t word,
+					   uint32_t from, uint32_t best)
+{
+	return weir_tree_find(img, k, word, from, best);
 }
 #endif
 
@@ -117,7 +139,7 @@ WEIR_INLINE uint32_t weir_tree_next(const struct weir_img *img, const struct wei
 			break;
 		if (range >> 32 < from)
 			continue;
-		best = weir_tree_find(img, k, l->w[(t & 3) * 2], from, best);
+		best = weir_tree_find_part(img, k, l->w[(t & 3) * 2], from, best);
 	}
 	return best;
 }

@@ -26,75 +26,10 @@ static inline const struct weir_tree_line *weir_img_tree_line(const struct weir_
 
 #include "core/tree.h"
 
-/*
- * The oracle is kept fast enough for many packets: boxes by 16 bits of what the family's sets differ in most, then
- * one by one. It shares no code with the trees.
- */
-#define BUCKETS 4096
-
-struct oracle {
-	struct weir_set covered; /* the boxes as the tree knows them */
-	uint32_t *list[BUCKETS], n[BUCKETS], room[BUCKETS];
-};
-
-static uint32_t bucket(uint8_t family, weir_u128 dst)
-{
-	return family == 4 ? (uint32_t)dst >> 21 & 2047 : 2048 + ((uint32_t)(dst >> 64) & 2047);
-}
-
-static void oracle_add(struct oracle *o, uint32_t at, uint32_t i)
-{
-	if (o->n[at] == o->room[at]) {
-		o->room[at] = o->room[at] ? o->room[at] * 2 : 64;
-		o->list[at] = realloc(o->list[at], o->room[at] * sizeof *o->list[at]);
-		assert_non_null(o->list[at]);
-	}
-	o->list[at][o->n[at]++] = i;
-}
-
-static void oracle_make(struct oracle *o, const struct weir_set *s)
-{
-	memset(o, 0, sizeof *o);
-	o->covered.v = calloc(s->n + 1, sizeof *s->v);
-	o->covered.n = s->n;
-	assert_non_null(o->covered.v);
-	for (uint32_t i = 0; i < s->n; i++) {
-		struct weir_box b = o->covered.v[i] = weir_box_cover(&s->v[i]);
-		uint32_t bit = b.family == 4 ? 21 : 64, base = b.family == 4 ? 0 : 2048;
-		weir_u128 first = b.dst_lo >> bit, last = b.dst_hi >> bit;
-
-		for (uint32_t k = 0; k < 2048; k++) /* every value that these bits have somewhere in the range */
-			if (last - first >= 2048 || ((k - (uint32_t)first) & 2047) <= (uint32_t)(last - first))
-				oracle_add(o, base + k, i);
-	}
-}
-
-static void oracle_free(struct oracle *o)
-{
-	for (int i = 0; i < BUCKETS; i++)
-		free(o->list[i]);
-	free(o->covered.v);
-}
-
-/* The rules of all boxes that hold the key, ascending; the set's rules ascend. */
-static uint32_t oracle_all(const struct oracle *o, const struct weir_tree_key *k, uint32_t *rules, uint32_t max)
-{
-	weir_u128 dst = k->family == 4 ? WEIR_V4_LOW | k->dst : (weir_u128)k->w[2] << 64 | k->w[3];
-	uint32_t at = bucket((uint8_t)k->family, dst), n = 0;
-
-	for (uint32_t i = 0; i < o->n[at] && n < max; i++) {
-		const struct weir_box *b = &o->covered.v[o->list[at][i]];
-
-		if (weir_box_holds(b, k) && (!n || rules[n - 1] != b->rule))
-			rules[n++] = b->rule;
-	}
-	return n;
-}
-
 /* All candidates of a packet, or the first ones of very many; then from somewhere in between. */
-static void check_packet(const struct weir_img *img, const struct oracle *o, const struct weir_tree_key *k, uint64_t *seed)
+static void check_packet(const struct weir_img *img, const struct weir_oracle *o, const struct weir_tree_key *k, uint64_t *seed)
 {
-	uint32_t rules[64], n = oracle_all(o, k, rules, 64), from = 0;
+	uint32_t rules[64], n = weir_oracle_find(o, k, rules, 64), from = 0;
 
 	for (uint32_t i = 0; i <= n; i++) {
 		uint32_t want = i < n ? rules[i] : WEIR_TREE_END, got;
@@ -119,7 +54,7 @@ static void check_set(const struct weir_set *s, uint32_t packets)
 	struct weir_tree t;
 	struct weir_why why;
 	struct weir_img img;
-	struct oracle o;
+	struct weir_oracle *o = weir_oracle_new(s);
 	uint64_t seed = 0x2545f4914f6cdd1dull;
 
 	if (weir_tree_build(s->v, s->n, NULL, &t, &why))
@@ -128,15 +63,15 @@ static void check_set(const struct weir_set *s, uint32_t packets)
 	assert_true(t.stats.depth <= WEIR_TREE_DEPTH);
 	assert_true(t.stats.leaf <= 2 * WEIR_TREE_LEAF);
 	img = (struct weir_img){ t.lines, t.n };
-	oracle_make(&o, s);
+	assert_non_null(o);
 	for (int kind = 0; kind < WEIR_TRACE_KINDS && s->n; kind++)
 		for (uint32_t i = 0; i < packets; i++) {
 			struct weir_tree_key k;
 
 			weir_trace_key(s, (enum weir_trace_kind)kind, &seed, &k);
-			check_packet(&img, &o, &k, &seed);
+			check_packet(&img, o, &k, &seed);
 		}
-	oracle_free(&o);
+	weir_oracle_free(o);
 	weir_tree_free(&t);
 }
 

@@ -351,3 +351,71 @@ bool weir_box_holds(const struct weir_box *b, const struct weir_tree_key *k)
 	       dst >= b->dst_lo && dst <= b->dst_hi && k->sport >= b->sport_lo && k->sport <= b->sport_hi &&
 	       k->dport >= b->dport_lo && k->dport <= b->dport_hi && k->proto >= b->proto_lo && k->proto <= b->proto_hi;
 }
+
+#define BUCKETS 4096
+
+struct weir_oracle {
+	struct weir_box *covered; /* the boxes as the trees know them */
+	uint32_t *list[BUCKETS], n[BUCKETS], room[BUCKETS];
+};
+
+static int oracle_add(struct weir_oracle *o, uint32_t at, uint32_t i)
+{
+	if (o->n[at] == o->room[at]) {
+		uint32_t room = o->room[at] ? o->room[at] * 2 : 64;
+		uint32_t *p = realloc(o->list[at], room * sizeof *p);
+
+		if (!p)
+			return -ENOMEM;
+		o->list[at] = p;
+		o->room[at] = room;
+	}
+	o->list[at][o->n[at]++] = i;
+	return 0;
+}
+
+struct weir_oracle *weir_oracle_new(const struct weir_set *s)
+{
+	struct weir_oracle *o = calloc(1, sizeof *o);
+	int err = 0;
+
+	if (!o)
+		return NULL;
+	o->covered = calloc(s->n + 1, sizeof *o->covered);
+	err = o->covered ? 0 : -ENOMEM;
+	for (uint32_t i = 0; i < s->n && !err; i++) {
+		struct weir_box b = o->covered[i] = weir_box_cover(&s->v[i]);
+		uint32_t bit = b.family == 4 ? 21 : 64, base = b.family == 4 ? 0 : 2048;
+		weir_u128 first = b.dst_lo >> bit, span = (b.dst_hi >> bit) - first;
+
+		for (uint32_t k = 0; k < 2048 && !err; k++) /* the values of these bits in the range */
+			if (((k - (uint32_t)first) & 2047) <= span)
+				err = oracle_add(o, base + k, i);
+	}
+	if (!err)
+		return o;
+	weir_oracle_free(o);
+	return NULL;
+}
+
+void weir_oracle_free(struct weir_oracle *o)
+{
+	for (int i = 0; o && i < BUCKETS; i++)
+		free(o->list[i]);
+	if (o)
+		free(o->covered);
+	free(o);
+}
+
+uint32_t weir_oracle_find(const struct weir_oracle *o, const struct weir_tree_key *k, uint32_t *rules, uint32_t max)
+{
+	uint32_t at = k->family == 4 ? k->dst >> 21 : 2048 + (uint32_t)(k->w[2] & 2047), n = 0;
+
+	for (uint32_t i = 0; i < o->n[at] && n < max; i++) {
+		const struct weir_box *b = &o->covered[o->list[at][i]];
+
+		if (weir_box_holds(b, k) && (!n || rules[n - 1] != b->rule))
+			rules[n++] = b->rule;
+	}
+	return n;
+}

@@ -38,3 +38,10 @@ void weir_set_free(struct weir_set *s);
 void weir_trace_key(const struct weir_set *s, enum weir_trace_kind kind, uint64_t *seed, struct weir_tree_key *k);
 /* Does the box hold it? By numbers, not by the code under test. */
 bool weir_box_holds(const struct weir_box *b, const struct weir_tree_key *k);
+
+/* All boxes a packet is in, by looking at them one by one, but only at those that its destination's bits allow. */
+struct weir_oracle;
+struct weir_oracle *weir_oracle_new(const struct weir_set *s); /* NULL: no memory */
+void weir_oracle_free(struct weir_oracle *o);
+/* Their rules, ascending, as far as there is room; how many. The set's rules must ascend. */
+uint32_t weir_oracle_find(const struct weir_oracle *o, const struct weir_tree_key *k, uint32_t *rules, uint32_t max);

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The walk of core/tree.h in the kernel. Every run takes the next packet of a trace, so that neither caches nor
+ * predictors learn it; `base` does the same and looks for nothing, and is subtracted.
+ */
+#include "bpf/vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+#include "bench/classifier.h"
+#include "core/tree_line.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, uint32_t);
+	__type(value, struct weir_tree_line);
+} lines SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEIR_BENCH_KEYS);
+	__type(key, uint32_t);
+	__type(value, struct weir_bench_packet);
+} trace SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEIR_BENCH_KEYS);
+	__type(key, uint32_t);
+	__type(value, uint32_t);
+} results SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, uint32_t);
+	__type(value, struct weir_tree_key);
+} keys SEC(".maps");
+
+uint64_t at;
+
+struct weir_img {
+	char none;
+};
+
+WEIR_INLINE const struct weir_tree_line *weir_img_tree_line(const struct weir_img *img, uint32_t i)
+{
+	uint32_t key = i;
+
+	return bpf_map_lookup_elem(&lines, &key);
+}
+
+WEIR_INLINE struct weir_tree_key *key_get(void)
+{
+	uint32_t zero = 0;
+
+	return bpf_map_lookup_elem(&keys, &zero);
+}
+
+int scan_part(uint32_t line, uint32_t end, uint32_t from, uint32_t best);
+int skip_part(uint32_t line, uint32_t end, uint32_t from);
+
+#define WEIR_TREE_PARTS_PROVIDED
+WEIR_INLINE uint32_t weir_tree_scan_part(const struct weir_img *img, const struct weir_tree_key *k, uint32_t line,
+					 uint32_t end, uint32_t from, uint32_t best)
+{
+	return (uint32_t)scan_part(line, end, from, best);
+}
+
+WEIR_INLINE uint32_t weir_tree_skip_part(const struct weir_img *img, const struct weir_tree_key *k, uint32_t line,
+					 uint32_t end, uint32_t from)
+{
+	return (uint32_t)skip_part(line, end, from);
+}
+
+int find_tree(uint64_t word, uint32_t from, uint32_t best);
+
+WEIR_INLINE uint32_t weir_tree_find_part(const struct weir_img *img, const struct weir_tree_key *k, uint64_t word,
+					 uint32_t from, uint32_t best)
+{
+	return (uint32_t)find_tree(word, from, best);
+}
+
+#include "core/tree.h"
+
+__noinline int scan_part(uint32_t line, uint32_t end, uint32_t from, uint32_t best)
+{
+	struct weir_tree_key *k = key_get();
+
+	return k ? (int)weir_tree_scan(0, k, line, end, from, best) : (int)best;
+}
+
+__noinline int skip_part(uint32_t line, uint32_t end, uint32_t from)
+{
+	struct weir_tree_key *k = key_get();
+
+	return k ? (int)weir_tree_skip(0, line, end, from, k->family == 6) : (int)line;
+}
+
+/* One tree. */
+__noinline int find_tree(uint64_t word, uint32_t from, uint32_t best)
+{
+	struct weir_tree_key *k = key_get();
+
+	return k ? (int)weir_tree_find(0, k, word, from, best) : (int)best;
+}
+
+WEIR_INLINE struct weir_tree_key *next_packet(uint32_t *ret_at)
+{
+	uint32_t i = at++ & (WEIR_BENCH_KEYS - 1);
+	const struct weir_bench_packet *p = bpf_map_lookup_elem(&trace, &i);
+	struct weir_tree_key *k = key_get();
+
+	if (!p || !k)
+		return 0;
+	k->sport = p->sport;
+	k->dport = p->dport;
+	k->proto = p->proto;
+	k->dir = p->dir;
+	if (p->family == 4) {
+		weir_tree_key4(k, (uint32_t)p->addr[0], (uint32_t)p->addr[2]);
+	} else {
+		k->family = 6;
+		k->w[0] = p->addr[0];
+		k->w[1] = p->addr[1];
+		k->w[2] = p->addr[2];
+		k->w[3] = p->addr[3];
+		k->w[4] = weir_tree_fields(k->sport, k->dport, k->proto, k->dir);
+	}
+	*ret_at = i;
+	return k;
+}
+
+WEIR_INLINE int put_result(uint32_t i, uint32_t result)
+{
+	uint32_t *r = bpf_map_lookup_elem(&results, &i);
+
+	if (r)
+		*r = result;
+	return 1; /* XDP_DROP */
+}
+
+SEC("xdp")
+int base(struct xdp_md *ctx)
+{
+	uint32_t i;
+	struct weir_tree_key *k = next_packet(&i);
+
+	return k ? put_result(i, (uint32_t)k->w[1]) : 0;
+}
+
+SEC("xdp")
+int tree(struct xdp_md *ctx)
+{
+	uint32_t i;
+	struct weir_tree_key *k = next_packet(&i);
+
+	return k ? put_result(i, weir_tree_next(0, k, 0)) : 0;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
