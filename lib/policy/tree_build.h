@@ -31,6 +31,7 @@ struct tree_shape {
 	uint32_t leaf;             /* boxes that need no further cut */
 	double copies;             /* a cut may multiply the boxes by this */
 	double copy_cost;          /* what a doubling of the boxes has to gain, in levels */
+	double spare;              /* part of all boxes: copies that are few beside it are cheap */
 };
 
 struct tree_cut {

@@ -112,34 +112,33 @@ static void merge(const struct tree_builder *b, uint32_t cells)
 	}
 }
 
-/* What cells of this width would cost, in levels; negative: not worth it, or not allowed. */
+/*
+ * What cells of this width would cost, in levels; negative: not worth it, or not allowed. Neighbouring cells with
+ * the same boxes share what is below them and count as one: that is what lets a table of ports be wide.
+ */
 static double weigh(const struct tree_builder *b, const struct spread *s, uint32_t n, uint32_t width)
 {
 	const struct tree_shape *shape = b->shape;
-	double left = 0, sum = 0, squares = 0;
-	uint32_t inside = s->whole, last = UINT32_MAX;
-	double last_left = 0;
+	double left = 0, sum = 0, squares = 0, cost;
+	uint32_t inside = s->whole, edge = 1;
 
 	for (uint32_t i = 0; i < 1u << width; i++) {
-		double q;
-
 		inside += b->starts[i];
-		q = inside;
-		sum += q;
-		squares += q * q;
-		if (inside != last) {
-			last = inside;
-			last_left = halvings(inside, shape->leaf);
+		if (edge | b->starts[i] | b->ends[i]) {
+			sum += inside;
+			squares += (double)inside * inside;
+			left += halvings(inside, shape->leaf);
 		}
-		left += last_left;
+		edge = b->starts[i] | b->ends[i];
 		inside -= b->ends[i];
 	}
-	if (sum > shape->copies * n + (n < 64 ? 64 : 0) || n - squares / sum < 2)
+	if (sum > shape->copies * n + shape->spare * b->boxes->n + 64 || n - squares / sum < 2)
 		return -1;
 	left /= sum;
-	if (left > (double)halvings(n, shape->leaf) / n - 0.08)
+	if (left > halvings(n, shape->leaf) / n - 0.08)
 		return -1;
-	return left / 3 + shape->copy_cost * (sum > n ? tree_log2((uint64_t)(sum * 64 / n)) - 6 * 256 : 0) / 256 +
+	cost = sum > n ? (double)(tree_log2((uint64_t)(sum * 64 / n)) - 6 * 256) / 256 : 0;
+	return left / 3 + shape->copy_cost * cost * (sum / (sum + shape->spare * b->boxes->n)) +
 	       0.15 * (double)(1u << width) / n;
 }
 
