@@ -73,14 +73,6 @@ WEIR_INLINE uint32_t weir_tree_skip_part(const struct weir_img *img, const struc
 	return (uint32_t)skip_part(line, end, from);
 }
 
-int find_tree(uint64_t word, uint32_t from, uint32_t best);
-
-WEIR_INLINE uint32_t weir_tree_find_part(const struct weir_img *img, const struct weir_tree_key *k, uint64_t word,
-					 uint32_t from, uint32_t best)
-{
-	return (uint32_t)find_tree(word, from, best);
-}
-
 #include "core/tree.h"
 
 __noinline int scan_part(uint32_t line, uint32_t end, uint32_t from, uint32_t best)
@@ -95,14 +87,6 @@ __noinline int skip_part(uint32_t line, uint32_t end, uint32_t from)
 	struct weir_tree_key *k = key_get();
 
 	return k ? (int)weir_tree_skip(0, line, end, from, k->family == 6) : (int)line;
-}
-
-/* One tree. */
-__noinline int find_tree(uint64_t word, uint32_t from, uint32_t best)
-{
-	struct weir_tree_key *k = key_get();
-
-	return k ? (int)weir_tree_find(0, k, word, from, best) : (int)best;
 }
 
 WEIR_INLINE struct weir_tree_key *next_packet(uint32_t *ret_at)

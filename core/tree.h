@@ -89,11 +89,15 @@ static inline uint32_t weir_tree_skip_part(const struct weir_img *img, const str
 }
 #endif
 
-/* One tree: the lowest rule in [from, best) that holds the key, else `best`. */
+/*
+ * One tree: the lowest rule in [from, best) that holds the key, else `best`. Most leaves are a line or two, so the
+ * first is looked at here, without a call.
+ */
 WEIR_INLINE uint32_t weir_tree_find(const struct weir_img *img, const struct weir_tree_key *k, uint64_t word,
 				    uint32_t from, uint32_t best)
 {
-	uint32_t line, end;
+	const struct weir_tree_line *l;
+	uint32_t line, end, r;
 
 	word = weir_tree_walk(img, k, word);
 	line = (uint32_t)word & (WEIR_TREE_LINES - 1);
@@ -102,23 +106,21 @@ WEIR_INLINE uint32_t weir_tree_find(const struct weir_img *img, const struct wei
 		return best;
 	if (from && end - line > 4)
 		line = weir_tree_skip_part(img, k, line, end, from);
-	for (uint32_t i = 0; i < WEIR_TREE_LEAF / WEIR_TREE_CHUNK; i++) {
-		uint32_t r = weir_tree_scan_part(img, k, line, end, from, best);
-
-		line += WEIR_TREE_CHUNK;
-		if (r < best || line >= end)
+	l = weir_img_tree_line(img, line);
+	if (!l)
+		return best;
+	r = k->family == 6 ? weir_tree_line6(l, k, from) : weir_tree_line4(l, k, from);
+	if (r < best)
+		return r;
+	line++;
+	for (uint32_t i = 0; i <= WEIR_TREE_LEAF / WEIR_TREE_CHUNK && line < end; i++) {
+		r = weir_tree_scan_part(img, k, line, end, from, best);
+		if (r < best)
 			return r;
+		line += WEIR_TREE_CHUNK;
 	}
 	return best;
 }
-
-#ifndef WEIR_TREE_PARTS_PROVIDED
-static inline uint32_t weir_tree_find_part(const struct weir_img *img, const struct weir_tree_key *k, uint64_t word,
-					   uint32_t from, uint32_t best)
-{
-	return weir_tree_find(img, k, word, from, best);
-}
-#endif
 
 /*
  * The lowest rule >= from with a box that holds the key, else WEIR_TREE_END. The next one: again with the result
@@ -139,7 +141,7 @@ WEIR_INLINE uint32_t weir_tree_next(const struct weir_img *img, const struct wei
 			break;
 		if (range >> 32 < from)
 			continue;
-		best = weir_tree_find_part(img, k, l->w[(t & 3) * 2], from, best);
+		best = weir_tree_find(img, k, l->w[(t & 3) * 2], from, best);
 	}
 	return best;
 }

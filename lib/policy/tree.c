@@ -16,17 +16,21 @@
 
 #define GROUPS 4
 #define SAMPLES 2048
+#define ENOUGH 80 /* looks at each box after which one good shape is enough */
 
 _Static_assert(GROUPS <= WEIR_TREE_ROOTS, "a tree per group");
 
+/* lengths from which a prefix is narrow; boxes of a leaf; copies: factor, price, how much is little */
 static const struct tree_shape shapes4[] = {
-	{ 8, 8, 8, 4, 1 }, { 16, 16, 8, 4, 1 }, { 20, 12, 8, 4, 1 }, { 0, 0, 8, 4, 1 },
+	{ 4, 4, 4, 4, 0.5, 0.5 },  { 16, 16, 4, 4, 0.5, 0.5 },   { 0, 0, 4, 4, 0.5, 0.5 },	{ 4, 4, 4, 4, 1, 0.05 },
+	{ 4, 4, 16, 1.5, 1, 0.001 }, { 8, 8, 64, 1.1, 4, 0.001 }, { 8, 8, 256, 1.5, 0.5, 0 },
 };
 static const struct tree_shape shapes6[] = {
-	{ 32, 32, 4, 4, 1 }, { 48, 48, 4, 4, 1 }, { 56, 40, 4, 4, 1 }, { 0, 0, 4, 4, 1 },
+	{ 16, 16, 2, 4, 0.5, 0.2 },  { 48, 48, 2, 4, 0.5, 0.2 },  { 0, 0, 2, 4, 0.5, 0.2 },	{ 16, 16, 2, 4, 1, 0.02 },
+	{ 16, 16, 8, 1.5, 1, 0.001 }, { 40, 40, 32, 1.1, 4, 0.001 }, { 40, 40, 128, 1.5, 0.5, 0 },
 };
-/* For boxes that overlap so much that none of the above fits. */
-static const struct tree_shape frugal[] = { { 16, 16, 16, 1.5, 2 }, { 16, 16, 64, 1.1, 4 } };
+#define SHAPES 7
+#define GOOD_SHAPES 4 /* the others are for boxes that overlap so much that none of these fits */
 
 struct trial {
 	struct weir_tree_root roots[WEIR_TREE_ROOTS];
@@ -395,16 +399,16 @@ static int make_family(struct making *m)
 	const struct tree_shape *shapes = m->boxes.six ? shapes6 : shapes4;
 	struct trial best = { 0 }, t;
 	struct weir_why first = { 0 };
-	uint64_t end = m->work_max;
+	uint64_t end = m->work_max, begun = m->work;
 	int err = 0;
 
 	/* each shape may use a part of what is left, so that one that does not end leaves room for the others */
-	for (uint32_t i = 0; i < 6; i++) {
-		const struct tree_shape *s = i < 4 ? &shapes[i] : &frugal[i - 4];
+	for (uint32_t i = 0; i < SHAPES && m->work < end; i++) {
+		const struct tree_shape *s = &shapes[i];
 
-		if ((i >= 4 && best.lines) || m->work >= end)
+		if (best.lines && (i >= GOOD_SHAPES || m->work - begun > ENOUGH * (uint64_t)m->boxes.n + (1 << 22)))
 			break;
-		m->work_max = m->work + (end - m->work) / (i < 4 ? 4 : 2);
+		m->work_max = m->work + (end - m->work) / (i < GOOD_SHAPES ? 4 : 2);
 		err = try_shape(m, s, &t);
 		if (err == -ENOMEM)
 			break;
@@ -458,7 +462,7 @@ int weir_tree_build(const struct weir_box *boxes, size_t n, const struct weir_tr
 	bytes /= sizeof *m.lines;
 	m.lines_max = bytes > WEIR_TREE_LINES - 1 ? WEIR_TREE_LINES - 1 : (uint32_t)bytes;
 	m.leaf_max = limits && limits->leaf && limits->leaf < WEIR_TREE_LEAF ? limits->leaf : WEIR_TREE_LEAF;
-	m.work_max = limits && limits->work ? limits->work : 1000ull * n + 200000000;
+	m.work_max = limits && limits->work ? limits->work : 500ull * n + 100000000;
 	m.lines = calloc(WEIR_TREE_HEAD, sizeof *m.lines);
 	if (!m.lines)
 		return -ENOMEM;
