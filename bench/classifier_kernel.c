@@ -3,7 +3,7 @@
  * What finding a rule costs in the kernel: CPU time of BPF_PROG_TEST_RUN over packets that change with every run,
  * less that of a program that only takes the packet. Needs root; without it exit status 77.
  *
- * bench_classifier_kernel PROGRAM.o [-n RULES] [-r ROUNDS] [FILE...]
+ * bench_classifier_kernel [-n RULES] [-r ROUNDS] PROGRAM.o [FILE...]
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>

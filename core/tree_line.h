@@ -143,10 +143,10 @@ WEIR_INLINE uint32_t weir_tree_line4(const struct weir_tree_line *l, const struc
 	const struct weir_tree_box4 *b = (const struct weir_tree_box4 *)l;
 	uint64_t miss0 = weir_tree_miss4(b, k) | ((uint64_t)b[0].rule - from);
 	uint64_t miss1 = weir_tree_miss4(b + 1, k) | ((uint64_t)b[1].rule - from);
-	uint32_t r0 = b[0].rule | (uint32_t)((int64_t)miss0 >> 63);
-	uint32_t r1 = b[1].rule | (uint32_t)((int64_t)miss1 >> 63);
+	uint32_t not0 = (uint32_t)((int64_t)miss0 >> 63), not1 = (uint32_t)((int64_t)miss1 >> 63);
 
-	return r0 < r1 ? r0 : r1;
+	/* the first unless it misses: a comparison would be a branch in the kernel */
+	return (b[0].rule & ~not0) | ((b[1].rule | not1) & not0);
 }
 
 WEIR_INLINE uint32_t weir_tree_line6(const struct weir_tree_line *l, const struct weir_tree_key *k, uint32_t from)

@@ -232,8 +232,8 @@ static int by_min(const void *a, const void *b)
 static int grow_groups(struct making *m, struct tree_builder *b, struct trial *t)
 {
 	const struct tree_boxes *x = &m->boxes;
-	_cleanup_free_ uint8_t *group = malloc(x->n + 1);
-	_cleanup_free_ uint32_t *list = malloc((x->n + 1) * sizeof *list);
+	_cleanup_free_ uint8_t *group = calloc(x->n + 1, 1);
+	_cleanup_free_ uint32_t *list = calloc(x->n + 1, sizeof *list);
 	uint32_t n[GROUPS];
 	int err = group && list ? part_boxes(x, b->shape, group, n) : -ENOMEM;
 
@@ -319,7 +319,7 @@ static uint64_t trial_cost(const struct tree_boxes *x, const struct weir_tree_li
 	uint64_t seed = 0x9e3779b97f4a7c15u, sum = 0;
 
 	for (uint32_t i = 0; i < SAMPLES; i++) {
-		uint64_t v[TREE_DIMS];
+		uint64_t v[TREE_DIMS] = { 0 };
 		uint32_t box = (uint32_t)(draw(&seed) >> 32) % x->n;
 
 		for (uint32_t d = 0; d < x->n_dims; d++) {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define WIDTH_MAX 16
+#define MANY 64 /* boxes for which a table may be larger than they are: there are few such nodes */
 
 uint32_t tree_log2(uint64_t x)
 {
@@ -139,7 +140,7 @@ static double weigh(const struct tree_builder *b, const struct spread *s, uint32
 		return -1;
 	cost = sum > n ? (double)(tree_log2((uint64_t)(sum * 64 / n)) - 6 * 256) / 256 : 0;
 	return left / 3 + shape->copy_cost * cost * (sum / (sum + shape->spare * b->boxes->n)) +
-	       0.15 * (double)(1u << width) / n;
+	       0.15 * (double)(1u << width) / (n >= MANY ? n + 0.1 * b->boxes->n : n);
 }
 
 int tree_cut_choose(struct tree_builder *b, const uint32_t *list, uint32_t n, const struct tree_region *r,
@@ -156,7 +157,7 @@ int tree_cut_choose(struct tree_builder *b, const uint32_t *list, uint32_t n, co
 		if (!s.n)
 			continue;
 		top = block_bits(&s, r->lo[dim], r->hi[dim]);
-		width = bits_of(4ull * n + 16) - 1;
+		width = bits_of(n >= MANY ? 16ull * n : 4ull * n + 16) - 1;
 		width = width > top ? top : width;
 		width = width > WIDTH_MAX ? WIDTH_MAX : width;
 		if (!width)
