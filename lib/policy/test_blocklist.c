@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Blocklists against an oracle that knows only intervals: every edge, random addresses, what was excepted. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "lib/policy/blocklist.h"
+
+struct weir_img {
+	const struct weir_blocklist *b;
+};
+
+static inline const struct weir_block_line *weir_img_block_line(const struct weir_img *img, uint32_t i);
+#include "core/blocklist.h"
+
+static inline const struct weir_block_line *weir_img_block_line(const struct weir_img *img, uint32_t i)
+{
+	return i < img->b->n ? &img->b->lines[i] : NULL;
+}
+
+static const uint64_t key[2] = { 0x0123456789abcdefu, 0xfedcba9876543211u };
+static struct weir_arena arena;
+static uint64_t seed = 88172645463325252u;
+
+static uint64_t rnd(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	return seed ^= seed << 17;
+}
+
+static void add(struct weir_ranges *r, weir_u128 lo, weir_u128 hi)
+{
+	assert_int_equal(weir_ranges_add(&arena, r, (struct weir_range){ lo, hi }), 0);
+}
+
+static void add4(struct weir_ranges *r, uint32_t a, int len)
+{
+	uint32_t mask = len ? ~0u << (32 - len) : 0;
+
+	add(r, WEIR_V4_LOW | (a & mask), WEIR_V4_LOW | (a & mask) | (uint32_t)~mask);
+}
+
+static void add6(struct weir_ranges *r, weir_u128 a, int len)
+{
+	weir_u128 mask = len ? ~(weir_u128)0 << (128 - len) : 0;
+
+	add(r, a & mask, (a & mask) | ~mask);
+}
+
+/* Two halves of the space that random prefixes crowd in. */
+static weir_u128 random6(void)
+{
+	weir_u128 a = (weir_u128)rnd() << 64 | rnd();
+
+	return (a & ~(weir_u128)0 >> 12) | (weir_u128)0x200 << 116;
+}
+
+static bool holds(const struct weir_ranges *r, weir_u128 a)
+{
+	size_t lo = 0, hi = r->n;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (r->v[mid].hi < a)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < r->n && r->v[lo].lo <= a;
+}
+
+struct set {
+	struct weir_ranges block, except;
+	struct weir_blocklist b;
+};
+
+static void ask(const struct set *s, weir_u128 a)
+{
+	struct weir_img img = { &s->b };
+	bool want = holds(&s->block, a) && !holds(&s->except, a), got;
+
+	got = weir_u128_is_v4(a) ? weir_block_has4(&img, (uint32_t)a)
+				 : weir_block_has6(&img, (uint64_t)(a >> 64), (uint64_t)a);
+	if (got != want) {
+		char text[64];
+
+		fail_msg("%s: %d, wanted %d", weir_addr_format(a, text, sizeof text), got, want);
+	}
+}
+
+static void edges(const struct set *s, const struct weir_ranges *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		ask(s, r->v[i].lo);
+		ask(s, r->v[i].lo - 1);
+		ask(s, r->v[i].hi);
+		ask(s, r->v[i].hi + 1);
+	}
+}
+
+static void build(struct set *s)
+{
+	struct weir_why why = { 0 };
+
+	assert_int_equal(weir_ranges_normal(&arena, &s->block), 0);
+	assert_int_equal(weir_ranges_normal(&arena, &s->except), 0);
+	assert_int_equal(weir_blocklist_build(&s->block, &s->except, key, &s->b, &why), 0);
+}
+
+static void check(struct set *s, uint32_t n)
+{
+	edges(s, &s->block);
+	edges(s, &s->except);
+	for (uint32_t i = 0; i < n; i++) {
+		ask(s, WEIR_V4_LOW | (uint32_t)rnd());
+		ask(s, random6());
+	}
+	ask(s, WEIR_V4_LOW);
+	ask(s, WEIR_V4_HIGH);
+	ask(s, 0);
+	ask(s, ~(weir_u128)0);
+}
+
+static void drop(struct set *s)
+{
+	weir_blocklist_free(&s->b);
+	weir_arena_free(&arena);
+	*s = (struct set){ 0 };
+}
+
+static void test_edges(void **state)
+{
+	struct set s = { 0 };
+
+	(void)state;
+	build(&s); /* nothing at all */
+	check(&s, 1000);
+	drop(&s);
+	add4(&s.block, 0, 0);
+	add6(&s.block, 0, 0);
+	build(&s);
+	check(&s, 1000);
+	drop(&s);
+	add4(&s.block, 0, 0);
+	add4(&s.except, 0x0a000001, 32);
+	add4(&s.except, 0, 32);
+	add4(&s.except, ~0u, 32);
+	build(&s);
+	check(&s, 1000);
+	drop(&s);
+	for (int len = 0; len <= 128; len++) { /* every length, nested and alone, with holes */
+		if (len <= 32)
+			add4(&s.except, 0xc6336455, 32);
+		add6(&s.block, (weir_u128)0x20010db8 << 96 | (weir_u128)len << 40 | 0x55, 128 - len / 4);
+		add4(&s.block, 0xc6336455u + ((uint32_t)len << 20), len % 28 + 5);
+	}
+	add4(&s.block, 0, 32);
+	add4(&s.block, ~0u, 32);
+	add6(&s.block, 0, 128);
+	add6(&s.block, ~(weir_u128)0, 128);
+	build(&s);
+	check(&s, 100000);
+	drop(&s);
+}
+
+static double since(const struct timespec *t)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - t->tv_sec) + (double)(now.tv_nsec - t->tv_nsec) / 1e9;
+}
+
+static void large(struct set *s)
+{
+	for (uint32_t i = 0; i < 1000000; i++) {
+		add4(&s->block, (uint32_t)rnd(), 32);
+		add6(&s->block, random6(), 128);
+	}
+	for (uint32_t i = 0; i < 100000; i++) {
+		add4(&s->block, (uint32_t)rnd(), 18 + (int)(rnd() % 14));
+		add6(&s->block, random6(), 32 + (int)(rnd() % 96));
+	}
+	for (uint32_t i = 0; i < 1000; i++) {
+		add4(&s->except, (uint32_t)rnd(), 12 + (int)(rnd() % 21));
+		add6(&s->except, random6(), 20 + (int)(rnd() % 109));
+	}
+}
+
+static void test_large(void **state)
+{
+	struct set s = { 0 };
+	struct timespec t;
+
+	(void)state;
+	large(&s);
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	build(&s);
+	print_message("%u + %u addresses, %u + %u bounds: %.1f MB in %.2f s\n", s.b.n_exact4, s.b.n_exact6,
+		      s.b.n_bounds4, s.b.n_bounds6, s.b.n / 16384.0, since(&t));
+	assert_true(s.b.n < 40u << 14); /* 40 MB */
+	check(&s, 1000000);
+	drop(&s);
+}
+
+/* Runs, the last byte, multiples of 64 K: what a weak hash sends to few lines. */
+static void test_hostile(void **state)
+{
+	struct set s = { 0 };
+
+	(void)state;
+	for (uint32_t i = 0; i < 60000; i++) {
+		add4(&s.block, i << 16 | 7, 32);
+		add4(&s.block, 0x0a000000 + i * 2, 32);
+		add6(&s.block, (weir_u128)i << 112 | 1, 128);
+		add6(&s.block, (weir_u128)0x20010db8 << 96 | (weir_u128)i << 33, 128);
+	}
+	build(&s);
+	check(&s, 100000);
+	drop(&s);
+}
+
+/* One address more or less touches a handful of lines; the same set, none. */
+static void test_differs(void **state)
+{
+	struct set a = { 0 }, b = { 0 };
+	uint32_t lines = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < 100000; i++) {
+		uint32_t x = (uint32_t)rnd();
+
+		add4(&a.block, x, 32);
+		add4(&b.block, x, 32);
+	}
+	build(&a);
+	build(&b);
+	assert_int_equal(weir_blocklist_differs(&a.b, &b.b, 0), a.b.n);
+	weir_blocklist_free(&b.b);
+	add4(&b.block, 0x01020305, 32);
+	build(&b);
+	for (uint32_t i = 0; (i = weir_blocklist_differs(&a.b, &b.b, i)) < b.b.n; i++)
+		lines++;
+	assert_in_range(lines, 1, 64);
+	weir_blocklist_free(&b.b);
+	drop(&a);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_edges),
+		cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_differs),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
