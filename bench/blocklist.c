@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a probe of a blocklist of 1,000,000 addresses costs in the kernel: CPU time of BPF_PROG_TEST_RUN over
+ * addresses that change with every run, less that of a program that only takes the address. Needs root; without it
+ * exit status 77.
+ *
+ * bench_blocklist PROGRAM.o
+ */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/blocklist.h"
+#include "lib/policy/blocklist.h"
+
+struct weir_img;
+static inline const struct weir_block_line *weir_img_block_line(const struct weir_img *img, uint32_t i);
+#include "core/blocklist.h"
+
+#define ROUNDS 11
+#define ADDRESSES 1000000u
+
+static const struct weir_blocklist *list;
+
+static inline const struct weir_block_line *weir_img_block_line(const struct weir_img *img, uint32_t i)
+{
+	(void)img;
+	return i < list->n ? &list->lines[i] : NULL;
+}
+
+static uint64_t seed = 88172645463325252u;
+
+static uint64_t rnd(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	return seed ^= seed << 17;
+}
+
+static double cpu_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int program(struct bpf_object *o, const char *name)
+{
+	return bpf_program__fd(bpf_object__find_program_by_name(o, name));
+}
+
+static double run(int fd)
+{
+	static unsigned char frame[64];
+	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = frame, .data_size_in = sizeof frame, .repeat = WEIR_BENCH_ADDRS);
+	double start = cpu_now();
+
+	if (bpf_prog_test_run_opts(fd, &o) || o.retval != 1)
+		return -1;
+	return (cpu_now() - start) / WEIR_BENCH_ADDRS;
+}
+
+static uint64_t hits_of(struct bpf_object *o)
+{
+	uint64_t v[2] = { 0 }; /* at, hits: whichever stands where, `at` is counted too */
+	uint32_t zero = 0;
+
+	bpf_map_lookup_elem(bpf_map__fd(bpf_object__find_map_by_name(o, ".bss")), &zero, v);
+	return v[0] + v[1];
+}
+
+/* One trace: medians, and the hits of the kernel against those of the same probe here. */
+static int measure(struct bpf_object *o, const char *name, bool six, uint64_t want)
+{
+	int fds[] = { program(o, "bare"), program(o, "base"), program(o, six ? "probe6" : "probe4") };
+	double ns[3][ROUNDS];
+	uint64_t before, after;
+
+	for (int r = 0; r < ROUNDS; r++) {
+		for (int i = 0; i < 3; i++) {
+			before = hits_of(o);
+			ns[i][r] = run(fds[i]);
+			if (ns[i][r] < 0)
+				return -EIO;
+			after = hits_of(o);
+		}
+		if (after - before != want + WEIR_BENCH_ADDRS) {
+			printf("%s: %llu hits in the kernel, wanted %llu\n", name,
+			       (unsigned long long)(after - before - WEIR_BENCH_ADDRS), (unsigned long long)want);
+			return -EPROTO;
+		}
+	}
+	for (int i = 0; i < 3; i++)
+		qsort(ns[i], ROUNDS, sizeof(double), by_value);
+	printf("%-24s %6.1f%% %8.1f %8.1f %8.1f (%.1f)\n", name, 100.0 * (double)want / WEIR_BENCH_ADDRS,
+	       ns[0][ROUNDS / 2], ns[1][ROUNDS / 2], ns[2][ROUNDS / 2] - ns[1][ROUNDS / 2], ns[2][0] - ns[1][0]);
+	return 0;
+}
+
+static int load(const char *object, struct bpf_object **ret)
+{
+	struct bpf_object *o = bpf_object__open_file(object, NULL);
+	struct bpf_map *lines = o ? bpf_object__find_map_by_name(o, "lines") : NULL;
+	int err;
+
+	if (!lines || bpf_map__set_max_entries(lines, list->n) || bpf_object__load(o)) {
+		bpf_object__close(o);
+		return -EINVAL;
+	}
+	err = 0;
+	for (uint32_t i = 0; i < list->n && !err; i++)
+		err = bpf_map_update_elem(bpf_map__fd(lines), &i, &list->lines[i], 0);
+	*ret = o;
+	return err;
+}
+
+static weir_u128 random_addr(bool six)
+{
+	if (six)
+		return ((weir_u128)rnd() << 64 | rnd()) >> 3 | (weir_u128)1 << 125; /* 2000::/3 */
+	return WEIR_V4_LOW | (uint32_t)rnd();
+}
+
+/* `hit`: every address of the trace is listed. Else random ones. */
+static int row(struct bpf_object *o, const char *name, bool six, const struct weir_ranges *hit)
+{
+	int fd = bpf_map__fd(bpf_object__find_map_by_name(o, "trace")), err = 0;
+	uint64_t want = 0;
+
+	for (uint32_t i = 0; i < WEIR_BENCH_ADDRS && !err; i++) {
+		weir_u128 a = hit ? hit->v[rnd() % hit->n].lo : random_addr(six);
+		struct weir_bench_addr x = { .hi = six ? (uint64_t)(a >> 64) : 0,
+					     .lo = six ? (uint64_t)a : (uint32_t)a };
+
+		want += six ? weir_block_has6(NULL, x.hi, x.lo) : weir_block_has4(NULL, (uint32_t)x.lo);
+		err = bpf_map_update_elem(fd, &i, &x, 0);
+	}
+	return err ? err : measure(o, name, six, want);
+}
+
+static int bench(const char *object, bool six, uint32_t prefixes)
+{
+	static const uint64_t key[2] = { 0x0123456789abcdefu, 0xfedcba9876543211u };
+	struct weir_ranges block = { 0 }, none = { 0 };
+	struct weir_arena arena = { 0 };
+	struct weir_blocklist b = { 0 };
+	struct bpf_object *o = NULL;
+	struct weir_why why;
+	char name[64];
+	int err = 0;
+
+	for (uint32_t i = 0; i < ADDRESSES + prefixes && !err; i++) {
+		weir_u128 a = random_addr(six), wide = 0;
+
+		if (i >= ADDRESSES)
+			wide = six ? ((weir_u128)1 << (64 + rnd() % 24)) - 1 : ((weir_u128)1 << (3 + rnd() % 9)) - 1;
+		err = weir_ranges_add(&arena, &block, (struct weir_range){ a & ~wide, a | wide });
+	}
+	err = err ? err : weir_ranges_normal(&arena, &block);
+	err = err ? err : weir_blocklist_build(&block, &none, key, &b, &why);
+	list = &b;
+	err = err ? err : load(object, &o);
+	for (int hit = 0; hit < 2 && !err; hit++) {
+		snprintf(name, sizeof name, "IPv%u%s, %s", six ? 6 : 4, prefixes ? " + 200k prefixes" : "",
+			 hit ? "hit" : "random");
+		err = row(o, name, six, hit ? &block : NULL);
+	}
+	bpf_object__close(o);
+	weir_blocklist_free(&b);
+	weir_arena_free(&arena);
+	return err;
+}
+
+int main(int argc, char **argv)
+{
+	int err = 0;
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s PROGRAM.o\n", argv[0]);
+		return 2;
+	}
+	if (geteuid()) {
+		printf("needs root: loads programs\n");
+		return 77;
+	}
+	printf("%-24s %7s %8s %8s %8s\n", "ns, median (min)", "listed", "bare", "base", "net");
+	for (int i = 0; i < 4 && !err; i++)
+		err = bench(argv[1], i & 1, i / 2 * 200000u);
+	if (err)
+		fprintf(stderr, "%s\n", strerror(-err));
+	return err ? 1 : 0;
+}
