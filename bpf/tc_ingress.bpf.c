@@ -23,6 +23,15 @@ WEIR_INLINE bool weir_judged_above(const struct __sk_buff *skb, const struct wei
 	return k.vid && bpf_map_lookup_elem(&weir_vlans, &k);
 }
 
+/*
+ * 01:80:c2:00:00:00 to 0f: a bridge does not bridge them and a bond may not hand them up, their port's own stack gets them,
+ * IP packets to any address of this host among them. Where somebody has them bridged they are judged at egress, too.
+ */
+WEIR_INLINE bool weir_for_the_port(const struct weir_pkt *p)
+{
+	return p->family && (p->has & WEIR_HAS_MAC) && weir_be32(p->dmac) == 0x0180c200 && !p->dmac[4] && p->dmac[5] < 16;
+}
+
 SEC("tc")
 int weir_tc_in(struct __sk_buff *skb)
 {
@@ -34,6 +43,8 @@ int weir_tc_in(struct __sk_buff *skb)
 	if (weir_note_is_own(skb, s))
 		return WEIR_TC_NEXT;
 	skb->tc_index = 0; /* nothing that another namespace left is believed */
+	if (weir_for_the_port(&s->pkt))
+		s->ifflags &= ~(uint32_t)(WEIR_IF_BRIDGE_PORT | WEIR_IF_SLAVE);
 	if (s->parsed == WEIR_REASON_NONE && weir_judged_above(skb, s))
 		return WEIR_TC_NEXT;
 	v = weir_decide(skb);

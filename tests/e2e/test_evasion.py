@@ -187,6 +187,30 @@ def test_unknown_l2():
             check(fence(lab.client, lab.SERVER[4], heard, 9999), f"unknown_l2: {how}: ARP died")
 
 
+def test_bridge_group_address():
+    """What a bridge does not bridge, whatever is in it, gets to the stack of its port, not by way of the bridge."""
+    with Bridge() as lab:
+        heard = Listener(lab, lab.dut, "udp", 5000, 9999)
+        tx = Wire(lab, lab.client, "cl0", sniff=False)
+
+        def put(last, v, port):
+            t = token(f"group{last:x}v{v}")
+            tx.send(sp.Ether(src=tx.mac, dst=f"01:80:c2:00:00:{last:02x}") / (sp.IP if v == 4 else sp.IPv6)(
+                src=lab.CLIENT[v], dst=lab.DUT[v]) / sp.UDP(sport=4000, dport=port) / t)
+            return t
+
+        check(heard.wait(put(0xe, 4, 5000)), "without weir it arrives (if not: this test shows nothing)")
+        Weir(lab, lab.dut).run(CLOSED)
+        for stp in (0, 1):
+            lab.dut.ip("link", "set", "br0", "type", "bridge", "stp_state", stp)
+            for v in (4, 6):
+                denied = [put(last, v, 5000) for last in range(16)]
+                check(heard.wait(put(0xe, v, 9999)), f"v{v}: an allowed port by a group address")
+                must(fence(lab.client, lab.DUT[v], heard, 9999), "fence")
+                came = [t for t in denied if t in heard.payloads(5000)]
+                equal(came, [], f"v{v}, stp {stp}: denied, by a group address, delivered")
+
+
 def test_mark_and_mac():
     """F7: rules by the mark that another program put on the packet, and by the source MAC."""
     with Router() as lab:
