@@ -9,6 +9,7 @@
  * Global functions, each verified once. weir_decide runs first and leaves the rest to the slower ones.
  */
 #include "bpf/flow_table.h"
+#include "bpf/limit.h"
 #include "bpf/note.h"
 
 enum { WEIR_GO_ON = 0, WEIR_DONE = 1 };
@@ -431,6 +432,14 @@ WEIR_INLINE bool weir_stays(struct weir_scratch *s, struct weir_flow *f)
 	return cfg->recheck_unknown == WEIR_UNKNOWN_KEEP && weir_hangs_on_lost(s);
 }
 
+/* The failsafe sees a packet as its sender's: what answers somebody who came in goes out. */
+WEIR_INLINE uint32_t weir_flow_way(const struct weir_scratch *s, const struct weir_flow *f)
+{
+	if (f->dir == WEIR_DIR_FWD || s->side == weir_flow_orig(f))
+		return f->dir;
+	return f->dir == WEIR_DIR_IN ? WEIR_DIR_OUT : WEIR_DIR_IN;
+}
+
 /* A flow that this image has not judged yet, or denies: judge it, in its originator's view. 1: it may go on. */
 __noinline int weir_rejudge(uint32_t half)
 {
@@ -438,18 +447,13 @@ __noinline int weir_rejudge(uint32_t half)
 	const struct weir_config *cfg = weir_config();
 	struct weir_flow *f;
 	bool adopted;
-	uint32_t dir;
 
 	if (!s)
 		return 0;
 	f = half ? bpf_map_lookup_elem(&weir_half, &s->key) : bpf_map_lookup_elem(&weir_flows, &s->key);
 	if (!f)
 		return 0;
-	/* the failsafe sees a packet as its sender's: what answers somebody who came in goes out */
-	dir = f->dir;
-	if (dir != WEIR_DIR_FWD && s->side != weir_flow_orig(f))
-		dir = dir == WEIR_DIR_IN ? WEIR_DIR_OUT : WEIR_DIR_IN;
-	weir_gather(dir);
+	weir_gather(weir_flow_way(s, f));
 	if (weir_failsafe_stage(0))
 		goto pass;
 	if (weir_stage_lists(s))
@@ -546,7 +550,7 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	dir = (uint32_t)weir_dir(skb);
 	if (s->pkt.frag == WEIR_FRAG_LATER) {
 		weir_gather(dir);
-		if (!weir_stage_lists(s))
+		if (!weir_stage_lists(s) && !(weir_limit_here(s) && weir_limit_stage(WEIR_LIMIT_FLOOD)))
 			weir_stage_later(skb, s, dir);
 		return weir_report(0);
 	}
@@ -559,7 +563,11 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 		goto settled;
 	if (weir_stage_lists(s))
 		goto settled;
+	if (weir_limit_here(s) && weir_limit_stage(WEIR_LIMIT_FLOOD))
+		goto settled;
 	if (s->hook == WEIR_HOOK_TC_IN && dir == WEIR_DIR_FWD) {
+		if (s->res.wanted_reason == WEIR_REASON_LIMIT) /* staged, and counted nowhere else */
+			weir_report(0);
 		weir_note_leave(skb, s);
 		return WEIR_PASS; /* judged where it leaves */
 	}
@@ -582,6 +590,9 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 		if (weir_adopt(open, mid == 2))
 			flags |= WEIR_FF_ADOPTED;
 	} else {
+		if ((weir_config()->limit_counts & WEIR_LIMIT_NEW) && dir != WEIR_DIR_OUT && !stateless &&
+		    weir_limit_stage(WEIR_LIMIT_NEW))
+			goto settled;
 		weir_rules_stage(weir_result_staged(&s->res));
 	}
 settled:
@@ -693,6 +704,38 @@ WEIR_INLINE bool weir_stage_canary(struct __sk_buff *skb, const struct weir_scra
 	return true;
 }
 
+/*
+ * Stage 4 for a packet of a known flow: 1, it is stopped. What the failsafe or a list says of it stands before that, and is
+ * asked only where a bucket is empty. What is staged is told by itself: it is the packet's, not the flow's.
+ */
+__noinline int weir_limit_flow(uint32_t failsafe, uint32_t dir)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	bool stopped;
+
+	if (!s || failsafe)
+		return 0;
+	stopped = weir_limit_stage(WEIR_LIMIT_FLOOD);
+	if (!weir_result_staged(&s->res))
+		return 0;
+	s->res2 = s->res;
+	weir_result_init(&s->res);
+	weir_gather(dir);
+	if (weir_failsafe_stage(0)) {
+		weir_result_init(&s->res);
+		return 0;
+	}
+	if (stopped) {
+		if (!weir_stage_lists(s))
+			s->res = s->res2;
+		return 1;
+	}
+	s->res = s->res2;
+	weir_report(0);
+	weir_result_init(&s->res);
+	return 0;
+}
+
 __noinline int weir_decide(struct __sk_buff *skb)
 {
 	struct weir_scratch *s = weir_scratch_get();
@@ -730,6 +773,8 @@ __noinline int weir_decide(struct __sk_buff *skb)
 		if (over || denied || other)
 			return weir_judge_new(skb);
 	}
+	if (weir_limit_here(s) && weir_limit_flow(f->enforced_reason == WEIR_REASON_FAILSAFE, weir_flow_way(s, f)))
+		return weir_report(0);
 	again = f->epoch != cfg->epoch || f->edit != s->edit || f->enforced != WEIR_PASS;
 	if (s->hook == WEIR_HOOK_TC_IN && (f->dir == WEIR_DIR_FWD || (s->ifflags & WEIR_IF_BRIDGE_PORT))) {
 		if (again) {

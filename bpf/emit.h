@@ -29,7 +29,7 @@ WEIR_INLINE void weir_count_result(const struct weir_scratch *s)
 	weir_count((uint32_t)(s->res.enforced_reason & (WEIR_REASON_COUNT - 1)) * 3 + verdict, s->segs, s->len);
 }
 
-/* One hit for the rule that the policy wants applied: an index, or one of the three defaults. */
+/* One hit for the rule that the policy wants applied: an index, one of the three defaults, or a limit. */
 WEIR_INLINE void weir_count_hit(const struct weir_scratch *s)
 {
 	uint32_t rule = s->res.wanted_rule, key = rule;
@@ -37,6 +37,8 @@ WEIR_INLINE void weir_count_hit(const struct weir_scratch *s)
 
 	if (rule >= WEIR_RULE_DEFAULT_IN && rule <= WEIR_RULE_DEFAULT_FWD)
 		key = weir_config()->n_rules + (rule - WEIR_RULE_DEFAULT_IN);
+	else if (rule >= WEIR_RULE_LIMIT && rule < WEIR_RULE_FAILSAFE)
+		key = weir_config()->n_rules + 3 + (rule - WEIR_RULE_LIMIT);
 	else if (rule >= weir_config()->n_rules)
 		return;
 	c = bpf_map_lookup_elem(&weir_hits, &key);

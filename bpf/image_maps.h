@@ -35,6 +35,13 @@ static inline const struct weir_bound4 *weir_img_bound_port(const struct weir_im
 	return bpf_map_lookup_elem(&weir_bounds_p, &key);
 }
 
+static inline const struct weir_limit *weir_img_limit(const struct weir_img *img, uint32_t i)
+{
+	uint32_t key = i;
+
+	return bpf_map_lookup_elem(&weir_limits, &key);
+}
+
 static inline uint64_t weir_img_addr_word(const struct weir_img *img, uint32_t row, uint32_t word)
 {
 	uint32_t key = row * weir_config()->row_words_addr + word;

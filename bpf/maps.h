@@ -40,7 +40,11 @@ WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_bound6, weir_bounds6);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_bound4, weir_bounds_p);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, uint64_t, weir_addr_rows);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, uint64_t, weir_port_rows);
-/* generation: hits per rule, then the three defaults; programs write, the keeper reads */
+/* generation: the limits of the image */
+WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_limit, weir_limits);
+/* shared: the buckets, see core/limit.h; programs write. Larger when the policy has limits */
+WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_limit_line, weir_buckets);
+/* generation: hits per rule, then the three defaults, then the limits; programs write, the keeper reads */
 WEIR_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, 4, uint32_t, struct weir_counter, weir_hits);
 /* generation: what the image's interface patterns say of each interface; the keeper writes */
 WEIR_MAP(BPF_MAP_TYPE_HASH, 4096, uint32_t, struct weir_iface, weir_ifaces);

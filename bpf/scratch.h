@@ -10,6 +10,7 @@
 
 #include "core/event.h"
 #include "core/flow.h"
+#include "core/limit.h"
 #include "core/pkt.h"
 
 struct weir_frag_key {
@@ -21,6 +22,17 @@ struct weir_frag {
 	uint32_t last; /* jiffies */
 	uint8_t denied, pad[3];
 };
+
+#ifdef __bpf__
+/* Three buckets in one line of the cache, and what keeps CPUs apart that take from them. */
+struct weir_limit_line {
+	struct bpf_spin_lock lock;
+	uint32_t pad;
+	struct weir_limit_slot slot[WEIR_LIMIT_WAYS];
+	uint64_t pad1;
+};
+_Static_assert(sizeof(struct weir_limit_line) == 64, "one line");
+#endif
 
 struct weir_asker {
 	uint8_t addr[16];

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * XDP: an accelerator. Drops early what TC would drop whatever it knows besides: malformed frames, and
- * sources that are banned or listed and that no failsafe entry could admit. It never allows, and it does
+ * sources that are banned, listed or above a limit, and that no failsafe entry could admit. It never allows, and it does
  * not use what it cannot know: VLAN tags that the hardware took off, marks, processes, directions.
  * Sees ingress only. Minimum kernel 5.10.
  */
 #include "bpf/emit.h"
+#include "bpf/limit.h"
 #include "core/parse.h"
 
 /* Is the source banned or listed, and enforced so? Leaves the reason in s->res. */
@@ -72,6 +73,12 @@ WEIR_INLINE bool weir_xdp_testing(const struct weir_scratch *s)
 	return i && (i->flags & WEIR_IF_TEST);
 }
 
+/* Is a bucket of its source empty? Then TC would drop it, too. */
+WEIR_INLINE bool weir_xdp_limited(struct weir_scratch *s)
+{
+	return weir_limit_here(s) && !weir_xdp_testing(s) && weir_limit_stage(WEIR_LIMIT_FLOOD | WEIR_LIMIT_PEEK);
+}
+
 SEC("xdp")
 int weir_xdp_in(struct xdp_md *ctx)
 {
@@ -104,7 +111,8 @@ int weir_xdp_in(struct xdp_md *ctx)
 		weir_judge_unparsed(cfg, s->parsed, &s->res);
 		if (s->res.enforced == WEIR_PASS)
 			return XDP_PASS;
-	} else if (s->parsed != WEIR_REASON_NONE || !weir_xdp_listed(s) || weir_xdp_doubt()) {
+	} else if (s->parsed != WEIR_REASON_NONE || !(weir_xdp_listed(s) || weir_xdp_limited(s)) ||
+		   weir_xdp_doubt()) {
 		return XDP_PASS;
 	}
 	if (s->res.enforced == WEIR_PASS || s->res.enforced == WEIR_REJECT)
@@ -112,6 +120,7 @@ int weir_xdp_in(struct xdp_md *ctx)
 	if (weir_xdp_testing(s))
 		return XDP_DROP;
 	weir_count_result(s);
+	weir_count_hit(s);
 	if (s->res.log) {
 		uint32_t suppressed;
 

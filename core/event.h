@@ -130,7 +130,8 @@ struct weir_control {
 	uint64_t table_full;  /* written by the programs: ns since boot of the last flow that a table refused */
 	uint64_t canary;      /* the secret of the keeper's test frames; 0: there are none */
 	uint32_t back_idle_s, pad; /* with a word: how long flows of what it goes back to may be silent */
-	uint64_t reserved[4];
+	uint64_t limit_seed;  /* secret of the buckets' keys; written once */
+	uint64_t reserved[3];
 };
 _Static_assert(sizeof(struct weir_control) == 128, "ABI");
 
@@ -168,6 +169,7 @@ enum {
 	WEIR_IF_VLAN = 128,      /* a VLAN device: what it stands for is the first of a packet's tags */
 	WEIR_IF_MACVLAN = 64,    /* a macvlan of this host stands on it: frames to its address are judged there */
 	WEIR_IF_PPPOE = 32,      /* PPPoE ends on this host: its sessions are judged at the ppp device */
+	WEIR_IF_BRIDGE = 512,    /* a bridge: what it receives came in by one of its ports */
 	WEIR_IF_TEST = 256,      /* lo, before the first hook leads here: packets of the self-test leave no trace */
 };
 

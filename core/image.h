@@ -4,7 +4,7 @@
  * its sections into maps, the oracle and the browser read it in place. Nothing in it is a pointer.
  *
  *   header | config | rules | failsafe rules | bounds4 | bounds6 | bounds_port | addr_rows | port_rows |
- *   interface patterns | strings (names and places of rules; for people, never for a decision)
+ *   interface patterns | limits | strings (names and places of rules; for people, never for a decision)
  *
  * How a list of addresses becomes a bit. Every address list of the policy (a `from`, a `$set`, a blocklist)
  * has a number. The address space is cut where any list begins or ends; each piece has a class; a class has
@@ -12,10 +12,11 @@
  * bit. Ports work in the same way.
  */
 #pragma once
+#include "core/limit.h"
 #include "core/types.h"
 
 #define WEIR_IMAGE_MAGIC 0x72696577u /* "weir", little endian */
-#define WEIR_IMAGE_VERSION 2u
+#define WEIR_IMAGE_VERSION 3u
 
 #define WEIR_RULES_MAX 1024     /* rules, overlay included: the bound of the linear scan */
 #define WEIR_FAILSAFE_MAX 64
@@ -33,6 +34,7 @@
 #define WEIR_RULE_DEFAULT_OUT 0xfffffff2u
 #define WEIR_RULE_DEFAULT_FWD 0xfffffff3u
 #define WEIR_RULE_FAILSAFE 0xffff0000u /* + index of the failsafe entry */
+#define WEIR_RULE_LIMIT 0xfffe0000u    /* + index of the limit */
 
 enum weir_action {
 	WEIR_ACT_ALLOW = 0,
@@ -182,7 +184,9 @@ struct weir_config {
 	uint32_t recheck_unknown;     /* WEIR_UNKNOWN_* */
 	struct weir_failures failures;
 	uint32_t block_new;           /* a reason: new flows but the failsafe's are dropped with it; 0: none */
-	uint32_t reserved[3];
+	uint32_t n_limits;
+	uint32_t limit_counts;        /* a bit per WEIR_LIMIT_PACKETS ... that some limit counts */
+	uint32_t reserved[1];
 };
 _Static_assert(sizeof(struct weir_config) == 160, "ABI");
 
@@ -208,6 +212,7 @@ struct weir_image_header {
 	struct weir_section ifpats; /* char[16] each: an interface name or glob, NUL padded */
 	struct weir_section xdp;    /* struct weir_ifxdp: how XDP is used, first match by name wins */
 	struct weir_section lists;  /* struct weir_list_info, one per address list; for people */
+	struct weir_section limits; /* struct weir_limit, in the order of the policy */
 	struct weir_section strings; /* NUL-terminated, offset 0 is "" */
 };
 

@@ -50,6 +50,11 @@ static inline const struct weir_bound4 *weir_img_bound_port(const struct weir_im
 	return weir_img_at(img, &img->h->bounds_port, i, sizeof(struct weir_bound4));
 }
 
+static inline const struct weir_limit *weir_img_limit(const struct weir_img *img, uint32_t i)
+{
+	return weir_img_at(img, &img->h->limits, i, sizeof(struct weir_limit));
+}
+
 static inline uint64_t weir_img_addr_word(const struct weir_img *img, uint32_t row, uint32_t word)
 {
 	const uint64_t *w = word < img->cfg->row_words_addr
@@ -138,12 +143,16 @@ static inline bool weir_image_content_ok(const uint8_t *blob, const struct weir_
 	const struct weir_ifpat *ifpats = (const void *)(blob + h->ifpats.off);
 	const struct weir_list_info *lists = (const void *)(blob + h->lists.off);
 	const struct weir_ifxdp *xdp = (const void *)(blob + h->xdp.off);
+	const struct weir_limit *limits = (const void *)(blob + h->limits.off);
 
 	for (uint32_t i = 0; i < h->ifpats.count; i++)
 		if (ifpats[i].glob[sizeof ifpats[i].glob - 1])
 			return false;
 	for (uint32_t i = 0; i < h->xdp.count; i++)
 		if (xdp[i].glob[sizeof xdp[i].glob - 1] || xdp[i].mode > 3)
+			return false;
+	for (uint32_t i = 0; i < h->limits.count; i++)
+		if (!weir_limit_ok(&limits[i]) || limits[i].name >= h->strings.count)
 			return false;
 	for (uint32_t i = 0; i < h->lists.count; i++)
 		if (lists[i].name >= h->strings.count)
@@ -175,12 +184,13 @@ static inline int weir_image_open(struct weir_img *img, const void *blob, uint32
 	    !weir_section_ok(&h->xdp, sizeof(struct weir_ifxdp), size, WEIR_IFXDP_MAX) ||
 	    !weir_section_ok(&h->ifpats, sizeof(struct weir_ifpat), size, WEIR_IFPAT_MAX) ||
 	    !weir_section_ok(&h->lists, sizeof(struct weir_list_info), size, WEIR_LISTS_MAX) ||
+	    !weir_section_ok(&h->limits, sizeof(struct weir_limit), size, WEIR_LIMITS_MAX) ||
 	    !weir_section_ok(&h->strings, 1, size, size) || !h->strings.count)
 		return -1;
 	if (((const uint8_t *)blob)[h->strings.off + h->strings.count - 1])
 		return -1;
 	c = (const void *)((const uint8_t *)blob + h->config.off);
-	if (c->n_rules != h->rules.count || c->n_failsafe != h->failsafe.count || c->n_bounds4 != h->bounds4.count ||
+	if (c->n_rules != h->rules.count || c->n_failsafe != h->failsafe.count || c->n_limits != h->limits.count || c->n_bounds4 != h->bounds4.count ||
 	    c->n_bounds6 != h->bounds6.count || c->n_bounds_port != h->bounds_port.count || !c->n_bounds4 ||
 	    !c->n_bounds6 || !c->n_bounds_port || !c->row_words_addr || !c->row_words_port ||
 	    c->row_words_addr > WEIR_ROW_WORDS || c->row_words_port > WEIR_ROW_WORDS ||

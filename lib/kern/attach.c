@@ -108,6 +108,8 @@ static void refresh(struct weir_kern *k, const struct weir_gen *g)
 		if (stands_on_others(c->i.kind) || c->i.arphrd == ARPHRD_PPP)
 			v.flags |= WEIR_IF_UPPER;
 
+		if (!strcmp(c->i.kind, "bridge"))
+			v.flags |= WEIR_IF_BRIDGE;
 		if (!strcmp(c->i.master_kind, "bridge"))
 			v.flags |= WEIR_IF_BRIDGE_PORT;
 		else if (!strcmp(c->i.master_kind, "bond") || !strcmp(c->i.master_kind, "team"))

@@ -50,6 +50,7 @@ static void drop_misfit(struct weir_kern *k, int m, const struct bpf_map *map)
 	char path[PATH_MAX];
 
 	if (!bpf_obj_get_info_by_fd(k->shared[m], &info, &len) && info.type == bpf_map__type(map) &&
+	    (m != WEIR_M_BUCKETS || info.max_entries >= bpf_map__max_entries(map)) &&
 	    info.key_size == bpf_map__key_size(map) && info.value_size == bpf_map__value_size(map))
 		return;
 	close(k->shared[m]);
@@ -87,7 +88,8 @@ static int size_maps(struct weir_net *s, const struct weir_image_header *h)
 	r = r ? r : size_map(s->maps.weir_bounds_p, h->bounds_port.count);
 	r = r ? r : size_map(s->maps.weir_addr_rows, h->addr_rows.count);
 	r = r ? r : size_map(s->maps.weir_port_rows, h->port_rows.count);
-	return r ? r : size_map(s->maps.weir_hits, h->rules.count + 3);
+	r = r ? r : size_map(s->maps.weir_limits, h->limits.count);
+	return r ? r : size_map(s->maps.weir_hits, h->rules.count + 3 + h->limits.count);
 }
 
 /* Copy one section of the image into its map. */
@@ -121,6 +123,7 @@ static int fill_maps(struct weir_net *s, const struct weir_img *img)
 	r = r ? r : fill(s->maps.weir_bounds6, img, &h->bounds6, sizeof(struct weir_bound6));
 	r = r ? r : fill(s->maps.weir_bounds_p, img, &h->bounds_port, sizeof(struct weir_bound4));
 	r = r ? r : fill(s->maps.weir_addr_rows, img, &h->addr_rows, 8);
+	r = r ? r : fill(s->maps.weir_limits, img, &h->limits, sizeof(struct weir_limit));
 	return r ? r : fill(s->maps.weir_port_rows, img, &h->port_rows, 8);
 }
 
@@ -145,8 +148,9 @@ static bool tunnels_show_outer(void)
 
 static int load(struct weir_kern *k, const struct weir_img *img, struct weir_net *s, char *why, size_t size)
 {
-	int r = share_maps(k, s, why, size);
+	int r = size_map(s->maps.weir_buckets, img->cfg->n_limits ? WEIR_LIMITS_MAX + WEIR_LIMIT_LINES : 1);
 
+	r = r ? r : share_maps(k, s, why, size);
 	if (r)
 		return r;
 	if (k->o.flows_max && k->shared[WEIR_M_FLOWS] < 0)

@@ -13,6 +13,7 @@ const char *const weir_shared_names[WEIR_M_COUNT] = {
 	[WEIR_M_CONTROL] = "weir_control",     [WEIR_M_STATS] = "weir_stats",
 	[WEIR_M_LOCAL] = "weir_local",         [WEIR_M_VERDICTS] = "weir_verdicts",
 	[WEIR_M_TELEMETRY] = "weir_telemetry", [WEIR_M_COVERED] = "weir_covered",
+	[WEIR_M_BUCKETS] = "weir_buckets",
 	[WEIR_M_GENS_TC] = "weir_gens_tc",     [WEIR_M_GENS_XDP] = "weir_gens_xdp",
 };
 

@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "lib/kern/internal.h"
@@ -45,6 +46,8 @@ int weir_control_open(struct weir_kern *k)
 	if (m == MAP_FAILED)
 		return -errno;
 	k->control = m;
+	if (!k->control->limit_seed && getrandom(&k->control->limit_seed, sizeof k->control->limit_seed, 0) < 0)
+		return -errno;
 	return 0;
 }
 

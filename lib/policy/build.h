@@ -35,6 +35,8 @@ struct weir_build {
 	struct weir_rule rules[WEIR_RULES_MAX], failsafe[WEIR_FAILSAFE_MAX];
 	const struct weir_p_rule *source[WEIR_RULES_MAX]; /* of each rule */
 	uint32_t n_rules, n_failsafe;
+	struct weir_limit limits[WEIR_LIMITS_MAX];
+	uint32_t n_limits;
 	char *strings;
 	size_t n_strings, room_strings;
 	struct weir_config config;
@@ -50,6 +52,10 @@ int weir_space_make(struct weir_arena *a, const struct weir_ranges *lists, uint3
 
 /* The built-in failsafe entries, then the policy's own. failsafe.c */
 int weir_build_failsafe(struct weir_build *b);
+
+/* The policy's limits. limits.c */
+int weir_build_limits(struct weir_build *b);
+int weir_limits_lint(const struct weir_build *b); /* returns how many findings */
 
 /* From compile.c, for failsafe.c: the number of a list, a string, one rule. */
 int weir_build_addrs(struct weir_build *b, const struct weir_ranges *r, uint16_t *ret);

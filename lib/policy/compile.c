@@ -434,6 +434,8 @@ int weir_build_make(struct weir_build *b)
 	if (!err)
 		err = build_blocklists(b);
 	if (!err)
+		err = weir_build_limits(b);
+	if (!err)
 		err = build_spaces(b);
 	if (!err)
 		build_features(b);

@@ -411,6 +411,27 @@ static void put_failures(FILE *out, const struct weir_failures *f)
 	fputs(f->simulate ? "\n" : "", out);
 }
 
+static void put_limits(struct show *s)
+{
+	const struct weir_limit *l;
+	char rate[48];
+
+	if (s->img->cfg->n_limits)
+		fputs("\nlimits:\n", s->out);
+	for (uint32_t i = 0; (l = weir_img_limit(s->img, i)); i++) {
+		fputs("  - { name: ", s->out);
+		put_quoted(s->out, weir_img_string(s->img, l->name));
+		fprintf(s->out, ", per: %s, count: %s, rate: %s, burst: %llu, action: %s", weir_limit_per_name(l->per_what),
+			weir_limit_count_name(l->count), weir_limit_rate_text(l, rate, sizeof rate),
+			(unsigned long long)l->burst, action_word(l->action));
+		if (l->per_what == WEIR_PER_PREFIX)
+			fprintf(s->out, ", v4: %u, v6: %u", l->bits4, l->bits6);
+		if (l->mode == WEIR_DETECT && s->img->cfg->mode == WEIR_PREVENT)
+			fputs(", mode: detect", s->out);
+		fprintf(s->out, "%s }\n", l->log ? ", log: true" : "");
+	}
+}
+
 void weir_policy_show_effective(FILE *out, const struct weir_img *img)
 {
 	static const char *const dirs[] = { "  inbound", "  outbound", "  forward" };
@@ -437,6 +458,7 @@ void weir_policy_show_effective(FILE *out, const struct weir_img *img)
 	put_failures(out, &c->failures);
 	put_failsafe(&s);
 	put_sets(&s);
+	put_limits(&s);
 	fputs("\nrules:\n", out);
 	for (uint32_t i = 0; i < c->n_rules; i++) {
 		const struct weir_rule *r = weir_img_rule(img, 0, i);

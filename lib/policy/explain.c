@@ -42,6 +42,22 @@ static void say(struct steps *s, const char *name, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* Buckets are not known here: which limits the packet would be counted in. What this host sends is in none. */
+static void say_limits(struct steps *s, const struct weir_img *img, const struct weir_packet_spec *spec)
+{
+	char text[400] = "", rate[48];
+	const struct weir_limit *l;
+	size_t at = 0;
+
+	for (uint32_t i = 0; spec->dir != WEIR_DIR_OUT && (l = weir_img_limit(img, i)); i++)
+		if (at < sizeof text)
+			at += (size_t)snprintf(text + at, sizeof text - at, "%s'%s' (%s %s per %s%s)", at ? ", " : "",
+					       weir_img_string(img, l->name), weir_limit_rate_text(l, rate, sizeof rate),
+					       weir_limit_count_name(l->count), weir_limit_per_name(l->per_what),
+					       l->mode == WEIR_DETECT ? ", staged" : "");
+	say(s, "limits", "%s%s", at ? "passes while it is below " : "none", weir_text_whole(text));
+}
+
 static const char *action_name(uint32_t action)
 {
 	static const char *const names[] = { "allow", "drop", "reject", "log" };
@@ -172,7 +188,7 @@ static void judge(struct steps *s, const struct weir_img *img, const struct weir
 	} else {
 		say(s, "bans, blocklists", "no");
 	}
-	say(s, "limits", "none");
+	say_limits(s, img, spec);
 	if ((spec->proto == WEIR_IPPROTO_ICMP || spec->proto == WEIR_IPPROTO_ICMPV6) &&
 	    weir_icmp_is_error(spec->family, spec->icmp_type) && (img->cfg->essentials & WEIR_ESS_ICMP_ERRORS))
 		say(s, "flow", "new (of a known flow it would pass, by failsafe 'icmp-errors')");

@@ -120,6 +120,7 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 		return err;
 	c->n_rules = b->n_rules;
 	c->n_failsafe = b->n_failsafe;
+	c->n_limits = b->n_limits;
 	c->n_bounds4 = bounds.n4;
 	c->n_bounds6 = bounds.n6;
 	c->n_bounds_port = bounds.n_port;
@@ -140,6 +141,7 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 		{ &h.xdp, xdp, n_xdp, sizeof *xdp },
 		{ &h.ifpats, b->ifpats, b->n_ifpats, sizeof *b->ifpats },
 		{ &h.lists, lists, b->addrs.n, sizeof *lists },
+		{ &h.limits, b->limits, b->n_limits, sizeof *b->limits },
 		{ &h.strings, b->strings, b->n_strings, 1 },
 	};
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {

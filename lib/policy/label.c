@@ -22,11 +22,18 @@ static const char *fixed_name(uint32_t rule)
 					       : "";
 }
 
+static const struct weir_limit *limit_of(const struct weir_img *img, uint32_t rule)
+{
+	return rule >= WEIR_RULE_LIMIT && rule < WEIR_RULE_FAILSAFE ? weir_img_limit(img, rule - WEIR_RULE_LIMIT) : NULL;
+}
+
 const char *weir_rule_name(const struct weir_img *img, uint32_t rule, char *buf, size_t size)
 {
 	const struct weir_rule *r = rule_of(img, rule);
 
-	snprintf(buf, size, "%s", r ? weir_img_string(img, r->name) : fixed_name(rule));
+	const struct weir_limit *l = limit_of(img, rule);
+
+	snprintf(buf, size, "%s", r ? weir_img_string(img, r->name) : l ? weir_img_string(img, l->name) : fixed_name(rule));
 	return weir_text_whole(buf);
 }
 
@@ -43,7 +50,11 @@ const char *weir_rule_label(const struct weir_img *img, uint32_t rule, uint32_t 
 	const struct weir_rule *r = rule_of(img, rule);
 	const char *name = r ? weir_img_string(img, r->name) : "", *place = r ? weir_img_string(img, r->place) : "";
 
-	if (!r && *fixed_name(rule))
+	const struct weir_limit *l = limit_of(img, rule);
+
+	if (l)
+		snprintf(buf, size, "limit '%s'", weir_img_string(img, l->name));
+	else if (!r && *fixed_name(rule))
 		snprintf(buf, size, "%s", fixed_name(rule));
 	else if (!r && reason == WEIR_REASON_FAILSAFE)
 		snprintf(buf, size, "failsafe");

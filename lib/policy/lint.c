@@ -343,7 +343,7 @@ static int lint(struct weir_build *b)
 			tell(&l, i, "ineffective", "changes nothing: the default allows the same");
 	}
 	lint_sets(&l);
-	return l.findings;
+	return l.findings + weir_limits_lint(b);
 }
 
 int weir_policy_lint(const struct weir_policy *p, const struct weir_compile_options *o, struct weir_diags *diags)

@@ -94,6 +94,21 @@ struct weir_p_failures {
 	uint32_t daemon_after;
 };
 
+struct weir_p_rate {
+	uint64_t n;
+	uint32_t seconds;
+};
+
+struct weir_p_limit {
+	const struct weir_node *node;
+	const char *name;
+	uint8_t per, count, action, mode; /* kept + 1 */
+	struct weir_p_rate rate;
+	uint64_t burst;
+	uint32_t v4, v6; /* prefix lengths, 0: absent */
+	bool log;
+};
+
 struct weir_p_doc {
 	const struct weir_node *node;
 	uint32_t version;
@@ -109,6 +124,7 @@ struct weir_p_doc {
 	struct weir_values sets;       /* struct weir_p_set */
 	struct weir_values blocklists; /* struct weir_p_addr, sets only */
 	struct weir_values rules;      /* struct weir_p_entry */
+	struct weir_values limits;     /* struct weir_p_limit */
 };
 
 struct weir_policy {

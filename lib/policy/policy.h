@@ -126,6 +126,10 @@ const char *weir_rule_place(const struct weir_img *img, uint32_t rule, char *buf
 const char *weir_reason_name(uint32_t reason);
 const char *weir_verdict_name(uint32_t verdict); /* pass, drop, reject */
 const char *weir_mode_name(uint32_t mode);	 /* detect, prevent */
+/* Words of a limit: "source", "packets", "10000/s". */
+const char *weir_limit_per_name(uint32_t per);
+const char *weir_limit_count_name(uint32_t count);
+const char *weir_limit_rate_text(const struct weir_limit *l, char *buf, size_t size);
 /* The key of a failure ("daemon_dead"), and what was chosen for it ("keep"); NULL: there is none. */
 const char *weir_failure_name(uint32_t failure);
 const char *weir_failure_choice(uint32_t failure, uint32_t choice);

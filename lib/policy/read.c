@@ -339,6 +339,7 @@ static int place_rules(struct weir_policy *p)
 static int check_names(struct weir_policy *p, struct weir_diags *diags)
 {
 	const struct weir_p_rule *fs = p->doc.failsafe.v;
+	const struct weir_p_limit *limits = p->doc.limits.v;
 	int err = 0;
 
 	for (size_t i = 0; i < p->n_sets; i++) {
@@ -365,6 +366,12 @@ static int check_names(struct weir_policy *p, struct weir_diags *diags)
 			break;
 		}
 	}
+	for (uint32_t i = 0; i < p->doc.limits.n; i++)
+		for (uint32_t k = 0; k < i; k++)
+			if (!strcmp(limits[i].name, limits[k].name)) {
+				weir_node_error(diags, limits[i].node, "two limits have the name '%s'", limits[i].name);
+				err = -EINVAL;
+			}
 	for (uint32_t i = 0; i < p->doc.failsafe.n; i++) {
 		for (uint32_t k = 0; k < i; k++) {
 			if (strcmp(fs[i].name, fs[k].name))

@@ -74,7 +74,7 @@ static const struct weir_word xdp_words[] = {
 		.id = ID, .name = NAME, .shape = WEIR_T_WORD, .words = WORDS, .doc = DOC \
 	}
 
-static const struct weir_type t_mode = WORD("mode", "a mode", mode_words,
+const struct weir_type weir_type_mode = WORD("mode", "a mode", mode_words,
 					    "`detect` only watches and reports; `prevent` does it. A ceiling: the "
 					    "softest of command line, policy, group and "
 					    "rule counts.");
@@ -108,10 +108,10 @@ static const struct weir_type t_xdp =
 
 static const struct weir_type t_version =
 	SCALAR("version", "the number 1", weir_take_version, "{\"const\":1}", "The version of the language: 1.");
-static const struct weir_type t_bool =
+const struct weir_type weir_type_bool =
 	SCALAR("boolean", "true or false", weir_take_bool, "{\"type\":\"boolean\"}",
 	       "`true` or `false`. `yes`, `no`, `on` and `off` are strings and refused here.");
-static const struct weir_type t_name = SCALAR(
+const struct weir_type weir_type_name = SCALAR(
 	"name", "a name", weir_take_name,
 	"{\"type\":\"string\",\"pattern\":\"^[^ \\\\u0000-\\\\u001f\\\\u007f]([^\\\\u0000-\\\\u001f\\\\u007f]{0,62}[^ "
 	"\\\\u0000-\\\\u001f\\\\u007f])?$\",\"not\":{\"pattern\":\"^rule at \"}}",
@@ -270,10 +270,10 @@ static const struct weir_type t_when = {
 		LATER("inspect"), LATER("class"), LATER("qos"), LATER("if_unknown")
 
 static const struct weir_key rule_keys[] = {
-	R("name", name, t_name, 0, "What messages, events and counters call it. Unique.", "web"),
+	R("name", name, weir_type_name, 0, "What messages, events and counters call it. Unique.", "web"),
 	R("action", action, t_action, WEIR_KEY_NEEDED, "What is done when the rule matches.", "allow"),
-	R("mode", mode, t_mode, 0, "`detect` stages this rule alone: it is reported, not done.", "detect"),
-	R("log", log, t_bool, 0, "Write an event each time that the rule decides.", "true"),
+	R("mode", mode, weir_type_mode, 0, "`detect` stages this rule alone: it is reported, not done.", "detect"),
+	R("log", log, weir_type_bool, 0, "Write an event each time that the rule decides.", "true"),
 	R("not", neg, t_not, 0, "Conditions that must not hold together.", "{ from: $office }"),
 	RULE_LATER,
 	{ NULL },
@@ -292,8 +292,8 @@ const struct weir_type weir_type_rule = {
 };
 static const struct weir_key otherwise_keys[] = {
 	R("action", action, t_action, WEIR_KEY_NEEDED, "What is done with what no rule of the group took.", "drop"),
-	R("mode", mode, t_mode, 0, "As in a rule.", "detect"),
-	R("log", log, t_bool, 0, "As in a rule.", "true"),
+	R("mode", mode, weir_type_mode, 0, "As in a rule.", "detect"),
+	R("log", log, weir_type_bool, 0, "As in a rule.", "true"),
 	RULE_LATER,
 	{ NULL },
 };
@@ -313,8 +313,8 @@ static const struct weir_type t_group_rules =
 		NAME, &TYPE, offsetof(struct weir_p_group, FIELD), FLAGS, DOC, EXAMPLE \
 	}
 static const struct weir_key group_keys[] = {
-	G("group", name, t_name, WEIR_KEY_NEEDED, "The name of the group.", "from outside"),
-	G("mode", mode, t_mode, 0, "A ceiling for all rules of the group.", "detect"),
+	G("group", name, weir_type_name, WEIR_KEY_NEEDED, "The name of the group.", "from outside"),
+	G("mode", mode, weir_type_mode, 0, "A ceiling for all rules of the group.", "detect"),
 	G("when", when, t_when, 0, "Conditions that are added to every rule of the group.",
 	  "{ direction: inbound, interface: eth0 }"),
 	G("rules", rules, t_group_rules, 0, "The rules, top to bottom.",
@@ -343,11 +343,11 @@ static const struct weir_type t_entry = {
 static const struct weir_type t_rules = LIST(&t_entry, "a list of rules", struct weir_p_entry, .empty = true);
 
 static const struct weir_key failsafe_keys[] = {
-	R("name", name, t_name, WEIR_KEY_NEEDED,
+	R("name", name, weir_type_name, WEIR_KEY_NEEDED,
 	  "Its name; the built-in ones are `lo`, `arp`, `nd`, `dhcp`, `icmp-errors`, "
 	  "`multicast-replies` and `sshd`.",
 	  "ssh"),
-	R("remove", remove, t_bool, 0,
+	R("remove", remove, weir_type_bool, 0,
 	  "`true` takes a built-in entry away. `weir apply` then wants `--i-have-console`.", "true"),
 	{ NULL },
 };
@@ -378,8 +378,8 @@ static const struct weir_type t_failsafes =
 	}
 static const struct weir_key staged_keys[] = {
 	{ "action", &t_default, offsetof(struct weir_p_fixed, action), WEIR_KEY_NEEDED, "The verdict.", "drop" },
-	F("mode", mode, t_mode, "`detect` stages this default alone.", "detect"),
-	F("log", log, t_bool, "Write an event each time that it decides.", "true"),
+	F("mode", mode, weir_type_mode, "`detect` stages this default alone.", "detect"),
+	F("log", log, weir_type_bool, "Write an event each time that it decides.", "true"),
 	{ NULL },
 };
 static const struct weir_type t_staged = { .id = "staged-verdict",
@@ -412,8 +412,8 @@ static const struct weir_type t_defaults = {
 
 static const struct weir_key pass_keys[] = {
 	{ "action", &t_pass, offsetof(struct weir_p_fixed, action), WEIR_KEY_NEEDED, "What is done.", "drop" },
-	F("mode", mode, t_mode, "`detect` stages it alone.", "detect"),
-	F("log", log, t_bool, "Write an event each time.", "true"),
+	F("mode", mode, weir_type_mode, "`detect` stages it alone.", "detect"),
+	F("log", log, weir_type_bool, "Write an event each time.", "true"),
 	{ NULL },
 };
 static const struct weir_type t_pass_map = { .id = "staged-drop",
@@ -513,7 +513,7 @@ static const struct weir_type t_interface_options = { .name = "a map of interfac
 static const struct weir_key policy_keys[] = {
 	{ "version", &t_version, offsetof(struct weir_p_doc, version), WEIR_KEY_NEEDED, "The version of the language.",
 	  "1" },
-	P(mode, t_mode, "Absent: `detect`.", "prevent"),
+	P(mode, weir_type_mode, "Absent: `detect`.", "prevent"),
 	{ "default", &t_defaults, offsetof(struct weir_p_doc, defaults), 0,
 	  "The verdict when no rule matched: one for all directions, or one for each.",
 	  "{ inbound: drop, outbound: allow }" },
@@ -534,10 +534,11 @@ static const struct weir_key policy_keys[] = {
 	  "[policy.d/*.yaml]"),
 	P(sets, t_sets, "Addresses with a name.", "{ office: { addresses: [10.1.0.0/16, 2001:db8::/32] } }"),
 	P(blocklists, t_set_refs, "Sets whose addresses are stopped before any rule, both ways.", "[$bad-ips]"),
+	P(limits, weir_type_limits, "How much of what comes in is let through, by source or together.",
+	  "[ { name: flood, per: source, count: packets, rate: 10k/s, burst: 20k } ]"),
 	P(rules, t_rules, "Top to bottom, the first that matches decides.",
 	  "[ { name: web, action: allow, ports: 443 } ]"),
 	LATER("dns"),
-	LATER("limits"),
 	LATER("detections"),
 	LATER("qos"),
 	LATER("modules"),

@@ -23,6 +23,10 @@ WEIR_TAKE(vlan);
 WEIR_TAKE(mac);
 WEIR_TAKE(mark);
 WEIR_TAKE(path);
+WEIR_TAKE(rate);
+WEIR_TAKE(amount);
+WEIR_TAKE(bits4);
+WEIR_TAKE(bits6);
 
 #define WEIR_DONE(NAME) int weir_done_##NAME(struct weir_walk *w, const struct weir_node *n, void *dst)
 WEIR_DONE(cond);
@@ -30,6 +34,7 @@ WEIR_DONE(rule);
 WEIR_DONE(group);
 WEIR_DONE(failsafe);
 WEIR_DONE(set);
+WEIR_DONE(limit);
 WEIR_DONE(doc);
 
 /* "$name" to "name", or NULL when it is not one. */

@@ -14,3 +14,6 @@ void weir_types_collect(struct weir_type_list *ret);
 
 /* The three whose words stand in value.c. */
 extern const struct weir_type weir_type_protocol, weir_type_icmp, weir_type_icmpv6;
+
+/* Those that several files use. */
+extern const struct weir_type weir_type_mode, weir_type_bool, weir_type_name;

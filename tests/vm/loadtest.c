@@ -37,7 +37,10 @@ static char *large(void)
 	fputs("version: 1\nmode: prevent\n"
 	      "default: { inbound: drop, outbound: { action: reject, log: true }, forward: drop }\n"
 	      "failures: { daemon_dead: closed, flow_table_full: drop_all, fragment_lost: pass, ring_full: throttle }\n"
-	      "sets: { bad: { addresses: [192.0.2.0/24, 2001:db8:bad::/48] } }\nblocklists: [$bad]\nrules:\n", f);
+	      "sets: { bad: { addresses: [192.0.2.0/24, 2001:db8:bad::/48] } }\nblocklists: [$bad]\nlimits:\n"
+	      "  - { name: flood, per: source, count: packets, rate: 10k/s }\n"
+	      "  - { name: amount, per: prefix, count: bytes, rate: 10MiB/s, action: reject }\n"
+	      "  - { name: new, per: all, count: connections, rate: 1k/s, mode: detect }\nrules:\n", f);
 	for (int i = 0; i < 1000; i++) {
 		fprintf(f, "  - { name: r%d, action: %s, from: 10.%d.%d.0/24, ports: %d, protocol: tcp", i,
 			i % 3 ? "allow" : "drop", i >> 8, i & 255, i + 1);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The stage of the limits, for the hooks. limit.bpf.c */
+#pragma once
+#include "bpf/emit.h"
+
+#define WEIR_LIMIT_FLOOD (1u << WEIR_LIMIT_PACKETS | 1u << WEIR_LIMIT_BYTES) /* counted before the flow's verdict */
+#define WEIR_LIMIT_NEW (1u << WEIR_LIMIT_CONNECTIONS)
+#define WEIR_LIMIT_PEEK (1u << 8) /* take nothing */
+
+int weir_limit_stage(uint32_t what);
+
+/* Are packets counted where this one is? A bridge's came in by one of its ports, which has counted them. */
+WEIR_INLINE bool weir_limit_here(const struct weir_scratch *s)
+{
+	return (weir_config()->limit_counts & WEIR_LIMIT_FLOOD) && s->hook != WEIR_HOOK_TC_OUT &&
+	       !(s->ifflags & WEIR_IF_BRIDGE);
+}

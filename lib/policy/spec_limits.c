@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The part of the language's table that is about limits, and how their words are read. */
+#include <errno.h>
+#include <string.h>
+
+#include "lib/policy/model.h"
+#include "lib/policy/spec.h"
+#include "lib/policy/take.h"
+#include "lib/policy/types.h"
+
+static const struct weir_word per_words[] = {
+	{ "source", WEIR_PER_SOURCE + 1 }, { "prefix", WEIR_PER_PREFIX + 1 }, { "all", WEIR_PER_ALL + 1 },
+	{ "src", .instead = "source" },	   { "subnet", .instead = "prefix" }, { "global", .instead = "all" },
+	{ "rule", .later = true },	   { "destination", .later = true },  { NULL },
+};
+static const struct weir_word count_words[] = {
+	{ "packets", WEIR_LIMIT_PACKETS + 1 },
+	{ "bytes", WEIR_LIMIT_BYTES + 1 },
+	{ "connections", WEIR_LIMIT_CONNECTIONS + 1 },
+	{ "flows", .instead = "connections" },
+	{ "packet", .instead = "packets" },
+	{ NULL },
+};
+static const struct weir_word action_words[] = {
+	{ "drop", WEIR_ACT_DROP + 1 },	 { "reject", WEIR_ACT_REJECT + 1 }, { "ban", .later = true },
+	{ "deny", .instead = "drop" },	 { "block", .instead = "drop" },    { NULL },
+};
+
+#define WORD(ID, NAME, WORDS, DOC)                                                       \
+	{                                                                                \
+		.id = ID, .name = NAME, .shape = WEIR_T_WORD, .words = WORDS, .doc = DOC \
+	}
+static const struct weir_type t_per =
+	WORD("limit-per", "source, prefix or all", per_words,
+	     "`source`: each source address has a bucket of its own. `prefix`: each network of sources, `/24` of IPv4 and "
+	     "`/64` of IPv6 if `v4` and `v6` do not say otherwise. `all`: one bucket for all sources together.");
+static const struct weir_type t_count =
+	WORD("limit-count", "packets, bytes or connections", count_words,
+	     "`packets` (each segment of what the network card or the kernel put together counts), `bytes` of IP packets, or "
+	     "`connections`: packets that would begin a flow.");
+static const struct weir_type t_action = WORD("limit-action", "drop or reject", action_words,
+					      "What is above the rate is dropped silently, or rejected.");
+static const struct weir_type t_rate = {
+	.id = "rate",
+	.name = "a rate like 10k/s",
+	.shape = WEIR_T_SCALAR,
+	.take = weir_take_rate,
+	.schema = "{\"type\":\"string\",\"pattern\":\"^[1-9][0-9]*([kMG]|[KMG]iB)?/[smhd]$\"}",
+	.doc = "A number, `k` (1,000), `M`, `G`, `KiB` (1,024), `MiB` or `GiB` if you like, then `/s`, `/m`, `/h` or `/d`; "
+	       "10G a second at most.",
+};
+static const struct weir_type t_amount = {
+	.id = "amount",
+	.name = "a number like 20k",
+	.shape = WEIR_T_SCALAR,
+	.take = weir_take_amount,
+	.schema = "{\"anyOf\":[{\"type\":\"integer\",\"minimum\":1},{\"type\":\"string\",\"pattern\":\"^[1-9][0-9]*([kMG]|[KMG]iB)$\"}]}",
+	.doc = "A number; `k`, `M`, `G`, `KiB`, `MiB` and `GiB` as in a rate.",
+};
+static const struct weir_type t_bits4 = { .name = "a length from 1 to 32", .shape = WEIR_T_SCALAR, .take = weir_take_bits4,
+					  .schema = "{\"type\":\"integer\",\"minimum\":1,\"maximum\":32}" };
+static const struct weir_type t_bits6 = { .name = "a length from 1 to 128", .shape = WEIR_T_SCALAR, .take = weir_take_bits6,
+					  .schema = "{\"type\":\"integer\",\"minimum\":1,\"maximum\":128}" };
+
+#define L(FIELD, TYPE, FLAGS, DOC, EXAMPLE)                                               \
+	{                                                                                 \
+#FIELD, &TYPE, offsetof(struct weir_p_limit, FIELD), FLAGS, DOC, EXAMPLE \
+	}
+static const struct weir_key limit_keys[] = {
+	L(name, weir_type_name, WEIR_KEY_NEEDED, "What messages, events and counters call it. Unique.", "flood"),
+	L(per, t_per, WEIR_KEY_NEEDED, "Who shares a bucket.", "source"),
+	L(count, t_count, WEIR_KEY_NEEDED, "What is counted.", "packets"),
+	L(rate, t_rate, WEIR_KEY_NEEDED, "How much is let through in the long run.", "10k/s"),
+	L(burst, t_amount, 0,
+	  "How much a bucket holds: so much passes at once after a quiet time. Absent: what the rate gives in a second, at "
+	  "least 1; at least 64 KiB of bytes.",
+	  "20k"),
+	L(action, t_action, 0, "Absent: `drop`.", "drop"),
+	L(mode, weir_type_mode, 0, "`detect` stages this limit alone: it is reported, not done.", "detect"),
+	L(log, weir_type_bool, 0, "Write an event each time that it drops (once a second for each flow).", "true"),
+	L(v4, t_bits4, 0, "With `per: prefix`: bits of an IPv4 source that count. Absent: 24.", "24"),
+	L(v6, t_bits6, 0, "With `per: prefix`: bits of an IPv6 source that count. Absent: 64.", "64"),
+	{ NULL },
+};
+static const struct weir_type t_limit = {
+	.id = "limit",
+	.name = "a limit",
+	.shape = WEIR_T_MAP,
+	.keys = limit_keys,
+	.done = weir_done_limit,
+	.doc = "A bound on what comes in, with token buckets that all CPUs share. Packets and bytes are counted as they come in, "
+	       "also those of flows that were allowed long ago; connections when they are about to be judged. What the failsafe "
+	       "admits is not counted. All limits are asked in their order, and the first that is used up decides. At most 16.",
+};
+const struct weir_type weir_type_limits = {
+	.name = "a list of limits",
+	.shape = WEIR_T_LIST,
+	.of = &t_limit,
+	.size = sizeof(struct weir_p_limit),
+	.max = WEIR_LIMITS_MAX,
+	.empty = true,
+};
+
+static int refuse(struct weir_walk *w, const struct weir_node *n, const char *message, const char *hint)
+{
+	struct weir_diag *d = weir_node_error(w->diags, n, "%s", message);
+
+	if (hint)
+		weir_diag_hint(d, "%s", hint);
+	return -EINVAL;
+}
+
+/* "10k", up to `end`; returns what follows, or NULL. */
+static const char *amount(const char *s, uint64_t *ret)
+{
+	static const struct {
+		const char *word;
+		uint64_t times;
+	} units[] = { { "KiB", 1u << 10 }, { "MiB", 1u << 20 }, { "GiB", 1u << 30 }, { "k", 1000 },
+		      { "M", 1000000 },	   { "G", 1000000000 } };
+	size_t n = strspn(s, "0123456789");
+	uint64_t v = 0;
+
+	if (!n || n > 12 || *s == '0')
+		return NULL;
+	for (size_t i = 0; i < n; i++)
+		v = v * 10 + (uint64_t)(s[i] - '0');
+	s += n;
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+		if (!strncmp(s, units[i].word, strlen(units[i].word))) {
+			v = v > UINT64_MAX / units[i].times ? UINT64_MAX : v * units[i].times;
+			s += strlen(units[i].word);
+			break;
+		}
+	*ret = v;
+	return s;
+}
+
+int weir_take_rate(struct weir_walk *w, const struct weir_node *n, void *dst)
+{
+	static const char units[] = "smhd";
+	static const uint32_t seconds[] = { 1, 60, 3600, 86400 };
+	struct weir_p_rate r = { 0 };
+	const char *rest = n->scalar == WEIR_STRING ? amount(n->text, &r.n) : NULL, *unit;
+
+	if (n->scalar == WEIR_INT)
+		return refuse(w, n, "a rate without a time", "write /s, /m, /h or /d behind it: 100/s");
+	if (!rest || rest[0] != '/' || !rest[1] || rest[2] || !(unit = strchr(units, rest[1])))
+		return refuse(w, n, "expected a rate like 10k/s", "a number, k, M, G, KiB, MiB or GiB, and /s, /m, /h or /d");
+	r.seconds = seconds[unit - units];
+	if (r.n / r.seconds > 10000000000ull)
+		return refuse(w, n, "more than 10G a second", "leave the limit out");
+	*(struct weir_p_rate *)dst = r;
+	return 0;
+}
+
+int weir_take_amount(struct weir_walk *w, const struct weir_node *n, void *dst)
+{
+	uint64_t v = 0;
+	const char *rest = n->scalar == WEIR_STRING || n->scalar == WEIR_INT ? amount(n->text, &v) : NULL;
+
+	if (!rest || *rest || (n->scalar == WEIR_STRING && n->text[strspn(n->text, "0123456789")] == 0))
+		return refuse(w, n, "expected a number like 20k", "a number, and k, M, G, KiB, MiB or GiB if you like");
+	*(uint64_t *)dst = v;
+	return 0;
+}
+
+static int take_bits(struct weir_walk *w, const struct weir_node *n, uint32_t max, uint32_t *ret)
+{
+	struct weir_why why;
+
+	if (n->scalar != WEIR_INT || weir_number_parse(n->text, 1, max, ret, &why) < 0)
+		return refuse(w, n, max == 32 ? "expected a length from 1 to 32" : "expected a length from 1 to 128", NULL);
+	return 0;
+}
+
+int weir_take_bits4(struct weir_walk *w, const struct weir_node *n, void *dst)
+{
+	return take_bits(w, n, 32, dst);
+}
+
+int weir_take_bits6(struct weir_walk *w, const struct weir_node *n, void *dst)
+{
+	return take_bits(w, n, 128, dst);
+}
+
+int weir_done_limit(struct weir_walk *w, const struct weir_node *n, void *dst)
+{
+	struct weir_p_limit *l = dst;
+	struct weir_limit x = { .rate = l->rate.n, .rate_s = l->rate.seconds };
+
+	l->node = n;
+	if ((l->v4 || l->v6) && l->per != WEIR_PER_PREFIX + 1)
+		return refuse(w, weir_node_get(n, l->v4 ? "v4" : "v6"), "a length without 'per: prefix'", "write per: prefix");
+	if (!l->burst) {
+		l->burst = l->rate.n / l->rate.seconds;
+		if (l->count == WEIR_LIMIT_BYTES + 1 && l->burst < 65536)
+			l->burst = 65536;
+		if (!l->burst)
+			l->burst = 1;
+	}
+	x.burst = l->burst;
+	x.count = l->count - 1;
+	if (!weir_limit_make(&x))
+		return refuse(w, weir_node_get(n, "burst") ?: n, "a burst that takes more than 13 days to fill at this rate",
+			      "write a smaller burst");
+	return 0;
+}
