@@ -536,7 +536,11 @@ __noinline int weir_remember(uint32_t flags)
 	return 0;
 }
 
-/* No flow knows the packet: the whole order of evaluation. */
+/*
+ * No flow knows the packet: the whole order of evaluation.
+ *
+ * This function is long because it is that order, stage by stage.
+ */
 __noinline int weir_judge_new(struct __sk_buff *skb)
 {
 	struct weir_scratch *s = weir_scratch_get();

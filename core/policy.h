@@ -6,8 +6,9 @@
  *   1 unparsed   malformed, not IP, fragments        weir_judge_unparsed, weir_judge_fragment
  *   2 failsafe   essentials and management access    weir_judge_failsafe
  *   3 lists      bans and blocklists                 weir_judge_blocklist (bans are a map of the kernel)
+ *   4 limits     packets and bytes above a rate      core/limit.h (buckets are a map of the kernel)
  *   5 flow       a settled verdict                   core/flow.h
- *   6 rules      overlay, file, default              weir_judge_rules
+ *   6 rules      connections above a rate; overlay, file, default    weir_judge_rules
  *
  * Every stage gives two results at once: `wanted`, as if everything were in mode prevent, and `enforced`,
  * where whatever is staged (mode detect) lets the packet by. A staged rule is absent from the enforced

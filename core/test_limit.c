@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Buckets over fake time, and the table under random sources. */
 #include <setjmp.h>
 #include <stdarg.h>

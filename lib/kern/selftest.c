@@ -2,8 +2,8 @@
 /*
  * What is expected is worked out by core/ over the flat image; what the program found stands in its working memory,
  * which no other generation shares. What the policy chose for failures is not tested where it hangs on the moment (a dead
- * daemon, a drill): WEIR_IF_TEST passes that by. Before Linux 5.11 a test cannot say by which interface a packet came, so nothing
- * is forwarded there; marks likewise where the kernel refuses them.
+ * daemon, a drill), nor are limits, which hang on what came before: WEIR_IF_TEST passes both by. Before Linux 5.11 a test
+ * cannot say by which interface a packet came, so nothing is forwarded there; marks likewise where the kernel refuses them.
  */
 #include "lib/kern/selftest.h"
 

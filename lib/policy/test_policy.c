@@ -130,6 +130,30 @@ static void test_failures(void **state)
 	assert_int_equal(weir_failures_parse("", &bits, bad, sizeof bad), -EINVAL);
 }
 
+static void test_limits(void **state)
+{
+	const struct weir_limit *l;
+	struct fixture f;
+
+	read_policy(&f, "version: 1\nmode: prevent\nlimits:\n"
+			"  - { name: a, per: source, count: packets, rate: 10k/s, burst: 20k }\n"
+			"  - { name: b, per: prefix, count: bytes, rate: 1MiB/s, v4: 16, mode: detect }\n"
+			"  - { name: c, per: all, count: connections, rate: 5/m, action: reject, log: true }\n");
+	compile(&f);
+	assert_int_equal(f.img.cfg->n_limits, 3);
+	assert_int_equal(f.img.cfg->limit_counts, 7);
+	assert_true(f.img.cfg->proto_features & WEIR_FEAT_REJECT);
+	l = weir_img_limit(&f.img, 0);
+	assert_true(l->rate == 10000 && l->burst == 20000 && l->bits4 == 32 && l->bits6 == 128 && l->mode == WEIR_PREVENT);
+	assert_int_equal(l->mask, WEIR_LIMIT_LINES / 2 - 1);
+	l = weir_img_limit(&f.img, 1);
+	assert_true(l->rate == 1 << 20 && l->burst == 1 << 20 && l->bits4 == 16 && l->bits6 == 64 && l->mode == WEIR_DETECT);
+	assert_true(l->first > weir_img_limit(&f.img, 0)->first + weir_img_limit(&f.img, 0)->mask); /* no line is shared */
+	l = weir_img_limit(&f.img, 2);
+	assert_true(l->rate == 5 && l->rate_s == 60 && l->burst == 1 && !l->bits4 && !l->bits6 && l->log && l->first == 2);
+	done(&f);
+}
+
 static void test_shuts(void **state)
 {
 	static const struct {
@@ -519,6 +543,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_shuts),
 		cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_groups_add_their_conditions),

@@ -41,6 +41,7 @@ static void base_fill(void)
 	struct weir_rule *r;
 	struct weir_bound4 *b4;
 	struct weir_bound6 *b6;
+	struct weir_limit *l;
 	uint64_t *row;
 
 	base_size = sizeof *h;
@@ -72,9 +73,13 @@ static void base_fill(void)
 	memcpy(base_add(&h->ifpats, sizeof(struct weir_ifpat), 1), "eth*", 5);
 	base_add(&h->xdp, sizeof(struct weir_ifxdp), 0);
 	base_add(&h->lists, sizeof(struct weir_list_info), 1);
+	l = base_add(&h->limits, sizeof *l, 1);
+	l[0] = (struct weir_limit){ .rate = 10, .rate_s = 1, .burst = 5, .action = WEIR_ACT_DROP };
+	weir_limit_make(&l[0]);
 	base_add(&h->strings, 1, 8);
 	*cfg = (struct weir_config){ .n_rules = 2,
 				     .n_failsafe = 1,
+				     .n_limits = 1,
 				     .n_bounds4 = 2,
 				     .n_bounds6 = 2,
 				     .n_bounds_port = 2,

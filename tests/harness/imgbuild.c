@@ -286,6 +286,7 @@ void *weir_imgbuild_make(const struct weir_imgbuild *b, uint32_t *ret_size)
 	memcpy(grow_section(&g, &h->ifpats, sizeof b->ifpats[0], b->n_ifpats), b->ifpats,
 	       b->n_ifpats * sizeof b->ifpats[0]);
 	grow_section(&g, &h->xdp, sizeof(struct weir_ifxdp), 0);
+	grow_section(&g, &h->limits, sizeof(struct weir_limit), 0);
 	grow_section(&g, &h->lists, sizeof(struct weir_list_info), b->n_addrs);
 	grow_section(&g, &h->strings, 1, 1);
 	h->magic = WEIR_IMAGE_MAGIC;

@@ -1,0 +1,276 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Limits: what a listener receives in the long run is the rate, live conversations go on under floods of forged sources, and
+detect drops nothing."""
+import os
+import socket
+import struct
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from harness import *  # noqa: F403
+from harness.wire import Wire, sp
+
+RULES = """
+- { name: fence, action: allow, protocol: udp, ports: 9999 }
+- { name: web, action: allow, direction: [inbound, forward], ports: [80, 81] }
+"""
+SECONDS = long_or(30, 10)
+
+
+def policy(limits, mode="prevent", extra=""):
+    return Policy.text(RULES, mode=mode, inbound="drop", forward="drop", extra="limits:\n" + "".join(f"- {{ {x} }}\n" for x in limits) + extra)
+
+
+class Sink:
+    """A UDP socket that only counts."""
+
+    def __init__(self, lab, ns, port, family=socket.AF_INET):
+        with ns:
+            self.s = socket.socket(family, socket.SOCK_DGRAM)
+        self.s.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+        self.s.bind(("", port))
+        self.s.setblocking(False)
+        self.n = self.bytes = 0
+        lab.on_close(self.s.close)
+
+    def read(self):
+        while True:
+            try:
+                self.bytes += 28 + len(self.s.recv(65536))
+                self.n += 1
+            except BlockingIOError:
+                return self.n
+
+
+def offer(ns, dst, port, rate, seconds, sink, payload=b"x" * 100, sources=(None,)):
+    """About `rate` datagrams a second, evenly; (seconds that it took, datagrams sent)."""
+    out = []
+    for src in sources:
+        with ns:
+            s = socket.socket(socket.AF_INET6 if ":" in dst else socket.AF_INET, socket.SOCK_DGRAM)
+        if src:
+            s.bind((src, 0))
+        s.connect((dst, port))
+        out.append(s)
+    start, sent = time.monotonic(), 0
+    while True:
+        now = time.monotonic() - start
+        if now >= seconds:
+            break
+        while sent < now * rate:
+            try:
+                out[sent % len(out)].send(payload)
+            except OSError:
+                pass
+            sent += 1
+        sink.read()
+        time.sleep(0.001)
+    for s in out:
+        s.close()
+    time.sleep(0.05)
+    sink.read()
+    return now, sent
+
+
+def within(got, rate, burst, took, sent, what):
+    """2 % of what the rate gives in that time, and no less than that was offered."""
+    want = rate * took + burst
+    must(sent > want * 1.5, f"{what}: only {sent} were offered")
+    print(f"| {what}: {got} of {want:.0f}, {(got / want - 1) * 100:+.2f} % ({sent} offered in {took:.1f} s)")
+    check(abs(got - want) <= want * 0.02 + 2, f"{what}: {got} arrived, the rate gives {want:.0f}")
+
+
+def test_rate():
+    """Packets by source: each its own, both families, at TC and early at XDP."""
+    for xdp, v, seconds in (("off", 4, SECONDS), ("off", 6, SECONDS / 4), ("generic", 4, SECONDS / 4)):
+        with Router() as lab:
+            sink = Sink(lab, lab.dut, 80, socket.AF_INET6 if v == 6 else socket.AF_INET)
+            w = Weir(lab, lab.dut)
+            w.run(policy(["name: flood, per: source, count: packets, rate: 500/s, burst: 100"],
+                         extra=f"interfaces: {{ in0: {{ xdp: {xdp} }} }}\n"))
+            took, sent = offer(lab.client, lab.DUT[v], 80, 2500, seconds, sink)
+            within(sink.n, 500, 100, took, sent, f"500 packets a second, v{v}, XDP {xdp}")
+
+
+def test_sources_and_all():
+    """Two sources get twice as much; one bucket for all does not care; a prefix is one source."""
+    other = {"source": 2, "prefix": 1, "all": 1}
+    for per, times in other.items():
+        with Router() as lab:
+            lab.alias(lab.client, "cl0", "10.1.0.77/24")
+            sink = Sink(lab, lab.dut, 80)
+            w = Weir(lab, lab.dut)
+            w.run(policy([f"name: flood, per: {per}, count: packets, rate: 300/s, burst: 50"]))
+            took, sent = offer(lab.client, lab.DUT[4], 80, 2500, SECONDS / 4, sink, sources=(lab.CLIENT[4], "10.1.0.77"))
+            within(sink.n, 300 * times, 50 * times, took, sent, f"two sources, per {per}")
+
+
+def test_bytes():
+    with Router() as lab:
+        sink = Sink(lab, lab.dut, 80)
+        w = Weir(lab, lab.dut)
+        w.run(policy(["name: flood, per: source, count: bytes, rate: 500k/s, burst: 100k"]))
+        took, sent = offer(lab.client, lab.DUT[4], 80, 2000, SECONDS / 4, sink, payload=b"x" * 972)
+        within(sink.bytes, 500000, 100000, took, sent * 1000, "500,000 bytes a second")
+
+
+def test_connections():
+    """New ones only: those that stand go on, and answers to this host's own are not counted."""
+    with Router() as lab:
+        d = Listener(lab, lab.dut, "tcp", 80)
+        sink = Sink(lab, lab.dut, 81)
+        Listener(lab, lab.client, "udp", 5353)
+        w = Weir(lab, lab.dut)
+        live = None
+        w.run(policy(["name: new, per: source, count: connections, rate: 20/s, burst: 10, action: reject"]))
+        live = Probe(lab.client, "tcp", lab.DUT[4], 80)
+        must(live.wait() == "open", "no connection")
+        start, sent, socks = time.monotonic(), 0, []
+        while time.monotonic() < start + SECONDS / 2:
+            with lab.client:
+                s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                s.sendto(b"x", (lab.DUT[4], 81))
+            except OSError:
+                pass
+            socks.append(s)  # another port for each
+            sent += 1
+            if len(socks) > 300:
+                socks.pop(0).close()
+            time.sleep(0.005)
+        took = time.monotonic() - start
+        time.sleep(0.05)
+        sink.read()
+        within(sink.n, 20, 9, took, sent, "20 connections a second")
+        t = token("live")
+        live.s.send(t)
+        check(d.wait(t), "a live connection was lost to a limit of new ones")
+        for i in range(40):
+            equal(ask(lab.dut, "udp", lab.CLIENT[4], 5353), "open", f"what the dut opens itself, {i}")
+        more = [Probe(lab.client, "udp", lab.DUT[4], 82) for _ in range(60)]  # above the limit: an answer; below: a drop
+        check(any(p.wait() == "refused" for p in more[20:40]), "nothing above the limit was rejected")
+        for p in more:
+            p.close()
+        for s in socks:
+            s.close()
+        live.close()
+
+
+class Forged:
+    """SYNs from random sources, as fast as this machine makes them."""
+
+    def __init__(self, lab, flags="S", dport=81):
+        self.wire = Wire(lab, lab.client, "cl0", sniff=False)
+        base = bytes(sp.Ether(src=self.wire.mac, dst=lab.dut.mac("in0")) /
+                     sp.IP(src="198.18.0.1", dst=lab.DUT[4]) / sp.TCP(sport=1234, dport=dport, flags=flags, seq=1))
+        self.frames = []
+        import random
+        rnd = random.Random(3)
+        for _ in range(20000):
+            p = bytearray(base)
+            p[26:30] = struct.pack("!I", 0xc6120000 | rnd.getrandbits(17))
+            p[34:36] = struct.pack("!H", rnd.randrange(1024, 65536))
+            p[24:26] = p[50:52] = b"\0\0"
+            p[24:26] = struct.pack("!H", self.sum(bytes(p[14:34])))
+            p[50:52] = struct.pack("!H", self.sum(bytes(p[26:34]) + struct.pack("!HH", 6, len(p) - 34) + bytes(p[34:])))
+            self.frames.append(bytes(p))
+        self.sent = 0
+
+    @staticmethod
+    def sum(data):
+        s = sum(struct.unpack(f"!{len(data) // 2}H", data))
+        s = (s & 0xffff) + (s >> 16)
+        return ~(s + (s >> 16)) & 0xffff
+
+    def send(self, n):
+        for _ in range(n):
+            self.wire.send(self.frames[self.sent % len(self.frames)])
+            self.sent += 1
+
+
+def test_flood_of_random_sources():
+    """With limits by source: live flows and honest newcomers go on, and a heavy source is not forgotten."""
+    n_live = long_or(1000, 200)
+    with Router() as lab:
+        lab.alias(lab.client, "cl0", "10.1.0.77/24")
+        d = Listener(lab, lab.dut, "tcp", 80, 81)
+        sink = Sink(lab, lab.dut, 80)
+        lab.dut.ip("route", "add", "blackhole", "198.18.0.0/15")
+        lab.dut.sysctl("net.ipv4.tcp_syncookies", 1)
+        w = Weir(lab, lab.dut)
+        w.run(policy(["name: flood, per: source, count: packets, rate: 1000/s, burst: 2000",
+                      "name: new, per: source, count: connections, rate: 50/s, burst: 3000"]))
+        live = [Probe(lab.client, "tcp", lab.DUT[4], 80) for _ in range(n_live)]
+        must(all(p.wait() == "open" for p in live), "no connections")
+        forged, seconds = Forged(lab), long_or(30, 5)
+        with lab.client:
+            heavy = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        heavy.bind(("10.1.0.77", 0))
+        heavy.connect((lab.DUT[4], 80))
+        start, opened, tried, sent = time.monotonic(), 0, 0, 0
+        while time.monotonic() < start + seconds:
+            forged.send(2000)
+            for _ in range(1 + int((time.monotonic() - start) * 4000) - sent):
+                heavy.send(b"heavy")
+                sent += 1
+            sink.read()
+            tried += 1
+            opened += ask(lab.client, "tcp", lab.DUT[4], 80) == "open"
+        took = time.monotonic() - start
+        sink.read()
+        print(f"| {forged.sent} forged SYNs in {took:.1f} s: {opened} of {tried} new connections")
+        check(opened >= tried * 0.95, f"new connections: {opened} of {tried}")
+        within(sink.n, 1000, 2000, took, sent, "a heavy source within the flood")
+        words = []
+        for i, p in enumerate(live):
+            t = token("live")
+            p.s.send(t)
+            words.append(t)
+        alive = sum(bool(d.wait(t)) for t in words)
+        print(f"| {alive} of {n_live} live connections survived")
+        check(alive >= n_live * 0.999, f"{alive} of {n_live} live connections survived")
+        for p in live:
+            p.close()
+        heavy.close()
+
+
+def test_detect_drops_nothing():
+    """A staged limit, and a staged policy: everything arrives, and the event says what would have been."""
+    for mode, staged in (("prevent", ", mode: detect"), ("detect", "")):
+        with Router() as lab:
+            sink = Sink(lab, lab.dut, 80)
+            w = Weir(lab, lab.dut)
+            w.run(policy([f"name: flood, per: source, count: packets, rate: 10/s, burst: 5{staged}",
+                          f"name: new, per: all, count: connections, rate: 1/h, burst: 1{staged}"], mode=mode))
+            took, sent = offer(lab.client, lab.DUT[4], 80, 500, 2, sink)
+            equal(sink.n, sent, f"policy {mode}{staged}: what arrived")
+            seen = [e for e in w.records("events") if e.get("reason") == "limit" or e.get("would") == "drop"]
+            check(any("flood" in str(e.get("rule", "")) for e in seen), f"{mode}: no event of the limit: {w.records('events')[-3:]}")
+
+
+def test_failsafe_and_events():
+    """The failsafe is not counted; a drop names the limit, also after a policy change, which keeps the buckets."""
+    with Router() as lab:
+        lab.alias(lab.client, "cl0", "10.1.0.77/24")
+        sink, free = Sink(lab, lab.dut, 80), Sink(lab, lab.dut, 22)
+        w = Weir(lab, lab.dut)
+        text = policy(["name: flood, per: all, count: packets, rate: 1/m, burst: 10"],
+                      extra="failsafe: [ { name: mgmt, direction: inbound, protocol: udp, ports: 22, from: 10.1.0.77 } ]\n")
+        w.run(text)
+        took, sent = offer(lab.client, lab.DUT[4], 22, 500, 1, free, sources=("10.1.0.77",))
+        equal(free.n, sent, "the failsafe")
+        offer(lab.client, lab.DUT[4], 80, 200, 1, sink)
+        check(9 <= sink.n <= 11, f"{sink.n} passed of a burst of 10")
+        w.apply(text.replace("ports: [80, 81]", "ports: [80, 81, 82]"))
+        took, sent = offer(lab.client, lab.DUT[4], 22, 500, 1, free, sources=("10.1.0.77",))
+        before = sink.n
+        offer(lab.client, lab.DUT[4], 80, 200, 1, sink)
+        check(sink.n - before <= 1, f"{sink.n - before} passed after a change: the bucket was new")
+        seen = [e for e in w.records("events") if e.get("reason") == "limit"]
+        check(any("flood" in str(e.get("rule", "")) for e in seen), f"no event names the limit: {w.records('events')[-3:]}")
+
+
+if __name__ == "__main__":
+    main(globals())
