@@ -84,7 +84,7 @@ def within(got, rate, burst, took, sent, what):
 
 def test_rate():
     """Packets by source: each its own, both families, at TC and early at XDP."""
-    for xdp, v, seconds in (("off", 4, SECONDS), ("off", 6, SECONDS / 4), ("generic", 4, SECONDS / 4)):
+    for xdp, v, seconds in (("off", 4, SECONDS), ("generic", 6, SECONDS / 4)):
         with Router() as lab:
             sink = Sink(lab, lab.dut, 80, socket.AF_INET6 if v == 6 else socket.AF_INET)
             w = Weir(lab, lab.dut)
@@ -128,7 +128,7 @@ def test_connections():
         live = Probe(lab.client, "tcp", lab.DUT[4], 80)
         must(live.wait() == "open", "no connection")
         start, sent, socks = time.monotonic(), 0, []
-        while time.monotonic() < start + SECONDS / 2:
+        while time.monotonic() < start + SECONDS / 3:
             with lab.client:
                 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             try:
