@@ -81,7 +81,10 @@ WEIR_INLINE void weir_tree_key4(struct weir_tree_key *k, uint32_t src, uint32_t 
 	k->w[1] = weir_tree_fields(k->sport, k->dport, k->proto, k->dir);
 }
 
-/* The addresses are the caller's to choose: before NAT and after it, a rule may mean either. */
+/*
+ * The addresses are the caller's to choose: before NAT and after it, a rule may mean either. Ports that are not known
+ * yet are no 0: boxes with ports would be missed, though their rules may hold. Such a packet has to be asked another way.
+ */
 WEIR_INLINE void weir_tree_key_make(struct weir_tree_key *k, const struct weir_facts *f, const uint8_t src[static 16],
 				    const uint8_t dst[static 16])
 {

@@ -148,6 +148,29 @@ static void test_edges(void **state)
 	weir_tree_free(&t);
 }
 
+/* Facts to key: the same as the numbers themselves. */
+static void test_key(void **state)
+{
+	struct weir_facts f = { .t = { .src = { [10] = 0xff, 0xff, 10, 0, 0, 1 }, .dst = { [10] = 0xff, 0xff, 192, 0, 2, 7 },
+				       .sport = 1234, .dport = 443 },
+				.proto = 6, .dir = WEIR_DIR_FWD, .family = 4 };
+	struct weir_tree_key k = { 0 };
+
+	weir_tree_key_make(&k, &f, f.t.src, f.t.dst);
+	assert_int_equal(k.family, 4);
+	assert_int_equal(k.w[0], 0x0a000001c0000207u);
+	assert_int_equal(k.w[1], 6 | 443 << 8 | 1234ull << 24 | 1ull << 40);
+	f.family = 6;
+	f.t.dst[0] = 0x20;
+	weir_tree_key_make(&k, &f, f.t.dst, f.t.src); /* turned, as another view of the packet */
+	assert_int_equal(k.family, 6);
+	assert_int_equal(k.w[0], 0x2000000000000000u);
+	assert_int_equal(k.w[1], 0xffffc0000207u);
+	assert_int_equal(k.w[2], 0);
+	assert_int_equal(k.w[3], 0xffff0a000001u);
+	assert_int_equal(k.w[4], 6 | 443 << 8 | 1234ull << 24 | 1ull << 40);
+}
+
 static void test_empty(void **state)
 {
 	struct weir_tree t;
@@ -302,7 +325,7 @@ static void test_damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_empty),	cmocka_unit_test(test_edges),	cmocka_unit_test(test_cover),
+		cmocka_unit_test(test_key),	cmocka_unit_test(test_empty),	cmocka_unit_test(test_edges),	cmocka_unit_test(test_cover),
 		cmocka_unit_test(test_sets),	cmocka_unit_test(test_large),	cmocka_unit_test(test_odd),
 		cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_nonsense), cmocka_unit_test(test_damaged),
