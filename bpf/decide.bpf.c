@@ -740,12 +740,48 @@ __noinline int weir_limit_flow(uint32_t failsafe, uint32_t dir)
 	return 0;
 }
 
+/*
+ * A packet beyond a bound of its flow: 1, it is stopped, and so is what follows, whoever sends it; the entry stays and says
+ * so. A staged bound is told once.
+ */
+__noinline int weir_bound_stop(uint32_t half)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	struct weir_flow *f;
+	uint32_t rule;
+
+	if (!s)
+		return 1;
+	f = half ? bpf_map_lookup_elem(&weir_half, &s->key) : bpf_map_lookup_elem(&weir_flows, &s->key);
+	if (!f || ((f->bound & WEIR_FB_STAGED) && f->wanted_reason == WEIR_REASON_FLOW_BOUND))
+		return 0;
+	weir_gather(weir_flow_way(s, f));
+	weir_flow_facts(s, f);
+	weir_result_init(&s->res);
+	rule = f->flags & WEIR_FF_KEPT ? WEIR_RULE_NONE : f->bound & WEIR_FB_STAGED ? f->wanted_rule : f->enforced_rule;
+	weir_result_want(&s->res, WEIR_DROP, WEIR_REASON_FLOW_BOUND, rule);
+	f->wanted = WEIR_DROP;
+	f->wanted_reason = WEIR_REASON_FLOW_BOUND;
+	if (f->bound & WEIR_FB_STAGED) {
+		weir_result_enforce(&s->res, WEIR_PASS, WEIR_REASON_FLOW, f->enforced_rule);
+		weir_report(0);
+		weir_result_init(&s->res);
+		return 0;
+	}
+	weir_result_enforce(&s->res, WEIR_DROP, WEIR_REASON_FLOW_BOUND, rule);
+	f->wanted_rule = f->enforced_rule;
+	f->enforced = WEIR_DROP;
+	f->enforced_reason = WEIR_REASON_FLOW_BOUND;
+	f->half[s->side & 1].last = s->now;
+	return 1;
+}
+
 __noinline int weir_decide(struct __sk_buff *skb)
 {
 	struct weir_scratch *s = weir_scratch_get();
 	const struct weir_config *cfg = weir_config();
 	struct weir_flow *f;
-	bool half = false, again;
+	bool half = false, again, stopped = false;
 
 	if (!s)
 		return WEIR_DROP;
@@ -796,7 +832,12 @@ __noinline int weir_decide(struct __sk_buff *skb)
 	}
 	if (again && !weir_rejudge(half))
 		return weir_report(0);
+	if ((f->max_duration || f->max_bytes) &&
+	    weir_flow_over(f, s->pkt.ip_len, f->max_duration ? bpf_ktime_get_boot_ns() : 0))
+		stopped = weir_bound_stop(half);
 	if (s->pkt.frag == WEIR_FRAG_FIRST)
 		weir_frag_remember(s);
+	if (stopped)
+		return weir_report(0);
 	return weir_flow_packet(skb, s, f, half);
 }

@@ -4,12 +4,14 @@
 #include "bpf/emit.h"
 
 /* A change that waits must not take flows away that would still be there after it went back. */
-WEIR_INLINE uint32_t weir_flow_idle(void)
+WEIR_INLINE uint32_t weir_flow_idle(const struct weir_flow *f)
 {
 	struct weir_control *c = weir_control_get();
 	uint32_t idle_s = weir_config()->idle_s;
 
-	return c && c->back_idle_s > idle_s && weir_control_waits(c, c->word) ? c->back_idle_s : idle_s;
+	if (c && weir_control_waits(c, c->word))
+		return c->back_idle_s > idle_s ? c->back_idle_s : idle_s;
+	return weir_flow_idle_of(f, idle_s);
 }
 
 /* The live entry of the packet's conversation, or NULL. Sets s->key, s->side and *half. */
@@ -29,7 +31,7 @@ WEIR_INLINE struct weir_flow *weir_flow_find(struct weir_scratch *s, const struc
 		if (!f)
 			return 0;
 	}
-	if (!weir_flow_expired(f, proto, *half, weir_flow_idle(), s->now, cfg->hz))
+	if (!weir_flow_expired(f, proto, *half, weir_flow_idle(f), s->now, cfg->hz))
 		return f;
 	if (*half)
 		bpf_map_delete_elem(&weir_half, key);
@@ -77,6 +79,24 @@ WEIR_INLINE uint64_t weir_flow_next_id(void)
 	return l ? (uint64_t)(bpf_get_smp_processor_id() + 1) << 48 | ++l->flow_id : 0;
 }
 
+/* The bounds that the verdict in s->res brings: of the rule that is enforced, else of one that is staged. */
+WEIR_INLINE void weir_flow_bounds(const struct weir_scratch *s, struct weir_flow *f)
+{
+	const struct weir_rule *r = 0;
+	bool staged = false;
+
+	if (!(weir_config()->proto_features & WEIR_FEAT_BOUNDS) && !f->bound && !f->max_duration && !f->max_bytes && !f->idle)
+		return;
+	if (s->res.enforced == WEIR_PASS && s->res.enforced_reason == WEIR_REASON_RULE)
+		r = weir_img_rule(0, WEIR_RULES, s->res.enforced_rule);
+	if ((!r || !weir_rule_bounds(r)) && s->res.wanted == WEIR_PASS &&
+	    s->res.wanted_reason == WEIR_REASON_RULE) {
+		r = weir_img_rule(0, WEIR_RULES, s->res.wanted_rule);
+		staged = r && r->mode == WEIR_DETECT;
+	}
+	weir_flow_bind(f, r, staged);
+}
+
 /* Write the verdict in s->res into an entry, as given by this image. */
 WEIR_INLINE void weir_flow_settle(const struct weir_scratch *s, struct weir_flow *f)
 {
@@ -89,6 +109,7 @@ WEIR_INLINE void weir_flow_settle(const struct weir_scratch *s, struct weir_flow
 	f->enforced = s->res.enforced;
 	f->wanted_reason = s->res.wanted_reason;
 	f->enforced_reason = s->res.enforced_reason;
+	weir_flow_bounds(s, f);
 }
 
 /*

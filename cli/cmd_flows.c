@@ -26,7 +26,8 @@ static void row(struct weir_table *t, const json_t *f)
 	weir_table_cell(t, WEIR_PLAIN, "%s", weir_bytes_text((uint64_t)weir_int(f, "received"), received));
 	weir_table_cell(t, WEIR_PLAIN, "%s", weir_span((unsigned long long)weir_int(f, "age_s"), age, sizeof age));
 	weir_table_cell(t, paint, "%s%s", strcmp(verdict, would) ? "would be " : "", would);
-	weir_table_cell(t, WEIR_PLAIN, "%s%s", weir_str(f, "rule"), weir_bool(f, "half_open") ? " (half open)" : "");
+	weir_table_cell(t, WEIR_PLAIN, "%s%s%s%s%s", weir_str(f, "rule"), *weir_str(f, "bound") ? " (" : "",
+			weir_str(f, "bound"), *weir_str(f, "bound") ? ")" : "", weir_bool(f, "half_open") ? " (half open)" : "");
 }
 
 static int run(const struct weir_cli *cli, int argc, char **argv)

@@ -13,7 +13,7 @@
 
 struct flags {
 	const char *src, *dst, *peer, *port, *source_port, *proto, *action, *name, *mode, *direction, *interface,
-		*in_interface, *out_interface, *vlan, *icmp, *icmpv6, *mac, *mark, *why, *span, *before;
+		*in_interface, *out_interface, *vlan, *icmp, *icmpv6, *mac, *mark, *max_duration, *idle, *max_bytes, *why, *span, *before;
 	bool log, force;
 };
 
@@ -76,6 +76,9 @@ static json_t *rule_of(const struct flags *f)
 	put(r, "vlan", f->vlan);
 	put(r, "mac", f->mac);
 	put(r, "mark", f->mark);
+	put(r, "max_duration", f->max_duration);
+	put(r, "idle", f->idle);
+	put(r, "max_bytes", f->max_bytes);
 	if (f->log)
 		json_object_set_new(r, "log", json_true());
 	return r;
@@ -160,6 +163,9 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		{ "--icmpv6", .value = &f.icmpv6 },
 		{ "--mac", .value = &f.mac },
 		{ "--mark", .value = &f.mark },
+		{ "--max-duration", .value = &f.max_duration },
+		{ "--idle", .value = &f.idle },
+		{ "--max-bytes", .value = &f.max_bytes },
 		{ "--log", .flag = &f.log },
 		{ "--force", .flag = &f.force },
 		{ NULL },
@@ -188,6 +194,7 @@ const struct weir_cmd weir_cmd_rule_add = {
 		"  --icmp T --icmpv6 T   echo-request, 3/4 ...\n"
 		"  --direction D         inbound, outbound, forward\n"
 		"  --interface I --in-interface I --out-interface I --vlan N --mac M --mark V/M\n"
+		"  --max-duration 1h --idle 10m --max-bytes 10M    bounds of each connection that it allows\n"
 		"  --name N --why TEXT   what lists and events call it, and your reason\n"
 		"  --mode detect         report only\n"
 		"  --log                 an event each time\n"

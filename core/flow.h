@@ -49,6 +49,12 @@ enum {
 	WEIR_FF_FAR = 64,     /* the rules judged the other face, and will again: ports are translated, too */
 };
 
+/* weir_flow.bound */
+enum {
+	WEIR_FB_STAGED = 1, /* the rule is in mode detect: told, not done */
+	WEIR_FB_BYTES = 2,  /* a packet came that did not fit into max_bytes: no other will */
+};
+
 struct weir_flow {
 	uint64_t id;
 	uint64_t created;      /* ns since boot */
@@ -56,14 +62,16 @@ struct weir_flow {
 	uint32_t epoch, edit;  /* image epoch and ban edit number that judged it last */
 	uint32_t wanted_rule, enforced_rule;
 	uint8_t dir, flags, wanted, enforced;
-	uint8_t wanted_reason, enforced_reason, family, pad0;
+	uint8_t wanted_reason, enforced_reason, family, bound; /* bound: WEIR_FB_* */
 	uint32_t in_ifindex, out_ifindex;
-	uint32_t orig_iif, pad1;
+	uint32_t orig_iif;
+	uint32_t max_duration; /* seconds, 0: none; this and the next two from the rule that let it in */
 	struct weir_flow_key peer; /* with WEIR_FF_NAT: the other face of a translated flow */
 	uint32_t class_id, module; /* reserved: QoS class, inspector */
 	uint64_t process;          /* reserved: process identity */
 	uint32_t kept_by;          /* with WEIR_FF_KEPT: what would have denied it, see weir_rejudge */
-	uint8_t reserved[12];
+	uint32_t idle;             /* seconds, 0: as all flows */
+	uint64_t max_bytes;        /* both directions together, 0: none */
 	struct weir_flow_half half[2]; /* [0] a->b, [1] b->a */
 };
 _Static_assert(sizeof(struct weir_flow) == 264, "ABI");
@@ -127,6 +135,39 @@ WEIR_INLINE uint32_t weir_flow_timeout(const struct weir_flow *f, uint32_t proto
 	else if ((both & WEIR_FH_FIN) || (any & WEIR_FH_RST))
 		s = WEIR_CLOSED_S;
 	return s < idle_s ? s : idle_s;
+}
+
+/*
+ * Bounds. An allow rule may say how long a flow may last, how long it may be silent and how many bytes it may have. A
+ * flow carries them itself, so they hold whatever becomes of the rule, of the daemon, or of the policy that it is kept
+ * against. Silence is a bound of the entry's life; the other two deny it, for as long as anybody goes on to send.
+ */
+WEIR_INLINE uint32_t weir_flow_idle_of(const struct weir_flow *f, uint32_t idle_s)
+{
+	return f->idle && !(f->bound & WEIR_FB_STAGED) && f->idle < idle_s ? f->idle : idle_s;
+}
+
+/* Take over the bounds of a rule; NULL: it has none. */
+WEIR_INLINE void weir_flow_bind(struct weir_flow *f, const struct weir_rule *r, bool staged)
+{
+	uint64_t bytes = r ? r->max_bytes : 0;
+
+	f->bound = (uint8_t)((staged ? WEIR_FB_STAGED : 0) | (bytes && bytes <= f->max_bytes ? f->bound & WEIR_FB_BYTES : 0));
+	f->max_bytes = bytes;
+	f->max_duration = r ? r->max_duration : 0;
+	f->idle = r ? r->idle : 0;
+}
+
+/* Is this packet, of `bytes`, beyond a bound of its flow? */
+WEIR_INLINE bool weir_flow_over(struct weir_flow *f, uint64_t bytes, uint64_t now_ns)
+{
+	if (f->max_duration && now_ns > f->created && now_ns - f->created > f->max_duration * 1000000000ull)
+		return true;
+	if (!f->max_bytes)
+		return false;
+	if (f->half[0].bytes + f->half[1].bytes + bytes > f->max_bytes)
+		f->bound |= WEIR_FB_BYTES;
+	return f->bound & WEIR_FB_BYTES;
 }
 
 WEIR_INLINE bool weir_flow_closing(const struct weir_flow *f)

@@ -101,10 +101,16 @@ struct weir_rule {
 	uint32_t name, place;      /* offsets into strings: name; file:line or overlay id */
 	uint32_t overlay_id;       /* 0 for rules of the file */
 	uint8_t action, mode, flags, pad0;
-	uint64_t max_duration;     /* seconds, 0 = none; step of bounds */
-	uint64_t reserved;
+	uint32_t max_duration, idle; /* seconds, 0 = none: bounds of the flows that an allow lets in, see core/flow.h */
+	uint64_t max_bytes;        /* of IP packets, both directions; 0 = none */
 };
 _Static_assert(sizeof(struct weir_rule) == 368, "ABI");
+
+/* Does the rule bound the flows that it lets in? */
+WEIR_INLINE bool weir_rule_bounds(const struct weir_rule *r)
+{
+	return r->max_duration || r->idle || r->max_bytes;
+}
 
 struct weir_bound4 { /* IPv4 addresses and ports: from `low` up to the next bound */
 	uint32_t low, class_id;
@@ -195,6 +201,7 @@ enum {
 	WEIR_FEAT_BLOCKLIST = 2, /* blocklists is not empty */
 	WEIR_FEAT_XDP_DROP = 4,  /* XDP has something to drop early */
 	WEIR_FEAT_FORWARD = 8,   /* reserved */
+	WEIR_FEAT_BOUNDS = 16,   /* some rule bounds its flows */
 };
 
 struct weir_section {

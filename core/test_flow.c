@@ -186,6 +186,37 @@ static void expiry(void **state)
 	assert_false(weir_flow_expired(&f, 6, false, idle, 5000000 + (WEIR_CLOSED_S + 1) * hz, hz));
 }
 
+static void bounds(void **state)
+{
+	const uint64_t s = 1000000000ull;
+	struct weir_rule r = { .max_duration = 10, .idle = 5, .max_bytes = 1000 }, wide = { .max_bytes = 2000 };
+	struct weir_flow f = { .created = 100 * s };
+
+	assert_true(weir_rule_bounds(&r) && weir_rule_bounds(&wide) && !weir_rule_bounds(&(struct weir_rule){ 0 }));
+	weir_flow_bind(&f, &r, false);
+	assert_int_equal(weir_flow_idle_of(&f, 3600), 5);
+	assert_int_equal(weir_flow_idle_of(&f, 3), 3);
+	assert_false(weir_flow_over(&f, 1000, 110 * s)); /* both exactly used up */
+	assert_true(weir_flow_over(&f, 1, 110 * s + 1));
+	assert_false(weir_flow_over(&f, 1, 90 * s)); /* younger than this CPU's clock */
+	f.half[0].bytes = 600;
+	f.half[1].bytes = 399;
+	assert_false(weir_flow_over(&f, 1, 101 * s));
+	assert_true(weir_flow_over(&f, 2, 101 * s));
+	assert_true(weir_flow_over(&f, 1, 101 * s)); /* what would still fit, too */
+	weir_flow_bind(&f, &r, false); /* judged again, by the same */
+	assert_true(weir_flow_over(&f, 1, 101 * s));
+	weir_flow_bind(&f, &wide, true);
+	assert_false(weir_flow_over(&f, 1, 10000 * s)); /* no longer any time */
+	assert_int_equal(weir_flow_idle_of(&f, 3600), 3600);
+	f.idle = 5; /* staged */
+	assert_int_equal(weir_flow_idle_of(&f, 3600), 3600);
+	weir_flow_bind(&f, NULL, false);
+	assert_false(weir_flow_over(&f, UINT32_MAX, UINT64_MAX));
+	f.max_duration = UINT32_MAX; /* nothing overflows */
+	assert_false(weir_flow_over(&f, 1, f.created + UINT32_MAX * s));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +226,7 @@ int main(void)
 		cmocka_unit_test(adopted_flows_promote_when_both_spoke),
 		cmocka_unit_test(closing),
 		cmocka_unit_test(expiry),
+		cmocka_unit_test(bounds),
 	};
 
 	return cmocka_run_group_tests_name("core/flow", tests, NULL, NULL);

@@ -47,12 +47,29 @@ static void add_people(struct weir_worker *w, json_t *j, const struct weir_tuple
 /* What a flow was judged by. A rule number means nothing in another image than its own. */
 static const char *flow_rule(const struct weir_worker *w, const struct weir_flow *f, char *buf, size_t size)
 {
-	bool by_number = f->wanted_reason == WEIR_REASON_RULE || f->wanted_reason == WEIR_REASON_FAILSAFE;
+	bool by_number = f->wanted_reason == WEIR_REASON_RULE || f->wanted_reason == WEIR_REASON_FAILSAFE ||
+			 f->wanted_reason == WEIR_REASON_FLOW_BOUND;
 
 	if (f->epoch == w->epoch || !by_number)
 		return weir_rule_label(&w->img, f->wanted_rule, f->wanted_reason, buf, size);
 	snprintf(buf, size, "a rule of before the last change");
 	return buf;
+}
+
+/* The bounds that the flow carries; what it has used of them are its age and its bytes. */
+static void add_bounds(json_t *j, const struct weir_flow *f)
+{
+	char text[WEIR_BOUNDS_TEXT];
+
+	if (f->max_duration)
+		json_object_set_new(j, "max_duration_s", json_integer(f->max_duration));
+	if (f->idle)
+		json_object_set_new(j, "max_idle_s", json_integer(f->idle));
+	if (f->max_bytes)
+		json_object_set_new(j, "max_bytes", json_integer((json_int_t)f->max_bytes));
+	json_object_set_new(j, "bound", json_sprintf("%s%s",
+			    weir_bounds_text(f->max_duration, f->idle, f->max_bytes, text, sizeof text),
+			    f->bound & WEIR_FB_STAGED ? ", staged" : ""));
 }
 
 static json_t *flow_json(struct weir_worker *w, const struct weir_flow_key *k, const struct weir_flow *f, bool half)
@@ -75,6 +92,8 @@ static json_t *flow_json(struct weir_worker *w, const struct weir_flow_key *k, c
 		      (json_int_t)((weir_kern_now() - f->created) / 1000000000u));
 	if (j)
 		add_people(w, j, &t, f->dir);
+	if (j && (f->max_duration || f->idle || f->max_bytes))
+		add_bounds(j, f);
 	return j;
 }
 

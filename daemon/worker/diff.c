@@ -123,7 +123,7 @@ static uint64_t *hash_rules(const struct weir_img *img, bool modes, size_t *ret_
 			continue;
 		h = mix(hash_cond(img, lists, &r->pos), name, strlen(name));
 		h = mix(h, (uint8_t[]){ r->action, modes ? r->mode : 0, r->flags }, 3);
-		h = mix(h, &r->max_duration, sizeof r->max_duration);
+		h = mix(h, (uint64_t[]){ r->max_duration, r->idle, r->max_bytes }, 24);
 		if (r->flags & WEIR_RF_NOT)
 			h ^= hash_cond(img, lists, &r->neg) * 3;
 		v[n++] = h;

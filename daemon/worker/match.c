@@ -279,6 +279,7 @@ static void say_cond(struct words *w, const struct weir_img *img, const struct w
 const char *weir_rule_match(const struct weir_img *img, const struct weir_rule *r, char *buf, size_t size)
 {
 	struct words w = { .at = buf, .room = size, .most = RANGES_SHOWN };
+	char bounds[WEIR_BOUNDS_TEXT];
 
 	buf[0] = 0;
 	say_cond(&w, img, &r->pos);
@@ -287,8 +288,7 @@ const char *weir_rule_match(const struct weir_img *img, const struct weir_rule *
 		say_cond(&w, img, &r->neg);
 		say(&w, ") ");
 	}
-	if (r->max_duration)
-		say(&w, "for at most %llu s ", (unsigned long long)r->max_duration);
+	say(&w, "%s", weir_bounds_text(r->max_duration, r->idle, r->max_bytes, bounds, sizeof bounds));
 	if (w.len && buf[w.len - 1] == ' ')
 		buf[--w.len] = 0;
 	if (!w.len)

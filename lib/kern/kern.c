@@ -254,7 +254,8 @@ static int flow_table(struct weir_kern *k, int fd, bool half, weir_flow_cb cb, v
 			return r;
 		for (uint32_t i = 0; i < n; i++)
 			cb(&keys[i], &flows[i], half,
-			   weir_flow_expired(&flows[i], keys[i].zone >> 24, half, k->gen.cfg.idle_s, now, k->hz), data);
+			   weir_flow_expired(&flows[i], keys[i].zone >> 24, half,
+					     weir_flow_idle_of(&flows[i], k->gen.cfg.idle_s), now, k->hz), data);
 		total += (int)n;
 		memcpy(at, next, sizeof at);
 		first = false;

@@ -264,7 +264,8 @@ static uint8_t ceiling(uint8_t policy, uint8_t mode)
 static int build_rule(struct weir_build *b, const struct weir_p_rule *r)
 {
 	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets };
-	struct weir_rule model = { .action = r->action - 1, .overlay_id = r->overlay_id };
+	struct weir_rule model = { .action = r->action - 1, .overlay_id = r->overlay_id,
+				   .max_duration = r->max_duration, .idle = r->idle, .max_bytes = r->max_bytes };
 	struct weir_flat_rule f;
 	int err = weir_rule_flatten(&c, r, &f);
 
@@ -397,6 +398,8 @@ static void build_features(struct weir_build *b)
 		c->conds_used |= b->rules[i].pos.set | b->rules[i].neg.set;
 		if (b->rules[i].action == WEIR_ACT_REJECT)
 			c->proto_features |= WEIR_FEAT_REJECT;
+		if (weir_rule_bounds(&b->rules[i]))
+			c->proto_features |= WEIR_FEAT_BOUNDS;
 	}
 	for (uint32_t i = 0; i < b->n_failsafe; i++)
 		c->conds_used |= b->failsafe[i].pos.set | b->failsafe[i].neg.set;

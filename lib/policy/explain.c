@@ -118,7 +118,7 @@ static void walk_rules(struct steps *s, const struct weir_img *img, const struct
 	for (uint32_t i = 0; i < n; i++) {
 		const struct weir_rule *r = weir_img_rule(img, WEIR_RULES, i);
 		enum weir_tri t = weir_rule_eval(img, img->cfg, WEIR_RULES, i, r, f);
-		char label[160], unknown[160], text[256];
+		char label[160], unknown[160], text[256], bounds[WEIR_BOUNDS_TEXT];
 		bool allows = r->action == WEIR_ACT_ALLOW || r->action == WEIR_ACT_LOG;
 		bool ends = r->action != WEIR_ACT_LOG && !(t == WEIR_UNKNOWN && allows);
 		const char *staged = r->mode != WEIR_DETECT || !ends	       ? ""
@@ -129,8 +129,10 @@ static void walk_rules(struct steps *s, const struct weir_img *img, const struct
 		if (t == WEIR_FALSE)
 			continue;
 		unknown_facts(r, f, unknown, sizeof unknown);
+		weir_bounds_text(r->max_duration, r->idle, r->max_bytes, bounds, sizeof bounds);
 		if (t == WEIR_TRUE)
-			snprintf(text, sizeof text, "TRUE -> %s%s", action_name(r->action), staged);
+			snprintf(text, sizeof text, "TRUE -> %s%s%s%s", action_name(r->action), *bounds ? ", " : "", bounds,
+				 staged);
 		else
 			snprintf(text, sizeof text, "UNKNOWN: %s -> %s%s", unknown,
 				 allows ? "does not match" : action_name(r->action), staged);

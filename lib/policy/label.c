@@ -91,3 +91,32 @@ const char *weir_mode_name(uint32_t mode)
 {
 	return mode == WEIR_PREVENT ? "prevent" : "detect";
 }
+
+const char *weir_seconds_text(uint32_t seconds, char *buf, size_t size)
+{
+	static const struct {
+		uint32_t s;
+		char unit;
+	} units[] = { { 86400, 'd' }, { 3600, 'h' }, { 60, 'm' }, { 1, 's' } };
+	size_t i = 0;
+
+	while (seconds % units[i].s)
+		i++;
+	snprintf(buf, size, "%u%c", seconds / units[i].s, units[i].unit);
+	return buf;
+}
+
+const char *weir_bounds_text(uint32_t max_duration, uint32_t idle, uint64_t max_bytes, char *buf, size_t size)
+{
+	char lasts[16] = "", silent[16] = "", bytes[24];
+
+	snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)max_bytes);
+	if (max_duration)
+		weir_seconds_text(max_duration, lasts, sizeof lasts);
+	if (idle)
+		weir_seconds_text(idle, silent, sizeof silent);
+	snprintf(buf, size, "%s%s%s%s%s%s%s%s%s", max_duration ? "for " : "", lasts, max_duration ? " at most" : "",
+		 max_duration && (idle || max_bytes) ? ", " : "", max_bytes ? bytes : "", max_bytes ? " bytes at most" : "",
+		 max_bytes && idle ? ", " : "", idle ? "idle for at most " : "", silent);
+	return buf;
+}

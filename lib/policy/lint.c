@@ -294,7 +294,7 @@ static bool allow_for_nothing(const struct lint *l, uint32_t i)
 	const struct weir_rule *a = &b->rules[i];
 	static const uint8_t dirs[] = { WEIR_DIR_IN, WEIR_DIR_OUT, WEIR_DIR_FWD };
 
-	if (a->action != WEIR_ACT_ALLOW || (a->flags & WEIR_RF_LOG))
+	if (a->action != WEIR_ACT_ALLOW || (a->flags & WEIR_RF_LOG) || weir_rule_bounds(a))
 		return false;
 	for (int d = 0; d < 3; d++)
 		if ((!(a->pos.set & WEIR_C_DIR) || (a->pos.dirs & dirs[d])) &&

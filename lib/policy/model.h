@@ -45,6 +45,8 @@ struct weir_p_rule {
 	const char *name;
 	uint8_t action, mode;
 	bool log, remove;
+	uint32_t max_duration, idle; /* seconds, 0: absent */
+	uint64_t max_bytes;
 	struct weir_p_cond pos, neg; /* neg.node NULL: no `not` */
 	/* filled when the groups are flattened */
 	const struct weir_p_group *group;

@@ -116,7 +116,7 @@ const struct weir_type weir_type_name = SCALAR(
 	"{\"type\":\"string\",\"pattern\":\"^[^ \\\\u0000-\\\\u001f\\\\u007f]([^\\\\u0000-\\\\u001f\\\\u007f]{0,62}[^ "
 	"\\\\u0000-\\\\u001f\\\\u007f])?$\",\"not\":{\"pattern\":\"^rule at \"}}",
 	"1 to 64 characters. Names of rules are unique.");
-static const struct weir_type t_duration = SCALAR("duration", "a duration like 60s", weir_take_duration,
+const struct weir_type weir_type_duration = SCALAR("duration", "a duration like 60s", weir_take_duration,
 						  "{\"type\":\"string\",\"pattern\":\"^[1-9][0-9]*[smhd]$\"}",
 						  "A number and `s`, `m`, `h` or `d`; a year at most.");
 static const struct weir_type t_address = SCALAR(
@@ -266,8 +266,14 @@ static const struct weir_type t_when = {
 		NAME, &TYPE, offsetof(struct weir_p_rule, FIELD), FLAGS, DOC, EXAMPLE \
 	}
 #define RULE_LATER                                                                                                 \
-	LATER("max_duration"), LATER("idle"), LATER("max_bytes"), LATER("ban"), LATER("redirect"), LATER("limit"), \
-		LATER("inspect"), LATER("class"), LATER("qos"), LATER("if_unknown")
+	LATER("ban"), LATER("redirect"), LATER("limit"), LATER("inspect"), LATER("class"), LATER("qos"), LATER("if_unknown")
+#define RULE_BOUNDS                                                                                                         \
+	R("max_duration", max_duration, weir_type_duration, 0, "With `allow`: a connection that lasts longer is stopped.", "1h"),   \
+		R("idle", idle, weir_type_duration, 0,                                                                              \
+		  "With `allow`: without a packet for so long, a connection is forgotten, if it is not sooner.", "10m"),    \
+		R("max_bytes", max_bytes, weir_type_amount, 0,                                                              \
+		  "With `allow`: IP packets of so many bytes pass, both directions together; the connection is stopped with " \
+		  "the first that does not fit.", "10M")
 
 static const struct weir_key rule_keys[] = {
 	R("name", name, weir_type_name, 0, "What messages, events and counters call it. Unique.", "web"),
@@ -275,6 +281,7 @@ static const struct weir_key rule_keys[] = {
 	R("mode", mode, weir_type_mode, 0, "`detect` stages this rule alone: it is reported, not done.", "detect"),
 	R("log", log, weir_type_bool, 0, "Write an event each time that the rule decides.", "true"),
 	R("not", neg, t_not, 0, "Conditions that must not hold together.", "{ from: $office }"),
+	RULE_BOUNDS,
 	RULE_LATER,
 	{ NULL },
 };
@@ -294,6 +301,7 @@ static const struct weir_key otherwise_keys[] = {
 	R("action", action, t_action, WEIR_KEY_NEEDED, "What is done with what no rule of the group took.", "drop"),
 	R("mode", mode, weir_type_mode, 0, "As in a rule.", "detect"),
 	R("log", log, weir_type_bool, 0, "As in a rule.", "true"),
+	RULE_BOUNDS,
 	RULE_LATER,
 	{ NULL },
 };
@@ -442,10 +450,10 @@ static const struct weir_type t_packets = { .id = "packets",
 					    .doc = "Kinds of packets that are judged before any rule." };
 
 static const struct weir_key flows_keys[] = {
-	P(idle, t_duration, "Without a packet for so long, a connection is forgotten. Absent: `1h`.", "1h"),
+	P(idle, weir_type_duration, "Without a packet for so long, a connection is forgotten. Absent: `1h`.", "1h"),
 	P(established, t_established, "Absent: `recheck`.", "recheck"),
 	P(recheck_unknown, t_unknown, "Absent: `keep`.", "keep"),
-	P(adopt_window, t_duration,
+	P(adopt_window, weir_type_duration,
 	  "For so long after the first start, connections that are older than weir are taken over "
 	  "if a rule allows them. Absent: `60s`.",
 	  "60s"),

@@ -49,7 +49,7 @@ static const struct weir_type t_rate = {
 	.doc = "A number, `k` (1,000), `M`, `G`, `KiB` (1,024), `MiB` or `GiB` if you like, then `/s`, `/m`, `/h` or `/d`; "
 	       "10G a second at most.",
 };
-static const struct weir_type t_amount = {
+const struct weir_type weir_type_amount = {
 	.id = "amount",
 	.name = "a number like 20k",
 	.shape = WEIR_T_SCALAR,
@@ -71,7 +71,7 @@ static const struct weir_key limit_keys[] = {
 	L(per, t_per, WEIR_KEY_NEEDED, "Who shares a bucket.", "source"),
 	L(count, t_count, WEIR_KEY_NEEDED, "What is counted.", "packets"),
 	L(rate, t_rate, WEIR_KEY_NEEDED, "How much is let through in the long run.", "10k/s"),
-	L(burst, t_amount, 0,
+	L(burst, weir_type_amount, 0,
 	  "How much a bucket holds: so much passes at once after a quiet time. Absent: what the rate gives in a second, at "
 	  "least 1; at least 64 KiB of bytes.",
 	  "20k"),

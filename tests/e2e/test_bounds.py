@@ -1,0 +1,203 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Bounds of connections: what lasts too long, has too many bytes or is silent for too long is stopped in the kernel, with
+the daemon dead, too; nothing else is, and a new connection begins with new bounds."""
+import os
+import socket
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from harness import *  # noqa: F403
+from test_established import Pair  # noqa: E402
+
+FENCE = "- { name: fence, action: allow, protocol: udp, ports: 9999 }\n"
+
+
+def policy(rules, mode="prevent", extra=""):
+    return Policy.text(FENCE + "".join(f"- {{ {r} }}\n" for r in rules), mode=mode, inbound="drop", outbound="drop",
+                       forward="drop", extra=extra)
+
+
+class Ways:
+    """Conversations of each kind, and whether they are heard."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        self.where = {"inbound": (lab.client, lab.dut, lab.DUT), "outbound": (lab.dut, lab.server, lab.SERVER),
+                      "forward": (lab.client, lab.server, lab.SERVER)}
+        self.addr = {lab.client: lab.CLIENT, lab.dut: lab.DUT, lab.server: lab.SERVER}
+        self.fences = {ns: Listener(lab, ns, "udp", 9999) for ns in self.addr}
+
+    def converse(self, port):
+        return {(way, v, proto): Pair(self.lab, proto, a, b, addrs[v], port)
+                for way, (a, b, addrs) in self.where.items() for v in (4, 6) for proto in ("tcp", "udp")}
+
+    def silent(self, key, pair, what):
+        """Neither end hears the other."""
+        a, b, _ = self.where[key[0]]
+        for who in pair.ends:
+            pair.say(who)
+        for here, there in ((a, b), (b, a)):
+            must(fence(here, self.addr[there][key[1]], self.fences[there], 9999), f"fence {key}")
+        for who in pair.ends:
+            equal(pair.heard(who), None, f"{what}, {key}: the {who} heard")
+
+
+def test_duration_with_the_daemon_dead():
+    """Every kind of connection ends in its time, counted from its beginning, with no process of weir alive."""
+    for masquerade in (False, True):
+        with Router() as lab:
+            if masquerade:
+                lab.masquerade()
+            w, ways = Weir(lab, lab.dut), Ways(lab)
+            w.run(policy(["name: short, action: allow, ports: 5000, max_duration: 4s", "name: long, action: allow, ports: 5001"]))
+            start = time.monotonic()
+            short, free = ways.converse(5000), ways.converse(5001)
+            born = time.monotonic()
+            flows = w.json("flows", "--all")["flows"]
+            equal({f["bound"] for f in flows if f["dport"] == 5000}, {"for 4s at most"}, "what weir flows says of the bound")
+            check(not any("bound" in f for f in flows if f["dport"] == 5001), "a bound where there is none")
+            w.kill()
+            equal(w("status", check=False).returncode, 4, "status with the daemon dead")
+            if time.monotonic() < start + 3:
+                for key, p in short.items():
+                    check(p.talks("opener") and p.talks("answerer"), f"{key} ended too soon")
+            while time.monotonic() < born + 4.1:
+                time.sleep(0.1)
+            for key, p in short.items():
+                ways.silent(key, p, "after its time")
+                ways.silent(key, p, "and once more")
+            for key, p in free.items():
+                check(p.talks("opener") and p.talks("answerer"), f"{key} has no bound and was cut")
+            again = ways.converse(5000)  # each is heard at least once
+            check(len(again) == len(short), "new connections begin anew")
+
+
+def test_bytes():
+    """Not one byte more than allowed, from the first packet that does not fit on nothing at all."""
+    for way in ("inbound", "forward"):
+        with Router() as lab:
+            there, addr = (lab.dut, lab.DUT[4]) if way == "inbound" else (lab.server, lab.SERVER[4])
+            d = Listener(lab, there, "udp", 5000, answer=False)
+            f = Listener(lab, there, "udp", 9999)
+            w = Weir(lab, lab.dut)
+            w.run(policy(["name: little, action: allow, ports: 5000, max_bytes: 10k"]))
+            w.kill()
+            with lab.client:
+                s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.connect((addr, 5000))
+            for i in range(200):
+                s.send(b"%3d" % i + b"x" * 97)
+            for _ in range(3):
+                s.send(b"tiny")  # would fit: the bound is passed all the same
+            must(fence(lab.client, addr, f, 9999), "fence")
+            got = d.payloads(5000)
+            equal(len(got), 10000 // 128, f"{way}: datagrams of 128 bytes within 10,000")
+            equal(got[-1][:3], b" 77", f"{way}: the last one")
+            s.close()
+            equal(ask(lab.client, "udp", addr, 5000, timeout=1), "silence", "the listener answers nobody")
+            check(len(d.payloads(5000)) == 79, f"{way}: a new flow was not heard: {len(d.payloads(5000))}")
+
+
+def test_bytes_of_a_stream():
+    """TCP both ways together, large segments counted by their bytes."""
+    with Router() as lab:
+        ways = Ways(lab)
+        w = Weir(lab, lab.dut)
+        w.run(policy(["name: little, action: allow, ports: 5000, max_bytes: 1M", "name: rest, action: allow, ports: 5001"]))
+        for v in (4, 6):
+            p = Pair(lab, "tcp", lab.client, lab.server, lab.SERVER[v], 5000)
+            a, b = p.ends["opener"], p.ends["answerer"]
+            a.setblocking(False)
+            got, deadline = 0, time.monotonic() + PATIENCE
+            flow = {}
+            while flow.get("verdict") != "drop" and time.monotonic() < deadline:
+                try:
+                    a.send(b"x" * 65536)
+                except BlockingIOError:
+                    pass
+                b.settimeout(0.05)
+                try:
+                    got += len(b.recv(1 << 20))
+                except TimeoutError:
+                    flow = next((f for f in w.json("flows")["flows"] if f["dport"] == 5000 and (":" in f["dst"]) == (v == 6)), {})
+            equal(flow.get("verdict"), "drop", f"v{v}: the flow after {got} bytes")
+            equal(flow.get("reason"), "flow_bound", "its reason")
+            check(800000 < got < 1000000, f"v{v}: {got} bytes of a million were received")
+            check(flow.get("sent", 0) + flow.get("received", 0) <= 1000000, f"v{v}: counted {flow}")
+            ways.silent(("forward", v), p, "beyond its bytes")
+        seen = [e for e in w.records("events") if e.get("reason") == "flow_bound"]
+        check(any("little" in str(e.get("rule")) for e in seen), f"no event names the rule: {w.records('events')[-3:]}")
+        check("flow_bound" in str(w.json("status")), "the reason is not counted")
+
+
+def test_idle():
+    """A silent connection is forgotten in the rule's own time, and no other."""
+    with Router() as lab:
+        ways = Ways(lab)
+        w = Weir(lab, lab.dut)
+        w.run(policy(["name: restless, action: allow, ports: 5000, idle: 2s", "name: patient, action: allow, ports: 5001"],
+                     extra="flows: { adopt_window: 1s }\n"))
+        p, q, busy = (Pair(lab, "tcp", lab.client, lab.dut, lab.DUT[4], port) for port in (5000, 5001, 5000))
+        w.kill()
+        until = time.monotonic() + 4.5
+        while time.monotonic() < until:
+            check(busy.talks("opener"), "a connection that is not silent was cut")
+            time.sleep(0.2)
+        ways.silent(("inbound", 4), p, "after its silence")
+        check(q.talks("opener") and busy.talks("answerer"), "another connection was forgotten")
+
+
+def test_detect_stops_nothing():
+    """A staged rule and a staged policy: all is heard; the event tells what would have been, once."""
+    for mode, staged in (("prevent", ", mode: detect"), ("detect", "")):
+        with Router() as lab:
+            w = Weir(lab, lab.dut)
+            rules = [f"name: little, action: allow, ports: 5000, max_bytes: 2k, max_duration: 1s, idle: 1s{staged}"]
+            if staged:
+                rules.append("name: open, action: allow, ports: 5000")
+            w.run(policy(rules, mode=mode))
+            pairs = [Pair(lab, "tcp", lab.client, there, addr, 5000) for there, addr in
+                     ((lab.dut, lab.DUT[4]), (lab.server, lab.SERVER[4]))]
+            time.sleep(2.2)
+            for p in pairs:
+                for _ in range(30):
+                    must(p.talks("opener") and p.talks("answerer"), f"{mode}{staged}: a packet was lost")
+            seen = [e for e in w.records("events") if "flow_bound" in str(e)]
+            equal(len(seen), 2, f"{mode}{staged}: events of the bound, {w.records('events')[-4:]}")
+
+
+def test_change_of_the_policy():
+    """recheck: the new bounds count, and a higher one lets the connection go on; keep: it keeps those that it had."""
+    with Router() as lab:
+        ways = Ways(lab)
+        w = Weir(lab, lab.dut)
+        def text(rest, word):
+            return policy([f"name: r, action: allow, ports: 5000{rest}"], extra=f"flows: {{ established: {word} }}\n")
+        w.run(text(", max_bytes: 3k", "recheck"))
+        p = Pair(lab, "tcp", lab.client, lab.dut, lab.DUT[4], 5000)
+        p.ends["opener"].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        p.ends["opener"].send(b"x" * 1400)
+        p.ends["opener"].send(b"y" * 1400)  # does not fit
+        must(p.ends["answerer"].recv(1400) == b"x" * 1400, "the first was not heard")
+        ways.silent(("inbound", 4), p, "beyond 3,000 bytes")
+        w.apply(text(", max_bytes: 100k", "recheck"))
+        p.ends["answerer"].settimeout(PATIENCE)
+        equal(p.ends["answerer"].recv(1400)[:1], b"y", "with a higher bound its retransmission")
+        q = Pair(lab, "tcp", lab.client, lab.dut, lab.DUT[4], 5000)
+        w.apply(policy(["name: r, action: allow, ports: 5001"], extra="flows: { established: keep }\n"))
+        check(q.talks("opener"), "a kept connection was cut")
+        q.ends["opener"].send(b"z" * 120000)
+        got, q_end = 0, q.ends["answerer"]
+        q_end.settimeout(1)
+        try:
+            while got < 120000:
+                got += len(q_end.recv(65536))
+        except TimeoutError:
+            pass
+        check(got < 100000, f"a kept connection lost its bound: {got}")
+
+
+if __name__ == "__main__":
+    main(globals())
