@@ -19,9 +19,12 @@ bool weir_rule_unnamed(const char *name)
 	return !strncmp(name, "rule at ", 8);
 }
 
-static int refuse(const struct weir_flat_context *c, const struct weir_node *at, const char *message, const char *hint)
+/* `key`: say it there, if the map has it. */
+static int refuse(const struct weir_flat_context *c, const struct weir_node *at, const char *key, const char *message,
+		  const char *hint)
 {
-	struct weir_diag *d = weir_node_error(c->diags, at, "%s", message);
+	const struct weir_node *value = key ? weir_node_get(at, key) : NULL;
+	struct weir_diag *d = weir_node_error(c->diags, value ? value : at, "%s", message);
 
 	if (hint)
 		weir_diag_hint(d, "%s", hint);
@@ -31,18 +34,17 @@ static int refuse(const struct weir_flat_context *c, const struct weir_node *at,
 const struct weir_ranges *weir_set_find(const struct weir_flat_context *c, const struct weir_p_addr *a)
 {
 	const struct weir_policy *p = c->policy;
+	struct weir_p_set *s = weir_policy_set(p, a->set);
 	const char *names[1025], *meant;
 	struct weir_diag *d;
 	size_t n = 0;
 
-	for (size_t i = 0; i < p->n_sets; i++) {
-		if (n < 1024)
-			names[n++] = p->sets[i]->name;
-		if (strcmp(p->sets[i]->name, a->set))
-			continue;
-		p->sets[i]->used = true;
-		return c->sets ? &c->sets[i] : &p->sets[i]->ranges;
+	if (s) {
+		s->used = true;
+		return c->sets ? &c->sets[s->number] : &s->ranges;
 	}
+	for (; n < p->n_sets && n < 1024; n++)
+		names[n] = p->sets[n]->name;
 	names[n] = NULL;
 	d = weir_node_error(c->diags, a->node, "unknown set '$%s'", a->set);
 	meant = weir_did_you_mean(a->set, names);
@@ -65,7 +67,7 @@ static int lower_addrs(const struct weir_flat_context *c, const struct weir_valu
 		return 0;
 	if (a[0].any) {
 		if (negated)
-			return refuse(c, a[0].node, "'not' any address can never match", "take it away");
+			return refuse(c, a[0].node, NULL, "'not' any address can never match", "take it away");
 		return 0;
 	}
 	f->set |= bit;
@@ -97,7 +99,7 @@ static int lower_ports(const struct weir_flat_context *c, const struct weir_valu
 		return 0;
 	if (!p[0].lo) {
 		if (negated)
-			return refuse(c, v->node, "'not' any port can never match", "take it away");
+			return refuse(c, v->node, NULL, "'not' any port can never match", "take it away");
 		return 0;
 	}
 	f->set |= bit;
@@ -191,7 +193,8 @@ static int and_ranges(const struct weir_flat_context *c, const struct weir_flat_
 	if (weir_ranges_and(c->arena, fr, gr, &both) < 0)
 		return -ENOMEM;
 	if (!both.n && !empty) {
-		weir_node_error(c->diags, at, "'%s' here and in the group's 'when' have nothing in common", key);
+		weir_node_error(c->diags, weir_node_get(at, key) ?: at,
+				"'%s' here and in the group's 'when' have nothing in common", key);
 		return -EINVAL;
 	}
 	*fr = both;
@@ -239,6 +242,23 @@ static int take_over(const struct weir_flat_context *c, const struct weir_flat_c
 	return 0;
 }
 
+static int when_of(const struct weir_flat_context *c, const struct weir_p_group *group, struct weir_flat_cond *ret)
+{
+	struct weir_flat_context own = *c;
+	struct weir_flat_when *w = c->when;
+
+	if (!w)
+		return lower(c, &group->when, false, ret);
+	if (w->group != group) {
+		own.arena = w->arena;
+		w->group = group;
+		w->cond = (struct weir_flat_cond){ 0 };
+		w->err = lower(&own, &group->when, false, &w->cond);
+	}
+	*ret = w->cond;
+	return w->err;
+}
+
 static int and_group(const struct weir_flat_context *c, const struct weir_p_rule *r, struct weir_flat_cond *f)
 {
 	struct weir_flat_cond g = { 0 };
@@ -246,26 +266,24 @@ static int and_group(const struct weir_flat_context *c, const struct weir_p_rule
 	uint64_t any = 0;
 	int err;
 
-	err = lower(c, &r->group->when, false, &g);
+	err = when_of(c, r->group, &g);
 	if (!err)
 		err = take_over(c, &g, f, at);
 	if (!err)
-		err = and_ranges(c, &g, WEIR_C_FROM, "from", &g.from, f, &f->from, weir_node_get(at, "from") ?: at);
+		err = and_ranges(c, &g, WEIR_C_FROM, "from", &g.from, f, &f->from, at);
 	if (!err)
-		err = and_ranges(c, &g, WEIR_C_TO, "to", &g.to, f, &f->to, weir_node_get(at, "to") ?: at);
+		err = and_ranges(c, &g, WEIR_C_TO, "to", &g.to, f, &f->to, at);
 	if (!err)
-		err = and_ranges(c, &g, WEIR_C_PORTS, "ports", &g.ports, f, &f->ports,
-				 weir_node_get(at, "ports") ?: at);
+		err = and_ranges(c, &g, WEIR_C_PORTS, "ports", &g.ports, f, &f->ports, at);
 	if (!err)
-		err = and_ranges(c, &g, WEIR_C_SPORTS, "source_ports", &g.sports, f, &f->sports,
-				 weir_node_get(at, "source_ports") ?: at);
+		err = and_ranges(c, &g, WEIR_C_SPORTS, "source_ports", &g.sports, f, &f->sports, at);
 	if (err < 0)
 		return err;
 	if (g.set & WEIR_C_DIR) {
 		f->dirs = f->set & WEIR_C_DIR ? f->dirs & g.dirs : g.dirs;
 		f->set |= WEIR_C_DIR;
 		if (!f->dirs)
-			return refuse(c, weir_node_get(at, "direction") ?: at,
+			return refuse(c, at, "direction",
 				      "'direction' here and in the group's 'when' have nothing in common", NULL);
 	}
 	if (g.set & WEIR_C_PROTO) {
@@ -275,7 +293,7 @@ static int and_group(const struct weir_flat_context *c, const struct weir_p_rule
 		}
 		f->set |= WEIR_C_PROTO;
 		if (!any)
-			return refuse(c, weir_node_get(at, "protocol") ?: at,
+			return refuse(c, at, "protocol",
 				      "'protocol' here and in the group's 'when' have nothing in common", NULL);
 	}
 	return 0;
@@ -315,20 +333,20 @@ static int imply(const struct weir_flat_context *c, const struct weir_p_rule *r,
 {
 	const uint32_t ports = WEIR_C_PORTS | WEIR_C_SPORTS;
 	uint32_t neg = f->has_neg && !(f->neg.set & WEIR_C_PROTO) ? f->neg.set : 0;
-	const struct weir_node *at = weir_node_get(r->node, "protocol") ?: r->node;
+	const struct weir_node *at = r->node;
 	uint64_t icmp[4] = { 0 };
 
 	if (((f->pos.set | neg) & ports) && ((f->pos.set | neg) & WEIR_C_ICMP))
-		return refuse(c, weir_node_get(r->node, "ports") ?: r->node,
+		return refuse(c, at, "ports",
 			      "ICMP has no ports: 'icmp' and ports in one rule", "make two rules of it");
 	if (f->has_neg && (f->neg.set & WEIR_C_PROTO) && (f->neg.set & ports) && outside(f->neg.protos, port_protos))
-		return refuse(c, weir_node_get(r->neg.node, "protocol"), "this protocol has no ports",
+		return refuse(c, r->neg->node, "protocol", "this protocol has no ports",
 			      "ports go with tcp, udp, sctp and udplite");
 	if ((f->pos.set | neg) & ports) {
 		if (r->pos.protocol.n && outside(f->pos.protos, port_protos))
-			return refuse(c, at, "this protocol has no ports", "ports go with tcp, udp, sctp and udplite");
+			return refuse(c, at, "protocol", "this protocol has no ports", "ports go with tcp, udp, sctp and udplite");
 		if (!r->pos.protocol.n && !narrow(&f->pos, tcp_udp) && !narrow(&f->pos, port_protos))
-			return refuse(c, at, "the group's protocol has no ports", NULL);
+			return refuse(c, at, "protocol", "the group's protocol has no ports", NULL);
 	}
 	for (uint32_t i = 0; i < f->pos.n_icmp; i++)
 		icmp[0] |= PROTO_BIT(f->pos.icmp[i].family == 4 ? WEIR_IPPROTO_ICMP : WEIR_IPPROTO_ICMPV6);
@@ -337,9 +355,9 @@ static int imply(const struct weir_flat_context *c, const struct weir_p_rule *r,
 	if (!icmp[0])
 		return 0;
 	if (r->pos.protocol.n && outside(f->pos.protos, (uint64_t[4]){ PROTO_BIT(1) | PROTO_BIT(58), 0, 0, 0 }))
-		return refuse(c, at, "'icmp' with another protocol can never match", "leave 'protocol' out");
+		return refuse(c, at, "protocol", "'icmp' with another protocol can never match", "leave 'protocol' out");
 	if (!narrow(&f->pos, icmp))
-		return refuse(c, at, "this protocol has no such ICMP type", "leave 'protocol' out");
+		return refuse(c, at, "protocol", "this protocol has no such ICMP type", "leave 'protocol' out");
 	return 0;
 }
 
@@ -355,13 +373,13 @@ static int check_families(const struct weir_flat_context *c, const struct weir_p
 	if ((f->set & WEIR_C_PEER) && f->peer.n)
 		fam &= weir_ranges_families(&f->peer);
 	if (!fam)
-		return refuse(c, r->node, "one address is IPv4, the other IPv6: the rule can match nothing", NULL);
+		return refuse(c, r->node, NULL, "one address is IPv4, the other IPv6: the rule can match nothing", NULL);
 	if (!(f->set & WEIR_C_PROTO))
 		return 0;
 	protos = (f->protos[0] & PROTO_BIT(WEIR_IPPROTO_ICMP) ? 1u : 0) |
 		 (f->protos[0] & PROTO_BIT(WEIR_IPPROTO_ICMPV6) ? 2u : 0);
 	if (!outside(f->protos, (uint64_t[4]){ PROTO_BIT(1) | PROTO_BIT(58), 0, 0, 0 }) && !(protos & fam))
-		return refuse(c, r->node,
+		return refuse(c, r->node, NULL,
 			      fam == 1 ? "ICMPv6 with IPv4 addresses can match nothing"
 				       : "ICMP with IPv6 addresses can match nothing",
 			      fam == 1 ? "IPv4 has 'icmp'" : "IPv6 has 'icmpv6'");
@@ -375,13 +393,13 @@ static int check_directions(const struct weir_flat_context *c, const struct weir
 	if (!(f->set & WEIR_C_DIR))
 		return 0;
 	if (f->dirs == WEIR_DIR_OUT && (f->set & WEIR_C_IN_IF))
-		return refuse(c, weir_node_get(r->node, "in_interface") ?: r->node,
+		return refuse(c, r->node, "in_interface",
 			      "what this host opens comes in by no interface", "write 'out_interface', or 'interface'");
 	if (f->dirs == WEIR_DIR_OUT && (f->set & WEIR_C_MAC))
-		return refuse(c, weir_node_get(r->node, "mac") ?: r->node,
+		return refuse(c, r->node, "mac",
 			      "what this host opens has no source MAC as it came in", NULL);
 	if (f->dirs == WEIR_DIR_IN && (f->set & WEIR_C_OUT_IF))
-		return refuse(c, weir_node_get(r->node, "out_interface") ?: r->node,
+		return refuse(c, r->node, "out_interface",
 			      "what is for this host leaves by no interface", "write 'in_interface', or 'interface'");
 	return 0;
 }
@@ -389,24 +407,24 @@ static int check_directions(const struct weir_flat_context *c, const struct weir
 static int check_negated(const struct weir_flat_context *c, const struct weir_p_rule *r, const struct weir_flat_cond *f)
 {
 	if (f->n_icmp > WEIR_ICMP_MAX)
-		return refuse(c, r->neg.node, "more than 8 ICMP types in a 'not'",
+		return refuse(c, r->neg->node, NULL, "more than 8 ICMP types in a 'not'",
 			      "put rules for them in front instead");
 	if (f->vlan.n > WEIR_VLAN_MAX)
-		return refuse(c, r->neg.node, "more than 8 VLANs in a 'not'", "put rules for them in front instead");
+		return refuse(c, r->neg->node, NULL, "more than 8 VLANs in a 'not'", "put rules for them in front instead");
 	if (f->mac.n > WEIR_MAC_MAX)
-		return refuse(c, r->neg.node, "more than 4 MAC addresses in a 'not'",
+		return refuse(c, r->neg->node, NULL, "more than 4 MAC addresses in a 'not'",
 			      "put rules for them in front instead");
 	return 0;
 }
 
 int weir_rule_flatten(const struct weir_flat_context *c, const struct weir_p_rule *r, struct weir_flat_rule *ret)
 {
-	struct weir_flat_rule f = { .rule = r, .has_neg = r->neg.node };
+	struct weir_flat_rule f = { .rule = r, .has_neg = r->neg };
 	int err;
 
 	err = lower(c, &r->pos, false, &f.pos);
 	if (!err && f.has_neg)
-		err = lower(c, &r->neg, true, &f.neg);
+		err = lower(c, r->neg, true, &f.neg);
 	if (!err && r->group && r->group->when.node)
 		err = and_group(c, r, &f.pos);
 	if (!err)

@@ -23,11 +23,20 @@ struct weir_flat_rule {
 	bool has_neg;
 };
 
+/* What the `when` of a group says, kept for the next rule of the group: it may name many addresses. */
+struct weir_flat_when {
+	struct weir_arena *arena; /* what the flat rules point into, so it lives as long as they */
+	const struct weir_p_group *group;
+	struct weir_flat_cond cond;
+	int err; /* told already */
+};
+
 struct weir_flat_context {
 	const struct weir_policy *policy;
 	struct weir_arena *arena;
 	struct weir_diags *diags;
 	const struct weir_ranges *sets; /* beside policy->sets, edited; NULL: as they were read */
+	struct weir_flat_when *when;	/* NULL: each rule reads its group anew */
 };
 
 /* -EINVAL (told) when the rule makes no sense, -ENOMEM. */

@@ -5,6 +5,7 @@
 #include "lib/policy/ranges.h"
 #include "lib/policy/spec.h"
 #include "lib/policy/value.h"
+#include "lib/util/index.h"
 
 struct weir_p_addr { /* one entry of an address list: a range, a set, or any */
 	const struct weir_node *node;
@@ -47,7 +48,7 @@ struct weir_p_rule {
 	bool log, remove;
 	uint32_t max_duration, idle; /* seconds, 0: absent */
 	uint64_t max_bytes;
-	struct weir_p_cond pos, neg; /* neg.node NULL: no `not` */
+	struct weir_p_cond pos, *neg; /* NULL: no `not` */
 	/* filled when the groups are flattened */
 	const struct weir_p_group *group;
 	const char *place; /* "policy.yaml:26" */
@@ -63,9 +64,9 @@ struct weir_p_group {
 	struct weir_p_rule otherwise;
 };
 
-struct weir_p_entry { /* of rules: one of the two, by node */
+struct weir_p_entry { /* of rules: a group, or else the rule */
 	struct weir_p_rule rule;
-	struct weir_p_group group;
+	struct weir_p_group *group;
 };
 
 struct weir_p_fixed { /* action stands first: a word alone lands there */
@@ -83,6 +84,7 @@ struct weir_p_set {
 	struct weir_values addresses; /* struct weir_p_addr */
 	const char *file;
 	struct weir_ranges ranges; /* normal form, the lines of the file included */
+	uint32_t number;	   /* in weir_policy.sets */
 	bool used;
 };
 
@@ -140,11 +142,15 @@ struct weir_policy {
 	size_t n_rules;
 	struct weir_p_set **sets;
 	size_t n_sets;
+	struct weir_index rule_names, set_names; /* struct weir_p_rule, struct weir_p_set */
 };
 
 #define WEIR_SET_LINES_MAX 1000000u
 
 struct weir_p_set *weir_policy_set(const struct weir_policy *p, const char *name);
+
+/* When all is read: are the names unique, does each rule make sense? */
+int weir_policy_check(struct weir_policy *p, struct weir_diags *diags);
 
 /* Read the addresses of a set, from the policy and from its file. */
 int weir_set_load(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags);

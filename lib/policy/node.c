@@ -10,7 +10,7 @@
 const struct weir_node *weir_node_get(const struct weir_node *map, const char *key)
 {
 	for (const struct weir_node *c = map && map->kind == WEIR_MAP ? map->child : NULL; c; c = c->next)
-		if (!strcmp(c->key->text, key))
+		if (c->key->text[0] == key[0] && !strcmp(c->key->text, key))
 			return c;
 	return NULL;
 }

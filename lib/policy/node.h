@@ -11,9 +11,9 @@
 #include "lib/util/arena.h"
 #include "lib/util/diag.h"
 
-#define WEIR_FILE_MAX (16u << 20)
+#define WEIR_FILE_MAX (32u << 20) /* the most rules, of 250 bytes each */
 #define WEIR_DEPTH_MAX 64
-#define WEIR_NODES_MAX 1000000u
+#define WEIR_NODES_MAX 3000000u /* 20 to a rule */
 
 struct weir_source {
 	const char *name; /* as the user named it; NULL: no file, messages name the key instead */
@@ -26,14 +26,19 @@ enum weir_kind { WEIR_SCALAR, WEIR_LIST, WEIR_MAP };
 /* What a plain scalar is, by the core schema of YAML 1.2: yes and 22:30 are strings. */
 enum weir_scalar { WEIR_STRING, WEIR_NULL, WEIR_BOOL, WEIR_INT, WEIR_FLOAT };
 
+/* A large policy has millions of them. */
 struct weir_node {
 	const struct weir_source *source;
-	const char *text;      /* of a scalar, NUL-terminated, no control characters */
+	union {
+		const char *text;	 /* of a scalar, NUL-terminated, no control characters */
+		struct weir_node *child; /* of a list or map */
+	};
 	struct weir_node *key; /* a scalar, when this is the value of a map */
-	struct weir_node *child, *next;
-	uint32_t n;		 /* children */
-	uint32_t line, col, len; /* col counts characters, from 0: libyaml's way; converted when shown */
-	uint8_t kind, scalar, quoted;
+	struct weir_node *next;
+	uint32_t n;	    /* children */
+	uint32_t line, col; /* col counts characters, from 0: libyaml's way; converted when shown */
+	uint16_t len;
+	uint8_t kind : 2, scalar : 3, quoted : 1;
 };
 
 /* Parse text into *ret. 0, -EINVAL (told in diags), -ENOMEM. */

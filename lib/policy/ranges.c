@@ -70,22 +70,44 @@ int weir_ranges_normal(struct weir_arena *a, struct weir_ranges *r)
 	return 0;
 }
 
+/* The first of r, from `from` on, that reaches as far as `lo`. */
+static size_t first_reaching(const struct weir_ranges *r, size_t from, weir_u128 lo)
+{
+	size_t n = r->n - from;
+
+	while (n) {
+		size_t half = n / 2;
+
+		if (r->v[from + half].hi < lo) {
+			from += half + 1;
+			n -= half + 1;
+		} else {
+			n = half;
+		}
+	}
+	return from;
+}
+
+/* A short list against a long one costs what the short one and the result cost: sets may hold a million. */
 int weir_ranges_and(struct weir_arena *a, const struct weir_ranges *x, const struct weir_ranges *y,
 		    struct weir_ranges *ret)
 {
+	const struct weir_ranges *s = x->n < y->n ? x : y, *l = x->n < y->n ? y : x;
 	struct weir_ranges r = { 0 };
-	size_t i = 0, k = 0;
+	size_t k = 0;
 
-	while (i < x->n && k < y->n) {
-		weir_u128 lo = x->v[i].lo > y->v[k].lo ? x->v[i].lo : y->v[k].lo;
-		weir_u128 hi = x->v[i].hi < y->v[k].hi ? x->v[i].hi : y->v[k].hi;
+	for (size_t i = 0; i < s->n; i++) {
+		const struct weir_range *v = &s->v[i];
 
-		if (lo <= hi && weir_ranges_add(a, &r, (struct weir_range){ lo, hi }) < 0)
-			return -ENOMEM;
-		if (x->v[i].hi < y->v[k].hi)
-			i++;
-		else
-			k++;
+		for (k = first_reaching(l, k, v->lo); k < l->n && l->v[k].lo <= v->hi; k++) {
+			weir_u128 lo = l->v[k].lo > v->lo ? l->v[k].lo : v->lo;
+			weir_u128 hi = l->v[k].hi < v->hi ? l->v[k].hi : v->hi;
+
+			if (weir_ranges_add(a, &r, (struct weir_range){ lo, hi }) < 0)
+				return -ENOMEM;
+			if (l->v[k].hi > v->hi)
+				break;
+		}
 	}
 	*ret = r;
 	return 0;
@@ -134,9 +156,10 @@ uint64_t weir_ranges_hash(const struct weir_ranges *r)
 
 unsigned weir_ranges_families(const struct weir_ranges *r)
 {
-	unsigned f = 0;
+	size_t at = first_reaching(r, 0, WEIR_V4_LOW); /* normal form: IPv4 in one piece, IPv6 on both sides */
+	bool v4 = at < r->n && weir_u128_is_v4(r->v[at].lo);
 
-	for (size_t i = 0; i < r->n && f != 3; i++)
-		f |= weir_u128_is_v4(r->v[i].lo) ? 1u : 2u;
-	return f;
+	if (!r->n)
+		return 0;
+	return (v4 ? 1u : 0) | (r->v[0].lo < WEIR_V4_LOW || r->v[r->n - 1].hi > WEIR_V4_HIGH ? 2u : 0);
 }

@@ -23,5 +23,5 @@ int weir_ranges_and(struct weir_arena *a, const struct weir_ranges *x, const str
 int weir_ranges_minus(struct weir_arena *a, const struct weir_ranges *x, struct weir_range y, struct weir_ranges *ret);
 bool weir_ranges_equal(const struct weir_ranges *x, const struct weir_ranges *y);
 uint64_t weir_ranges_hash(const struct weir_ranges *r);
-/* Bit 1: holds IPv4, bit 2: holds IPv6. */
+/* Bit 1: holds IPv4, bit 2: holds IPv6. r is normal. */
 unsigned weir_ranges_families(const struct weir_ranges *r);

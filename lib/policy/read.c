@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a file to a policy: read, walk, follow the includes, load the sets, flatten the groups, check the names. */
+/* From a file to a policy: read, walk, follow the includes, load the sets, put the rules in a row, check. */
 #include <errno.h>
 #include <libgen.h>
 #include <sha256.h>
@@ -14,19 +14,11 @@
 #define ARENA_MAX ((size_t)384 << 20)
 #define INCLUDES_MAX 256
 
-struct weir_p_set *weir_policy_set(const struct weir_policy *p, const char *name)
-{
-	for (size_t i = 0; i < p->n_sets; i++)
-		if (!strcmp(p->sets[i]->name, name))
-			return p->sets[i];
-	return NULL;
-}
-
 static const char *file_trouble(int err)
 {
 	return err == -EISDIR	? "it is a directory"
 	       : err == -ENODEV ? "it is a device, a FIFO or a socket, not a file"
-	       : err == -EFBIG	? "it is larger than 16 MiB"
+	       : err == -EFBIG	? "it is larger than 32 MiB"
 	       : err == -EACCES && weir_file_asks()
 		       ? "only some may read it, and it neither stands in the configuration directory nor is named .yaml or .txt"
 				: strerror(-err);
@@ -247,7 +239,7 @@ static int include(struct weir_policy *p, struct weir_walk *w, struct files *f)
 	return bad;
 }
 
-/* --- names --- */
+/* --- rules --- */
 
 static int collect(struct weir_policy *p, struct files *f)
 {
@@ -258,7 +250,7 @@ static int collect(struct weir_policy *p, struct files *f)
 
 		sets += f->docs[d].sets.n;
 		for (uint32_t i = 0; i < f->docs[d].rules.n; i++)
-			rules += e[i].rule.node ? 1 : e[i].group.rules.n + 1;
+			rules += e[i].group ? e[i].group->rules.n + 1 : 1;
 	}
 	p->rules = weir_arena_array(&p->arena, rules, sizeof *p->rules);
 	p->sets = weir_arena_array(&p->arena, sets, sizeof *p->sets);
@@ -268,13 +260,15 @@ static int collect(struct weir_policy *p, struct files *f)
 		struct weir_p_entry *e = f->docs[d].rules.v;
 		struct weir_p_set *s = f->docs[d].sets.v;
 
-		for (uint32_t i = 0; i < f->docs[d].sets.n; i++)
+		for (uint32_t i = 0; i < f->docs[d].sets.n; i++) {
+			s[i].number = (uint32_t)p->n_sets;
 			p->sets[p->n_sets++] = &s[i];
+		}
 		for (uint32_t i = 0; i < f->docs[d].rules.n; i++) {
-			struct weir_p_group *g = &e[i].group;
-			struct weir_p_rule *r = g->rules.v;
+			struct weir_p_group *g = e[i].group;
+			struct weir_p_rule *r = g ? g->rules.v : NULL;
 
-			if (e[i].rule.node) {
+			if (!g) {
 				p->rules[p->n_rules++] = &e[i].rule;
 				continue;
 			}
@@ -336,85 +330,6 @@ static int place_rules(struct weir_policy *p)
 	return err;
 }
 
-static int check_names(struct weir_policy *p, struct weir_diags *diags)
-{
-	const struct weir_p_rule *fs = p->doc.failsafe.v;
-	const struct weir_p_limit *limits = p->doc.limits.v;
-	int err = 0;
-
-	for (size_t i = 0; i < p->n_sets; i++) {
-		for (size_t k = 0; k < i; k++) {
-			if (strcmp(p->sets[i]->name, p->sets[k]->name))
-				continue;
-			weir_node_error(diags, p->sets[i]->node->key, "the set '%s' stands in %s:%u too",
-					p->sets[i]->name, p->sets[k]->node->source->name, p->sets[k]->node->line);
-			err = -EINVAL;
-		}
-	}
-	for (size_t i = 0; i < p->n_rules; i++) {
-		if (weir_rule_unnamed(p->rules[i]->name))
-			continue;
-		for (size_t k = 0; k < i; k++) {
-			if (strcmp(p->rules[i]->name, p->rules[k]->name))
-				continue;
-			weir_diag_hint(weir_node_error(diags,
-						       weir_node_get(p->rules[i]->node, "name") ?: p->rules[i]->node,
-						       "the name '%s' is taken by the rule at %s", p->rules[i]->name,
-						       p->rules[k]->place),
-				       "names of rules are unique");
-			err = -EINVAL;
-			break;
-		}
-	}
-	for (uint32_t i = 0; i < p->doc.limits.n; i++)
-		for (uint32_t k = 0; k < i; k++)
-			if (!strcmp(limits[i].name, limits[k].name)) {
-				weir_node_error(diags, limits[i].node, "two limits have the name '%s'", limits[i].name);
-				err = -EINVAL;
-			}
-	for (uint32_t i = 0; i < p->doc.failsafe.n; i++) {
-		for (uint32_t k = 0; k < i; k++) {
-			if (strcmp(fs[i].name, fs[k].name))
-				continue;
-			weir_node_error(diags, fs[i].node, "two failsafe entries have the name '%s'", fs[i].name);
-			err = -EINVAL;
-		}
-	}
-	return err;
-}
-
-static int check_rules(struct weir_policy *p, struct weir_diags *diags)
-{
-	struct weir_p_rule *fs = p->doc.failsafe.v;
-	const struct weir_p_addr *b = p->doc.blocklists.v;
-	struct weir_flat_context c = { .policy = p, .arena = &p->arena, .diags = diags };
-	struct weir_flat_rule flat;
-	int err = 0;
-
-	for (size_t i = 0; i < p->n_rules && !diags->dropped; i++)
-		if (weir_rule_flatten(&c, p->rules[i], &flat) < 0)
-			err = -EINVAL;
-	for (uint32_t i = 0; i < p->doc.failsafe.n; i++)
-		if (!fs[i].remove && weir_rule_flatten(&c, &fs[i], &flat) < 0)
-			err = -EINVAL;
-	for (uint32_t i = 0; i < p->doc.blocklists.n; i++)
-		if (!weir_set_find(&c, &b[i]))
-			err = -EINVAL;
-	return err;
-}
-
-static void check_lo(const struct weir_policy *p, struct weir_diags *diags)
-{
-	const char *name;
-	const struct weir_p_rule *r = weir_rule_naming_lo(p, &name);
-
-	if (r)
-		weir_diag_hint(weir_node_warn(diags, weir_node_get(r->node, name) ?: r->node,
-					      "rule '%s' names lo: the failsafe entry 'lo' is removed by that",
-					      r->name),
-			       "everything on lo is judged by the rules now");
-}
-
 static int read_all(struct weir_policy *p, struct weir_source *main, struct weir_diags *diags)
 {
 	struct weir_walk w = { .arena = &p->arena, .diags = diags };
@@ -444,11 +359,7 @@ static int read_all(struct weir_policy *p, struct weir_source *main, struct weir
 		err = weir_set_load(p, p->sets[i], diags);
 	if (err < 0)
 		return err;
-	err = check_names(p, diags);
-	if (check_rules(p, diags) < 0 || err < 0)
-		return -EINVAL;
-	check_lo(p, diags);
-	return 0;
+	return weir_policy_check(p, diags);
 }
 
 static int read_policy(struct weir_policy *p, const char *path, const char *name, const char *text, size_t len,
@@ -467,7 +378,7 @@ static int read_policy(struct weir_policy *p, const char *path, const char *name
 			return err;
 	} else {
 		if (len > WEIR_FILE_MAX) {
-			weir_diags_add(diags, WEIR_ERROR, name, 0, 0, 1, "larger than 16 MiB");
+			weir_diags_add(diags, WEIR_ERROR, name, 0, 0, 1, "larger than 32 MiB");
 			return -EFBIG;
 		}
 		s = weir_arena_alloc(&p->arena, sizeof *s);

@@ -45,10 +45,16 @@ static int check_bytes(struct weir_diags *diags, const struct weir_source *s)
 	unsigned line = 1, col = 0;
 
 	for (size_t i = 0; i < s->len;) {
+		size_t n = weir_text_plain(s->text + i, s->len - i);
 		uint32_t rune = 0;
-		size_t n = weir_utf8_next(s->text + i, s->len - i, &rune);
-		bool crlf = rune == '\r' && i + 1 < s->len && s->text[i + 1] == '\n';
+		bool crlf;
 
+		col += (unsigned)n;
+		i += n;
+		if (i == s->len)
+			break;
+		n = weir_utf8_next(s->text + i, s->len - i, &rune);
+		crlf = rune == '\r' && i + 1 < s->len && s->text[i + 1] == '\n';
 		if (!n) {
 			weir_source_diag(diags, WEIR_ERROR, s, line, col, 1, "byte 0x%02x is not UTF-8",
 					 (unsigned char)s->text[i]);
@@ -75,7 +81,9 @@ static enum weir_scalar resolve(const char *s)
 	const char *d = s + (*s == '-' || *s == '+');
 	bool digits, dot = false;
 
-	if (!*s || !strcmp(s, "~") || !strcmp(s, "null") || !strcmp(s, "Null") || !strcmp(s, "NULL"))
+	if (!*s || strchr("~nNtTfF+-.0123456789", *s) == NULL)
+		return *s ? WEIR_STRING : WEIR_NULL;
+	if (!strcmp(s, "~") || !strcmp(s, "null") || !strcmp(s, "Null") || !strcmp(s, "NULL"))
 		return WEIR_NULL;
 	for (const char *const *w = (const char *const[]){ "true", "True", "TRUE", "false", "False", "FALSE", NULL };
 	     *w; w++)
@@ -127,7 +135,7 @@ static struct weir_node *node_new(struct reader *r, enum weir_kind kind, const y
 	n->kind = kind;
 	n->line = (uint32_t)m->line + 1;
 	n->col = (uint32_t)m->column;
-	n->len = len;
+	n->len = (uint16_t)(len < UINT16_MAX ? len : UINT16_MAX);
 	return n;
 }
 
@@ -195,7 +203,7 @@ static int scalar(struct reader *r, const yaml_event_t *e)
 			       "is a ':' or the right indentation missing in the next line?");
 		return -EINVAL;
 	}
-	for (size_t i = 0, step; i < len; i += step) {
+	for (size_t i = weir_text_plain(text, len), step; i < len; i += step) {
 		step = weir_utf8_next(text + i, len - i, &rune);
 		if (!step || weir_rune_hostile(rune)) {
 			fail(r, &e->start_mark, (unsigned)(e->end_mark.column - e->start_mark.column),

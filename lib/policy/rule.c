@@ -35,15 +35,16 @@ int weir_policy_check_rule(const struct weir_policy *p, const char *json, struct
 	struct weir_flat_context c = { .policy = p, .arena = &a, .diags = diags };
 	struct weir_flat_rule flat;
 	struct weir_p_rule *r;
+	const struct weir_p_rule *other = NULL;
 	int err = weir_rule_read(&a, json, &r, diags);
 
 	if (!err)
 		err = weir_rule_flatten(&c, r, &flat);
-	for (size_t i = 0; i < p->n_rules && !err && r->name; i++) {
-		if (strcmp(p->rules[i]->name, r->name))
-			continue;
+	if (!err && r->name)
+		other = weir_index_find(&p->rule_names, r->name);
+	if (other) {
 		weir_diag_hint(weir_diags_add(diags, WEIR_ERROR, NULL, 0, 0, 1, "name: '%s' is taken by the rule at %s",
-					      r->name, p->rules[i]->place),
+					      r->name, other->place),
 			       "names of rules are unique");
 		err = -EINVAL;
 	}

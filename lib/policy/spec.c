@@ -240,6 +240,7 @@ static const struct weir_type t_not = {
 	.id = "conditions",
 	.name = "conditions",
 	.shape = WEIR_T_MAP,
+	.size = sizeof(struct weir_p_cond),
 	.keys = cond_keys,
 	.done = weir_done_cond,
 	.schema = "\"minProperties\":1",
@@ -314,7 +315,7 @@ static const struct weir_type t_otherwise = {
 	.doc = "The last rule of a group: only the group's `when` is its condition.",
 };
 static const struct weir_type t_group_rules =
-	LIST(&weir_type_rule, "a list of rules", struct weir_p_rule, .empty = true);
+	LIST(&weir_type_rule, "a list of rules", struct weir_p_rule, .empty = true, .max = WEIR_RULES_MAX);
 
 #define G(NAME, FIELD, TYPE, FLAGS, DOC, EXAMPLE)                                      \
 	{                                                                              \
@@ -335,6 +336,7 @@ static const struct weir_type t_group = {
 	.id = "group",
 	.name = "a group",
 	.shape = WEIR_T_MAP,
+	.size = sizeof(struct weir_p_group),
 	.keys = group_keys,
 	.done = weir_done_group,
 	.schema = "\"anyOf\":[{\"required\":[\"rules\"]},{\"required\":[\"otherwise\"]}]",
@@ -348,7 +350,8 @@ static const struct weir_type t_entry = {
 	.by = "group",
 	.alt_off = offsetof(struct weir_p_entry, group),
 };
-static const struct weir_type t_rules = LIST(&t_entry, "a list of rules", struct weir_p_entry, .empty = true);
+static const struct weir_type t_rules =
+	LIST(&t_entry, "a list of rules", struct weir_p_entry, .empty = true, .max = WEIR_RULES_MAX);
 
 static const struct weir_key failsafe_keys[] = {
 	R("name", name, weir_type_name, WEIR_KEY_NEEDED,

@@ -46,7 +46,7 @@ struct weir_type {
 	const char *by;
 	const struct weir_key *keys, *more; /* MAP: more = a second table, its offsets counted from more_off */
 	size_t more_off;
-	size_t size;  /* LIST, NAMED: bytes of an element */
+	size_t size;  /* LIST, NAMED: bytes of an element. MAP: lands behind a pointer, in so many bytes; 0: in place */
 	uint32_t max; /* LIST, NAMED: elements; 0 = 1024 */
 	bool one;     /* LIST: a value alone is a list of one */
 	bool empty;   /* LIST, NAMED: may be empty */

@@ -59,7 +59,7 @@ static int walk_word(struct weir_walk *w, const struct weir_type *t, const struc
 	if (n->kind != WEIR_SCALAR || n->scalar == WEIR_NULL)
 		return wrong_kind(w, t, n);
 	for (const struct weir_word *x = t->words; x->name; x++) {
-		if (strcmp(x->name, n->text)) {
+		if (x->name[0] != n->text[0] || strcmp(x->name, n->text)) {
 			if (!x->later && !x->instead && count + 1 < KEYS_MAX)
 				names[count++] = x->name;
 			continue;
@@ -166,7 +166,7 @@ static int walk_named(struct weir_walk *w, const struct weir_type *t, const stru
 static const struct weir_key *find(const struct weir_key *keys, const char *name)
 {
 	for (; keys && keys->name; keys++)
-		if (!strcmp(keys->name, name))
+		if (keys->name[0] == name[0] && !strcmp(keys->name, name))
 			return keys;
 	return NULL;
 }
@@ -238,6 +238,15 @@ static int walk_map(struct weir_walk *w, const struct weir_type *t, const struct
 	return err < 0 || !t->done ? err : t->done(w, n, dst);
 }
 
+static int walk_apart(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, void **dst)
+{
+	*dst = weir_arena_alloc(w->arena, t->size);
+	if (*dst)
+		return walk_map(w, t, n, *dst);
+	weir_node_error(w->diags, n, "out of memory");
+	return -ENOMEM;
+}
+
 int weir_walk(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, void *dst)
 {
 	bool alt;
@@ -250,7 +259,7 @@ int weir_walk(struct weir_walk *w, const struct weir_type *t, const struct weir_
 	case WEIR_T_LIST:
 		return walk_list(w, t, n, dst);
 	case WEIR_T_MAP:
-		return walk_map(w, t, n, dst);
+		return t->size ? walk_apart(w, t, n, dst) : walk_map(w, t, n, dst);
 	case WEIR_T_NAMED:
 		return walk_named(w, t, n, dst);
 	case WEIR_T_EITHER:

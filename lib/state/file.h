@@ -7,7 +7,7 @@
 #include <jansson.h>
 #include <stddef.h>
 
-#define WEIR_STATE_FILE_MAX (16u << 20)
+#define WEIR_STATE_FILE_MAX (32u << 20) /* a policy file may be so large */
 
 /* Replace <dir>/<name> as a whole, mode 0600. */
 int weir_state_replace(const char *dir, const char *name, const void *data, size_t len);

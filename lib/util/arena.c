@@ -64,3 +64,21 @@ void weir_arena_free(struct weir_arena *a)
 	}
 	a->used = 0;
 }
+
+size_t weir_arena_reset(struct weir_arena *a)
+{
+	struct weir_arena_block *b;
+	size_t freed = 0;
+
+	while ((b = a->top) && b->below) {
+		a->top = b->below;
+		freed += b->size;
+		free(b);
+	}
+	a->used -= freed;
+	if (b) {
+		memset(b->bytes, 0, b->used);
+		b->used = 0;
+	}
+	return freed;
+}

@@ -15,3 +15,5 @@ void *weir_arena_alloc(struct weir_arena *a, size_t size);
 void *weir_arena_array(struct weir_arena *a, size_t n, size_t size);  /* NULL also when n * size overflows */
 char *weir_arena_text(struct weir_arena *a, const char *s, size_t n); /* a copy with a NUL behind it */
 void weir_arena_free(struct weir_arena *a);
+/* Empty, but the first block stays: for what is done again and again. Returns what the others took. */
+size_t weir_arena_reset(struct weir_arena *a);

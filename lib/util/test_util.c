@@ -10,6 +10,7 @@
 #include "lib/util/arena.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/diag.h"
+#include "lib/util/index.h"
 #include "lib/util/text.h"
 
 static void test_utf8_is_strict(void **state)
@@ -89,6 +90,61 @@ static void test_arena_zeroes_and_keeps_its_limit(void **state)
 	assert_null(a.top);
 }
 
+static void test_arena_begins_anew_in_its_first_block(void **state)
+{
+	struct weir_arena a = { .limit = 1 << 20 };
+	char *first = weir_arena_alloc(&a, 100);
+
+	memset(first, 1, 100);
+	assert_int_equal(weir_arena_reset(&a), 0);
+	assert_ptr_equal(weir_arena_alloc(&a, 100), first);
+	assert_int_equal(first[0] | first[99], 0);
+	for (int i = 0; i < 100; i++) { /* more than the limit in all, never at once */
+		assert_non_null(weir_arena_alloc(&a, 500000));
+		assert_true(weir_arena_reset(&a) >= 500000);
+	}
+	weir_arena_free(&a);
+}
+
+static void test_names_are_found(void **state)
+{
+	static char text[3000][8];
+	struct weir_arena a = { 0 };
+	struct weir_index t = { 0 };
+
+	assert_null(weir_index_find(&t, "x"));
+	assert_int_equal(weir_index_init(&a, &t, 3000), 0);
+	for (int i = 0; i < 3000; i++) {
+		snprintf(text[i], sizeof text[i], "%d", i);
+		assert_null(weir_index_put(&t, text[i], text[i]));
+	}
+	for (int i = 0; i < 3000; i++)
+		assert_ptr_equal(weir_index_find(&t, text[i]), text[i]);
+	assert_ptr_equal(weir_index_put(&t, "17", &a), text[17]); /* the first stays */
+	assert_ptr_equal(weir_index_find(&t, "17"), text[17]);
+	assert_null(weir_index_find(&t, "3000"));
+	assert_null(weir_index_find(&t, "a name of more than eight bytes"));
+	assert_null(weir_index_put(&t, "a name of more than eight bytes", &a));
+	assert_ptr_equal(weir_index_find(&t, "a name of more than eight bytes"), &a);
+	assert_null(weir_index_find(&t, ""));
+	weir_arena_free(&a);
+}
+
+static void test_plain_text_ends_where_it_ends(void **state)
+{
+	static const unsigned char others[] = { 0, '\t', '\n', 0x1f, 0x7f, 0x80, 0xc3, 0xff };
+	char s[40];
+
+	for (size_t n = 0; n < sizeof s; n++)
+		for (size_t at = 0; at <= n; at++)
+			for (size_t o = 0; o < sizeof others; o++) {
+				memset(s, at & 1 ? ' ' : '~', sizeof s);
+				if (at < n)
+					s[at] = (char)others[o];
+				assert_int_equal(weir_text_plain(s, n), at);
+			}
+}
+
 static void test_the_caret_stands_under_the_word(void **state)
 {
 	struct weir_diags d = { 0 };
@@ -123,6 +179,9 @@ int main(void)
 		cmocka_unit_test(test_distance_counts_edits),
 		cmocka_unit_test(test_globs),
 		cmocka_unit_test(test_arena_zeroes_and_keeps_its_limit),
+		cmocka_unit_test(test_arena_begins_anew_in_its_first_block),
+		cmocka_unit_test(test_names_are_found),
+		cmocka_unit_test(test_plain_text_ends_where_it_ends),
 		cmocka_unit_test(test_the_caret_stands_under_the_word),
 	};
 

@@ -29,6 +29,23 @@ size_t weir_utf8_next(const char *s, size_t n, uint32_t *ret_rune)
 	return len;
 }
 
+size_t weir_text_plain(const char *s, size_t n)
+{
+	const uint64_t ones = UINT64_MAX / 255;
+	size_t i = 0;
+
+	for (; n - i >= 8; i += 8) { /* eight at a time: is one below 0x20, or 0x7f and above? */
+		uint64_t w;
+
+		memcpy(&w, s + i, 8);
+		if (((w - ones * 0x20) | (w + ones) | w) & ones * 0x80)
+			break;
+	}
+	while (i < n && s[i] >= 0x20 && s[i] < 0x7f)
+		i++;
+	return i;
+}
+
 bool weir_rune_hostile(uint32_t r)
 {
 	return r < 0x20 || (r >= 0x7f && r <= 0x9f) || r == 0x061c || (r >= 0x200b && r <= 0x200f) ||

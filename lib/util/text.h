@@ -14,6 +14,9 @@
  */
 size_t weir_utf8_next(const char *s, size_t n, uint32_t *ret_rune);
 
+/* How many bytes at s are printable ASCII, the space included: nothing about them has to be looked at closely. */
+size_t weir_text_plain(const char *s, size_t n);
+
 /*
  * Control characters (C0, DEL, C1), what is invisible or reorders a line, line separators, the byte order mark:
  * what may not stand in a file or on a screen.
