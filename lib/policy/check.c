@@ -8,15 +8,15 @@
 
 struct weir_p_set *weir_policy_set(const struct weir_policy *p, const char *name)
 {
-	return weir_index_find(&p->set_names, name);
+	return weir_dict_find(&p->set_names, name);
 }
 
 static int check_sets(struct weir_policy *p, struct weir_diags *diags)
 {
-	int err = weir_index_init(&p->arena, &p->set_names, p->n_sets);
+	int err = weir_dict_init(&p->arena, &p->set_names, p->n_sets);
 
 	for (size_t i = 0; i < p->n_sets && err != -ENOMEM; i++) {
-		const struct weir_p_set *s = p->sets[i], *first = weir_index_put(&p->set_names, s->name, p->sets[i]);
+		const struct weir_p_set *s = p->sets[i], *first = weir_dict_put(&p->set_names, s->name, p->sets[i]);
 
 		if (!first)
 			continue;
@@ -29,12 +29,12 @@ static int check_sets(struct weir_policy *p, struct weir_diags *diags)
 
 static int check_rule_names(struct weir_policy *p, struct weir_diags *diags)
 {
-	int err = weir_index_init(&p->arena, &p->rule_names, p->n_rules);
+	int err = weir_dict_init(&p->arena, &p->rule_names, p->n_rules);
 
 	for (size_t i = 0; i < p->n_rules && err != -ENOMEM && !diags->dropped; i++) {
 		struct weir_p_rule *r = p->rules[i], *first;
 
-		first = weir_rule_unnamed(r->name) ? NULL : weir_index_put(&p->rule_names, r->name, r);
+		first = weir_rule_unnamed(r->name) ? NULL : weir_dict_put(&p->rule_names, r->name, r);
 		if (!first)
 			continue;
 		weir_diag_hint(weir_node_error(diags, weir_node_get(r->node, "name") ?: r->node,

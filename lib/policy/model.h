@@ -5,7 +5,7 @@
 #include "lib/policy/ranges.h"
 #include "lib/policy/spec.h"
 #include "lib/policy/value.h"
-#include "lib/util/index.h"
+#include "lib/util/dict.h"
 
 struct weir_p_addr { /* one entry of an address list: a range, a set, or any */
 	const struct weir_node *node;
@@ -142,7 +142,7 @@ struct weir_policy {
 	size_t n_rules;
 	struct weir_p_set **sets;
 	size_t n_sets;
-	struct weir_index rule_names, set_names; /* struct weir_p_rule, struct weir_p_set */
+	struct weir_dict rule_names, set_names; /* struct weir_p_rule, struct weir_p_set */
 };
 
 #define WEIR_SET_LINES_MAX 1000000u

@@ -41,7 +41,7 @@ int weir_policy_check_rule(const struct weir_policy *p, const char *json, struct
 	if (!err)
 		err = weir_rule_flatten(&c, r, &flat);
 	if (!err && r->name)
-		other = weir_index_find(&p->rule_names, r->name);
+		other = weir_dict_find(&p->rule_names, r->name);
 	if (other) {
 		weir_diag_hint(weir_diags_add(diags, WEIR_ERROR, NULL, 0, 0, 1, "name: '%s' is taken by the rule at %s",
 					      r->name, other->place),

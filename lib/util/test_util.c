@@ -10,7 +10,7 @@
 #include "lib/util/arena.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/diag.h"
-#include "lib/util/index.h"
+#include "lib/util/dict.h"
 #include "lib/util/text.h"
 
 static void test_utf8_is_strict(void **state)
@@ -110,23 +110,23 @@ static void test_names_are_found(void **state)
 {
 	static char text[3000][8];
 	struct weir_arena a = { 0 };
-	struct weir_index t = { 0 };
+	struct weir_dict t = { 0 };
 
-	assert_null(weir_index_find(&t, "x"));
-	assert_int_equal(weir_index_init(&a, &t, 3000), 0);
+	assert_null(weir_dict_find(&t, "x"));
+	assert_int_equal(weir_dict_init(&a, &t, 3000), 0);
 	for (int i = 0; i < 3000; i++) {
 		snprintf(text[i], sizeof text[i], "%d", i);
-		assert_null(weir_index_put(&t, text[i], text[i]));
+		assert_null(weir_dict_put(&t, text[i], text[i]));
 	}
 	for (int i = 0; i < 3000; i++)
-		assert_ptr_equal(weir_index_find(&t, text[i]), text[i]);
-	assert_ptr_equal(weir_index_put(&t, "17", &a), text[17]); /* the first stays */
-	assert_ptr_equal(weir_index_find(&t, "17"), text[17]);
-	assert_null(weir_index_find(&t, "3000"));
-	assert_null(weir_index_find(&t, "a name of more than eight bytes"));
-	assert_null(weir_index_put(&t, "a name of more than eight bytes", &a));
-	assert_ptr_equal(weir_index_find(&t, "a name of more than eight bytes"), &a);
-	assert_null(weir_index_find(&t, ""));
+		assert_ptr_equal(weir_dict_find(&t, text[i]), text[i]);
+	assert_ptr_equal(weir_dict_put(&t, "17", &a), text[17]); /* the first stays */
+	assert_ptr_equal(weir_dict_find(&t, "17"), text[17]);
+	assert_null(weir_dict_find(&t, "3000"));
+	assert_null(weir_dict_find(&t, "a name of more than eight bytes"));
+	assert_null(weir_dict_put(&t, "a name of more than eight bytes", &a));
+	assert_ptr_equal(weir_dict_find(&t, "a name of more than eight bytes"), &a);
+	assert_null(weir_dict_find(&t, ""));
 	weir_arena_free(&a);
 }
 

@@ -5,14 +5,14 @@
 
 #include "lib/util/arena.h"
 
-struct weir_index {
-	struct weir_index_slot *slots;
+struct weir_dict {
+	struct weir_dict_slot *slots;
 	size_t mask;
 };
 
 /* Room for n names. -ENOMEM. */
-int weir_index_init(struct weir_arena *a, struct weir_index *t, size_t n);
+int weir_dict_init(struct weir_arena *a, struct weir_dict *t, size_t n);
 /* The value under a name, or NULL; also when nothing was ever put in. */
-void *weir_index_find(const struct weir_index *t, const char *name);
+void *weir_dict_find(const struct weir_dict *t, const char *name);
 /* NULL, or what has the name already: that stays. */
-void *weir_index_put(struct weir_index *t, const char *name, void *value);
+void *weir_dict_put(struct weir_dict *t, const char *name, void *value);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/util/index.h"
+#include "lib/util/dict.h"
 
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/auxv.h>
 
-struct weir_index_slot {
+struct weir_dict_slot {
 	uint64_t hash;
 	const char *name; /* NULL: free */
 	void *value;
@@ -39,7 +39,7 @@ static uint64_t hash_of(const char *s)
 	return h;
 }
 
-int weir_index_init(struct weir_arena *a, struct weir_index *t, size_t n)
+int weir_dict_init(struct weir_arena *a, struct weir_dict *t, size_t n)
 {
 	size_t room = 16;
 
@@ -50,7 +50,7 @@ int weir_index_init(struct weir_arena *a, struct weir_index *t, size_t n)
 	return t->slots ? 0 : -ENOMEM;
 }
 
-static struct weir_index_slot *slot_of(const struct weir_index *t, const char *name, uint64_t hash)
+static struct weir_dict_slot *slot_of(const struct weir_dict *t, const char *name, uint64_t hash)
 {
 	size_t at = hash & t->mask;
 
@@ -59,18 +59,18 @@ static struct weir_index_slot *slot_of(const struct weir_index *t, const char *n
 	return &t->slots[at];
 }
 
-void *weir_index_find(const struct weir_index *t, const char *name)
+void *weir_dict_find(const struct weir_dict *t, const char *name)
 {
 	return t->slots ? slot_of(t, name, hash_of(name))->value : NULL;
 }
 
-void *weir_index_put(struct weir_index *t, const char *name, void *value)
+void *weir_dict_put(struct weir_dict *t, const char *name, void *value)
 {
 	uint64_t hash = hash_of(name);
-	struct weir_index_slot *s = slot_of(t, name, hash);
+	struct weir_dict_slot *s = slot_of(t, name, hash);
 
 	if (s->name)
 		return s->value;
-	*s = (struct weir_index_slot){ hash, name, value };
+	*s = (struct weir_dict_slot){ hash, name, value };
 	return NULL;
 }
