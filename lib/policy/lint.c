@@ -1,181 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rules that do nothing. Works on the compiled rules, where "this list lies within that one" is a question
- * about rows of bits: list a lies within b when every row that has a has b too. What is reported is sure;
- * what cannot be shown cheaply is not reported.
+ * Rules that do nothing. What is reported is sure; what cannot be shown is not reported. How long it looks is bounded:
+ * where very many rules lie over each other it stops, and says from which rule on it did not look.
  */
+#include "lib/policy/lint.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/policy/build.h"
+#include "lib/util/cleanup.h"
 
-/* For each list of a space, the lists that hold all of it and the lists that hold some of it. */
-struct relation {
-	const struct weir_space *space;
-	uint64_t *within, *touches; /* n * words */
-	uint32_t n, words;
-};
+#define WORK (64u << 20) /* steps of comparing rules: about two seconds */
 
 struct lint {
 	struct weir_build *b;
-	struct relation addrs, ports;
+	struct weir_lint_rule *rules;
+	uint32_t n;
+	struct weir_lint_finder *find;
+	uint64_t work;
 	int findings;
 };
 
-static int relate(struct weir_arena *a, const struct weir_space *s, uint32_t n, struct relation *ret)
+/* --- what is told --- */
+
+static const char *label(const struct weir_p_rule *r, char *buf, size_t size)
 {
-	struct relation r = { .space = s, .n = n, .words = s->words };
-
-	r.within = weir_arena_array(a, (size_t)n * s->words, 8);
-	r.touches = weir_arena_array(a, (size_t)n * s->words, 8);
-	if (!r.within || !r.touches)
-		return -ENOMEM;
-	memset(r.within, 0xff, (size_t)n * s->words * 8);
-	for (uint32_t row = 1; row < s->n_rows; row++) {
-		const uint64_t *bits = s->rows + (size_t)row * s->words;
-
-		for (uint32_t w = 0; w < s->words; w++)
-			for (uint64_t left = bits[w]; left; left &= left - 1) {
-				uint32_t list = w * 64 + (uint32_t)__builtin_ctzll(left);
-
-				for (uint32_t k = 0; k < s->words; k++) {
-					r.within[(size_t)list * s->words + k] &= bits[k];
-					r.touches[(size_t)list * s->words + k] |= bits[k];
-				}
-			}
-	}
-	*ret = r;
-	return 0;
-}
-
-static bool list_within(const struct relation *r, uint32_t a, uint32_t b)
-{
-	return r->within[(size_t)a * r->words + (b >> 6)] >> (b & 63) & 1;
-}
-
-static bool list_touches(const struct relation *r, uint32_t a, uint32_t b)
-{
-	return r->touches[(size_t)a * r->words + (b >> 6)] >> (b & 63) & 1;
-}
-
-/* --- conditions against conditions --- */
-
-/* The conditions that one list decides, so that several rules can take it together. */
-enum dimension { D_DIR, D_PROTO, D_FROM, D_TO, D_PORTS, D_OTHER, D_COUNT };
-
-static bool subset16(const uint16_t *a, uint32_t n, const uint16_t *b, uint32_t m)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t k = 0;
-
-		while (k < m && b[k] != a[i])
-			k++;
-		if (k == m)
-			return false;
-	}
-	return true;
-}
-
-static bool subset64(const uint64_t *a, uint32_t n, const uint64_t *b, uint32_t m)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t k = 0;
-
-		while (k < m && b[k] != a[i])
-			k++;
-		if (k == m)
-			return false;
-	}
-	return true;
-}
-
-static bool icmp_within(const struct weir_cond *a, const struct weir_cond *b)
-{
-	for (uint32_t i = 0; i < a->n_icmp; i++) {
-		uint32_t k = 0;
-
-		for (; k < b->n_icmp; k++)
-			if (b->icmp[k].family == a->icmp[i].family && b->icmp[k].type == a->icmp[i].type &&
-			    b->icmp[k].code_min <= a->icmp[i].code_min && b->icmp[k].code_max >= a->icmp[i].code_max)
-				break;
-		if (k == b->n_icmp)
-			return false;
-	}
-	return true;
-}
-
-/* Does everything that a takes, b take, as far as dimension d goes? */
-static bool within(const struct lint *l, const struct weir_cond *a, const struct weir_cond *b, enum dimension d)
-{
-#define HOLDS(BIT, TEST) (!(b->set & (BIT)) || ((a->set & (BIT)) && (TEST)))
-	switch (d) {
-	case D_DIR:
-		return HOLDS(WEIR_C_DIR, !(a->dirs & ~b->dirs));
-	case D_PROTO:
-		return HOLDS(WEIR_C_PROTO, !((a->protos[0] & ~b->protos[0]) | (a->protos[1] & ~b->protos[1]) |
-					     (a->protos[2] & ~b->protos[2]) | (a->protos[3] & ~b->protos[3])));
-	case D_FROM:
-		return HOLDS(WEIR_C_FROM, list_within(&l->addrs, a->from, b->from));
-	case D_TO:
-		return HOLDS(WEIR_C_TO, list_within(&l->addrs, a->to, b->to));
-	case D_PORTS:
-		return HOLDS(WEIR_C_PORTS, list_within(&l->ports, a->ports, b->ports));
-	default:
-		return HOLDS(WEIR_C_PEER, list_within(&l->addrs, a->peer, b->peer)) &&
-		       HOLDS(WEIR_C_SPORTS, list_within(&l->ports, a->sports, b->sports)) &&
-		       HOLDS(WEIR_C_ICMP, icmp_within(a, b)) &&
-		       HOLDS(WEIR_C_VLAN, subset16(a->vlan, a->n_vlan, b->vlan, b->n_vlan)) &&
-		       HOLDS(WEIR_C_MAC, subset64(a->mac, a->n_mac, b->mac, b->n_mac)) &&
-		       HOLDS(WEIR_C_MARK, !(b->mark_mask & ~a->mark_mask) && (a->mark & b->mark_mask) == b->mark) &&
-		       HOLDS(WEIR_C_IN_IF, !(a->in_if & ~b->in_if)) &&
-		       HOLDS(WEIR_C_OUT_IF, !(a->out_if & ~b->out_if)) &&
-		       HOLDS(WEIR_C_ANY_IF, !(a->any_if & ~b->any_if));
-	}
-#undef HOLDS
-}
-
-/* Can a and b hold for one packet? true when in doubt. */
-static bool overlap(const struct lint *l, const struct weir_cond *a, const struct weir_cond *b)
-{
-	uint32_t both = a->set & b->set;
-
-	if ((both & WEIR_C_DIR) && !(a->dirs & b->dirs))
-		return false;
-	if ((both & WEIR_C_PROTO) && !((a->protos[0] & b->protos[0]) | (a->protos[1] & b->protos[1]) |
-				       (a->protos[2] & b->protos[2]) | (a->protos[3] & b->protos[3])))
-		return false;
-	if ((both & WEIR_C_FROM) && !list_touches(&l->addrs, a->from, b->from))
-		return false;
-	if ((both & WEIR_C_TO) && !list_touches(&l->addrs, a->to, b->to))
-		return false;
-	return !(both & WEIR_C_PORTS) || list_touches(&l->ports, a->ports, b->ports);
-}
-
-/* b takes its `not` away again: it takes all of a only if that cannot touch a, or a has the same `not`. */
-static bool not_harmless(const struct lint *l, const struct weir_rule *a, const struct weir_rule *b)
-{
-	if (!(b->flags & WEIR_RF_NOT) || !overlap(l, &a->pos, &b->neg))
-		return true;
-	return (a->flags & WEIR_RF_NOT) && !memcmp(&a->neg, &b->neg, sizeof a->neg);
-}
-
-/* In front of a and as hard, b ends the walk for whatever it matches. A staged rule ends only staged ones. */
-static bool ends_before(const struct weir_rule *a, const struct weir_rule *b)
-{
-	return b->action != WEIR_ACT_LOG && b->mode >= a->mode && !(b->pos.set & ~a->pos.set & WEIR_C_MAC);
-}
-
-/* --- shadowed --- */
-
-static const char *list_label(const struct weir_build *b, uint32_t i, char *buf, size_t size)
-{
-	const char *name = b->strings + b->rules[i].name;
-
-	if (weir_rule_unnamed(name))
-		snprintf(buf, size, "the %s", name);
+	if (weir_rule_unnamed(r->name))
+		snprintf(buf, size, "the %s", r->name);
 	else
-		snprintf(buf, size, "'%s' (%s)", name, b->strings + b->rules[i].place);
+		snprintf(buf, size, "'%s' (%s)", r->name, r->place);
 	return buf;
 }
 
@@ -184,7 +39,7 @@ static void tell(struct lint *l, uint32_t i, const char *kind, const char *fmt, 
 
 static void tell(struct lint *l, uint32_t i, const char *kind, const char *fmt, ...)
 {
-	const struct weir_p_rule *r = l->b->source[i];
+	const struct weir_p_rule *r = l->rules[i].source;
 	char text[512], name[96];
 	va_list ap;
 
@@ -202,76 +57,202 @@ static void tell(struct lint *l, uint32_t i, const char *kind, const char *fmt, 
 	l->findings++;
 }
 
-/* Do the rules in front take all of rule i together, each short of it in the one dimension d only? */
-static bool taken_together(const struct lint *l, uint32_t i, enum dimension d)
+/* --- shadowed --- */
+
+/* Does b, where its conditions hold, decide about whatever a would? A staged rule ends only staged ones. */
+static bool ends_before(const struct weir_lint_rule *a, const struct weir_lint_rule *b)
 {
-	const struct weir_rule *a = &l->b->rules[i];
-	uint64_t protos[4] = { 0 }, lists[WEIR_ROW_WORDS] = { 0 };
-	const struct relation *rel = d == D_PORTS ? &l->ports : &l->addrs;
-	uint32_t list = d == D_FROM ? a->pos.from : d == D_TO ? a->pos.to : a->pos.ports;
-	uint8_t dirs = 0;
-	bool left = false;
+	bool same = true;
 
-	for (uint32_t k = 0; k < i; k++) {
-		const struct weir_rule *b = &l->b->rules[k];
-		bool fits = ends_before(a, b) && not_harmless(l, a, b);
-
-		for (int e = 0; e < D_COUNT && fits; e++)
-			fits = (enum dimension)e == d || within(l, &a->pos, &b->pos, (enum dimension)e);
-		if (!fits)
-			continue;
-		dirs |= b->pos.dirs;
-		for (int w = 0; w < 4; w++)
-			protos[w] |= b->pos.protos[w];
-		if (d >= D_FROM) {
-			uint32_t n = d == D_FROM ? b->pos.from : d == D_TO ? b->pos.to : b->pos.ports;
-
-			lists[n >> 6] |= (uint64_t)1 << (n & 63);
-		}
-	}
-	if (d == D_DIR)
-		return dirs && !((a->pos.set & WEIR_C_DIR ? a->pos.dirs : WEIR_DIR_ANY) & ~dirs);
-	if (d == D_PROTO) {
-		for (int w = 0; w < 4; w++)
-			left |= (a->pos.set & WEIR_C_PROTO ? a->pos.protos[w] : UINT64_MAX) & ~protos[w];
-		return !left;
-	}
-	/* every piece of a's list must lie in one of theirs */
-	for (uint32_t row = 1; row < rel->space->n_rows && list != WEIR_NO_LIST; row++) {
-		const uint64_t *bits = rel->space->rows + (size_t)row * rel->words;
-		uint64_t any = 0;
-
-		if (!(bits[list >> 6] >> (list & 63) & 1))
-			continue;
-		for (uint32_t w = 0; w < rel->words; w++)
-			any |= bits[w] & lists[w];
-		if (!any)
-			return false;
-	}
-	return list != WEIR_NO_LIST;
+	if (b->action == WEIR_ACT_LOG || b->mode < a->mode)
+		return false;
+	if (!b->neg || !weir_cond_overlap(&a->pos, b->neg))
+		return true;
+	/* b's `not` takes away what a does not take either */
+	for (int d = 0; d < WEIR_LINT_DIMS && same; d++)
+		same = a->neg && weir_cond_within(b->neg, a->neg, (enum weir_lint_dim)d);
+	return same;
 }
 
-static bool shadowed(struct lint *l, uint32_t i)
+/* In how many dimensions is b short of a? One: *ret_dim. A second one ends the count. */
+static int short_of(const struct weir_lint_rule *a, const struct weir_lint_rule *b, enum weir_lint_dim *ret_dim)
 {
-	const struct weir_rule *a = &l->b->rules[i];
-	char label[200];
+	int n = 0;
 
-	for (uint32_t k = 0; k < i; k++) {
-		const struct weir_rule *b = &l->b->rules[k];
-		bool all = ends_before(a, b) && not_harmless(l, a, b) && l->b->source[k] != l->b->source[i];
+	for (int d = 0; d < WEIR_LINT_DIMS && n < 2; d++)
+		if (!weir_cond_within(&a->pos, &b->pos, (enum weir_lint_dim)d)) {
+			*ret_dim = (enum weir_lint_dim)d;
+			n++;
+		}
+	return n;
+}
 
-		for (int d = 0; d < D_COUNT && all; d++)
-			all = within(l, &a->pos, &b->pos, (enum dimension)d);
-		if (!all)
-			continue;
-		tell(l, i, "shadowed", "can match nothing: %s takes all of it",
-		     list_label(l->b, k, label, sizeof label));
-		return true;
+/* The next rule in front of a that may hold p; each costs work. */
+static bool next(struct lint *l, const struct weir_lint_point *p, uint32_t a, uint32_t *at)
+{
+	*at = weir_lint_next(l->find, p, *at);
+	if (*at >= a || l->work > WORK)
+		return false;
+	l->work += weir_cond_size(&l->rules[a].pos);
+	return true;
+}
+
+static const struct weir_ranges *ranges_in(const struct weir_flat_cond *c, enum weir_lint_dim d)
+{
+	return d == WEIR_LINT_FROM ? &c->from : d == WEIR_LINT_TO ? &c->to : &c->ports;
+}
+
+/* The end of the range that holds v. */
+static bool reach(const struct weir_ranges *r, weir_u128 v, weir_u128 *far)
+{
+	struct weir_range one = { v, v };
+	struct weir_ranges only = { &one, 1, 1 };
+	size_t i = 0, n = r->n;
+
+	if (!weir_ranges_within(&only, r))
+		return false;
+	while (n > 1) { /* the last that begins at v or before */
+		size_t half = n / 2;
+
+		if (r->v[i + half].lo <= v) {
+			i += half;
+			n -= half;
+		} else {
+			n = half;
+		}
 	}
-	for (int d = D_DIR; d < D_OTHER; d++) {
-		if (!taken_together(l, i, (enum dimension)d))
+	if (r->v[i].hi > *far)
+		*far = r->v[i].hi;
+	return true;
+}
+
+/* What the rules in front of a that are short of it in d only take at p, as bits or up to where. */
+struct taken {
+	uint8_t dirs;
+	uint64_t protos[4];
+	weir_u128 far;
+	bool any;
+};
+
+static void take_at(struct lint *l, uint32_t a, enum weir_lint_dim d, const struct weir_lint_point *p, weir_u128 v,
+		    struct taken *t)
+{
+	enum weir_lint_dim which = d;
+
+	for (uint32_t k = 0; next(l, p, a, &k); k++) {
+		const struct weir_lint_rule *b = &l->rules[k];
+
+		if (short_of(&l->rules[a], b, &which) != 1 || which != d || !ends_before(&l->rules[a], b))
 			continue;
-		tell(l, i, "shadowed", "can match nothing: the rules in front of it take all of it together");
+		t->dirs |= b->pos.dirs;
+		for (int w = 0; w < 4; w++)
+			t->protos[w] |= b->pos.protos[w];
+		if (d >= WEIR_LINT_FROM && reach(ranges_in(&b->pos, d), v, &t->far))
+			t->any = true;
+	}
+}
+
+static bool bits_taken(struct lint *l, uint32_t a, enum weir_lint_dim d, struct weir_lint_point p)
+{
+	const struct weir_flat_cond *c = &l->rules[a].pos;
+	struct taken t = { 0 };
+
+	for (unsigned i = 0; d == WEIR_LINT_PROTO && i < 256; i++) {
+		if (((c->set & WEIR_C_PROTO) && !(c->protos[i >> 6] >> (i & 63) & 1)) || t.protos[i >> 6] >> (i & 63) & 1)
+			continue;
+		p.proto = (uint8_t)i;
+		take_at(l, a, d, &p, 0, &t);
+		if (!(t.protos[i >> 6] >> (i & 63) & 1))
+			return false;
+	}
+	for (uint8_t dir = 1; d == WEIR_LINT_DIR && dir <= WEIR_DIR_ANY; dir = (uint8_t)(dir << 1)) {
+		if (((c->set & WEIR_C_DIR) && !(c->dirs & dir)) || (t.dirs & dir))
+			continue;
+		p.dir = dir;
+		take_at(l, a, d, &p, 0, &t);
+		if (!(t.dirs & dir))
+			return false;
+	}
+	return true;
+}
+
+/* Each of a's ranges from its beginning on: as far as one rule takes it, from there as far as the next does. */
+static bool ranges_taken(struct lint *l, uint32_t a, enum weir_lint_dim d, struct weir_lint_point p)
+{
+	const struct weir_ranges *own = ranges_in(&l->rules[a].pos, d);
+
+	for (size_t i = 0; i < own->n; i++) {
+		weir_u128 v = own->v[i].lo;
+
+		if (d != WEIR_LINT_PORTS && weir_u128_is_v4(v) != (p.family == 4))
+			continue;
+		for (;;) {
+			struct taken t = { .far = v };
+
+			if (d == WEIR_LINT_FROM)
+				p.src = v;
+			else if (d == WEIR_LINT_TO)
+				p.dst = v;
+			else
+				p.dport = (uint16_t)v;
+			take_at(l, a, d, &p, v, &t);
+			if (!t.any)
+				return false;
+			if (t.far >= own->v[i].hi)
+				break;
+			v = t.far + 1;
+		}
+	}
+	return true;
+}
+
+/* Do the rules in front take all of a together, each short of it in the one dimension d only? */
+static bool taken_together(struct lint *l, uint32_t a, enum weir_lint_dim d)
+{
+	static const uint32_t bits[] = { [WEIR_LINT_FROM] = WEIR_C_FROM, [WEIR_LINT_TO] = WEIR_C_TO,
+					 [WEIR_LINT_PORTS] = WEIR_C_PORTS };
+	const struct weir_flat_cond *c = &l->rules[a].pos;
+	struct weir_lint_point p;
+	bool found = false;
+
+	if (d >= WEIR_LINT_FROM && !(c->set & bits[d]))
+		return false;
+	for (uint8_t family = 4; family <= 6; family = (uint8_t)(family + 2)) {
+		if (!weir_cond_corner(c, family, &p))
+			continue;
+		found = true;
+		if (!(d < WEIR_LINT_FROM ? bits_taken(l, a, d, p) : ranges_taken(l, a, d, p)))
+			return false;
+	}
+	return found && l->work <= WORK;
+}
+
+static bool shadowed(struct lint *l, uint32_t a)
+{
+	const struct weir_lint_rule *r = &l->rules[a];
+	bool maybe[WEIR_LINT_DIMS] = { false };
+	enum weir_lint_dim which = WEIR_LINT_OTHER;
+	struct weir_lint_point p;
+	char text[200];
+
+	if (!weir_cond_corner(&r->pos, 4, &p) && !weir_cond_corner(&r->pos, 6, &p))
+		return false;
+	for (uint32_t k = 0; next(l, &p, a, &k); k++) {
+		int n = short_of(r, &l->rules[k], &which);
+
+		if (n > 1 || !ends_before(r, &l->rules[k]))
+			continue;
+		if (!n) {
+			tell(l, a, "shadowed", "can match nothing: %s takes all of it",
+			     label(l->rules[k].source, text, sizeof text));
+			return true;
+		}
+		maybe[which] = true;
+	}
+	for (int d = 0; d < WEIR_LINT_OTHER; d++) {
+		if (!maybe[d] || !taken_together(l, a, (enum weir_lint_dim)d))
+			continue;
+		tell(l, a, "shadowed", "can match nothing: the rules in front of it take all of it together");
 		return true;
 	}
 	return false;
@@ -279,32 +260,44 @@ static bool shadowed(struct lint *l, uint32_t i)
 
 /* --- without effect --- */
 
-static bool empty_list(const struct weir_build *b, const struct weir_rule *r)
+static bool empty_list(const struct weir_lint_rule *r)
 {
-	const struct weir_cond *c = &r->pos;
+	const struct weir_flat_cond *c = &r->pos;
 
-	return ((c->set & WEIR_C_FROM) && !b->addrs.v[c->from].n) || ((c->set & WEIR_C_TO) && !b->addrs.v[c->to].n) ||
-	       ((c->set & WEIR_C_PEER) && !b->addrs.v[c->peer].n);
+	return ((c->set & WEIR_C_FROM) && !c->from.n) || ((c->set & WEIR_C_TO) && !c->to.n) ||
+	       ((c->set & WEIR_C_PEER) && !c->peer.n);
+}
+
+struct behind {
+	struct lint *l;
+	uint32_t a;
+};
+
+/* Is this one behind a, and may it meet it? Work that is used up counts as yes: nothing is told then. */
+static bool meets(void *data, uint32_t k)
+{
+	struct behind *x = data;
+	const struct weir_flat_cond *a = &x->l->rules[x->a].pos;
+
+	x->l->work += weir_cond_size(a);
+	return x->l->work > WORK || (k > x->a && weir_cond_overlap(a, &x->l->rules[k].pos));
 }
 
 /* An allow where the default allows too, and nothing behind it denies what it matches. */
-static bool allow_for_nothing(const struct lint *l, uint32_t i)
+static bool allow_for_nothing(struct lint *l, uint32_t a)
 {
-	const struct weir_build *b = l->b;
-	const struct weir_rule *a = &b->rules[i];
 	static const uint8_t dirs[] = { WEIR_DIR_IN, WEIR_DIR_OUT, WEIR_DIR_FWD };
+	const struct weir_fixed *defaults = l->b->config.defaults;
+	const struct weir_lint_rule *r = &l->rules[a];
+	struct behind x = { l, a };
 
-	if (a->action != WEIR_ACT_ALLOW || (a->flags & WEIR_RF_LOG) || weir_rule_bounds(a))
+	if (r->action != WEIR_ACT_ALLOW || r->log || r->bounds)
 		return false;
 	for (int d = 0; d < 3; d++)
-		if ((!(a->pos.set & WEIR_C_DIR) || (a->pos.dirs & dirs[d])) &&
-		    (b->config.defaults[d].action != WEIR_ACT_ALLOW || b->config.defaults[d].log))
+		if ((!(r->pos.set & WEIR_C_DIR) || (r->pos.dirs & dirs[d])) &&
+		    (defaults[d].action != WEIR_ACT_ALLOW || defaults[d].log))
 			return false;
-	for (uint32_t k = i + 1; k < b->n_rules; k++)
-		if ((b->rules[k].action != WEIR_ACT_ALLOW || (b->rules[k].flags & WEIR_RF_LOG)) &&
-		    overlap(l, &a->pos, &b->rules[k].pos))
-			return false;
-	return true;
+	return !weir_lint_denials(l->find, &r->pos, meets, &x);
 }
 
 static void lint_sets(struct lint *l)
@@ -325,24 +318,65 @@ static void lint_sets(struct lint *l)
 	}
 }
 
+/* --- all of it --- */
+
+/* The rules once more, each by itself: one that became several in the image is one here. */
+static int read_rules(struct lint *l)
+{
+	struct weir_build *b = l->b;
+	struct weir_flat_when when = { .arena = &b->arena };
+	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets, .when = &when };
+
+	l->rules = weir_arena_array(&b->arena, b->n_rules, sizeof *l->rules);
+	if (!l->rules)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < b->n_rules; i++) {
+		struct weir_lint_rule *r = &l->rules[l->n];
+		const struct weir_p_rule *p = b->source[i];
+		struct weir_flat_rule flat;
+		int err;
+
+		if (i && p == b->source[i - 1])
+			continue;
+		err = weir_rule_flatten(&c, p, &flat);
+		if (err < 0)
+			return err;
+		*r = (struct weir_lint_rule){ .source = p, .pos = flat.pos, .action = p->action - 1,
+					      .mode = b->rules[i].mode, .log = p->log,
+					      .bounds = p->max_duration || p->idle || p->max_bytes };
+		if (flat.has_neg) {
+			struct weir_flat_cond *neg = weir_arena_alloc(&b->arena, sizeof *neg);
+
+			if (!neg)
+				return -ENOMEM;
+			*neg = flat.neg;
+			r->neg = neg;
+		}
+		l->n++;
+	}
+	return 0;
+}
+
 static int lint(struct weir_build *b)
 {
 	struct lint l = { .b = b };
-	int err = relate(&b->arena, &b->addr_space, b->addrs.n, &l.addrs);
+	int err = read_rules(&l);
+	uint32_t i;
 
 	if (!err)
-		err = relate(&b->arena, &b->port_space, b->ports.n, &l.ports);
+		err = weir_lint_finder_new(l.rules, l.n, &l.find);
 	if (err < 0)
 		return err;
-	for (uint32_t i = 0; i < b->n_rules; i++) {
-		if (i && b->source[i] == b->source[i - 1])
-			continue; /* the rest of a rule that became several */
-		if (empty_list(b, &b->rules[i]))
+	for (i = 0; i < l.n && l.work <= WORK; i++) {
+		if (empty_list(&l.rules[i]))
 			tell(&l, i, "empty", "can match nothing: a set that it names holds no address");
 		else if (!shadowed(&l, i) && allow_for_nothing(&l, i))
 			tell(&l, i, "ineffective", "changes nothing: the default allows the same");
 	}
+	if (l.work > WORK)
+		tell(&l, i - 1, "not looked at", "and the %u rules behind it: too many rules lie over each other", l.n - i);
 	lint_sets(&l);
+	weir_lint_finder_free(l.find);
 	return l.findings + weir_limits_lint(b);
 }
 

@@ -8,7 +8,7 @@
 int weir_ranges_add(struct weir_arena *a, struct weir_ranges *r, struct weir_range one)
 {
 	if (r->n == r->room) {
-		size_t room = r->room ? r->room * 2 : 8;
+		size_t room = r->room ? r->room * 2 : 1;
 		struct weir_range *v = weir_arena_array(a, room, sizeof *v);
 
 		if (!v)
@@ -154,12 +154,51 @@ uint64_t weir_ranges_hash(const struct weir_ranges *r)
 	return h;
 }
 
+bool weir_ranges_within(const struct weir_ranges *x, const struct weir_ranges *y)
+{
+	size_t k = 0;
+
+	if (x->v == y->v && x->n == y->n)
+		return true;
+	for (size_t i = 0; i < x->n; i++) {
+		k = first_reaching(y, k, x->v[i].lo);
+		if (k == y->n || y->v[k].lo > x->v[i].lo || y->v[k].hi < x->v[i].hi)
+			return false;
+	}
+	return true;
+}
+
+bool weir_ranges_touch(const struct weir_ranges *x, const struct weir_ranges *y)
+{
+	const struct weir_ranges *s = x->n < y->n ? x : y, *l = x->n < y->n ? y : x;
+	size_t k = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		k = first_reaching(l, k, s->v[i].lo);
+		if (k < l->n && l->v[k].lo <= s->v[i].hi)
+			return true;
+	}
+	return false;
+}
+
+bool weir_ranges_hull(const struct weir_ranges *r, uint8_t family, struct weir_range *ret)
+{
+	size_t v4 = first_reaching(r, 0, WEIR_V4_LOW), end = first_reaching(r, 0, WEIR_V4_HIGH + 1);
+	size_t first = v4, last = end;
+
+	if (family != 4) {
+		first = v4 ? 0 : end;
+		last = end < r->n ? r->n : v4;
+	}
+	if (first >= last)
+		return false;
+	*ret = (struct weir_range){ r->v[first].lo, r->v[last - 1].hi };
+	return true;
+}
+
 unsigned weir_ranges_families(const struct weir_ranges *r)
 {
-	size_t at = first_reaching(r, 0, WEIR_V4_LOW); /* normal form: IPv4 in one piece, IPv6 on both sides */
-	bool v4 = at < r->n && weir_u128_is_v4(r->v[at].lo);
+	struct weir_range hull;
 
-	if (!r->n)
-		return 0;
-	return (v4 ? 1u : 0) | (r->v[0].lo < WEIR_V4_LOW || r->v[r->n - 1].hi > WEIR_V4_HIGH ? 2u : 0);
+	return (weir_ranges_hull(r, 4, &hull) ? 1u : 0) | (weir_ranges_hull(r, 6, &hull) ? 2u : 0);
 }

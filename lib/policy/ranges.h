@@ -21,6 +21,11 @@ int weir_ranges_normal(struct weir_arena *a, struct weir_ranges *r);
 int weir_ranges_and(struct weir_arena *a, const struct weir_ranges *x, const struct weir_ranges *y,
 		    struct weir_ranges *ret);
 int weir_ranges_minus(struct weir_arena *a, const struct weir_ranges *x, struct weir_range y, struct weir_ranges *ret);
+/* Both normal: does y hold all of x; has y anything of x? */
+bool weir_ranges_within(const struct weir_ranges *x, const struct weir_ranges *y);
+bool weir_ranges_touch(const struct weir_ranges *x, const struct weir_ranges *y);
+/* From the lowest to the highest of what is IPv4 (4) or IPv6 (6) in it; false: nothing is. r is normal. */
+bool weir_ranges_hull(const struct weir_ranges *r, uint8_t family, struct weir_range *ret);
 bool weir_ranges_equal(const struct weir_ranges *x, const struct weir_ranges *y);
 uint64_t weir_ranges_hash(const struct weir_ranges *r);
 /* Bit 1: holds IPv4, bit 2: holds IPv6. r is normal. */
