@@ -2,7 +2,6 @@
 /* What the keeper does for each call, and the table of them. */
 #include <errno.h>
 #include <fcntl.h>
-#include <sha2.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "daemon/keeper/turn.h"
 #include "lib/event/ring.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/digest.h"
 #include "lib/util/memfd.h"
 
 #define SEED_MAX_S 86400u
@@ -113,8 +113,8 @@ static bool digest_fits(const struct weir_memmap *m, const uint8_t want[32])
 		return false;
 	memset(h.digest, 0, 32);
 	SHA256Init(&sha);
-	SHA256Update(&sha, (const uint8_t *)&h, sizeof h);
-	SHA256Update(&sha, (const uint8_t *)m->data + sizeof h, m->size - sizeof h);
+	weir_sha256_update(&sha, &h, sizeof h);
+	weir_sha256_update(&sha, (const uint8_t *)m->data + sizeof h, m->size - sizeof h);
 	SHA256Final(digest, &sha);
 	return !memcmp(digest, want, 32);
 }

@@ -2,13 +2,13 @@
 /* From a file to a policy: read, walk, follow the includes, load the sets, put the rules in a row, check. */
 #include <errno.h>
 #include <libgen.h>
-#include <sha256.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/policy/flat.h"
 #include "lib/policy/model.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/digest.h"
 #include "lib/util/file.h"
 
 #define ARENA_MAX ((size_t)384 << 20)
@@ -103,8 +103,8 @@ static void lists_digest_add(struct weir_policy *p, const struct weir_source *sr
 	SHA2_CTX sha;
 
 	SHA256Init(&sha);
-	SHA256Update(&sha, p->lists, sizeof p->lists);
-	SHA256Update(&sha, (const uint8_t *)src->text, src->len);
+	weir_sha256_update(&sha, p->lists, sizeof p->lists);
+	weir_sha256_update(&sha, src->text, src->len);
 	SHA256Final(p->lists, &sha);
 }
 
@@ -350,7 +350,7 @@ static int read_all(struct weir_policy *p, struct weir_source *main, struct weir
 	p->main = main;
 	SHA256Init(&sha);
 	for (size_t i = 0; i < f.n; i++)
-		SHA256Update(&sha, (const uint8_t *)f.sources[i]->text, f.sources[i]->len);
+		weir_sha256_update(&sha, f.sources[i]->text, f.sources[i]->len);
 	SHA256Final(p->digest, &sha);
 	err = collect(p, &f);
 	if (!err)

@@ -11,6 +11,7 @@
 #include "lib/util/cleanup.h"
 #include "lib/util/diag.h"
 #include "lib/util/dict.h"
+#include "lib/util/digest.h"
 #include "lib/util/text.h"
 
 static void test_utf8_is_strict(void **state)
@@ -145,6 +146,26 @@ static void test_plain_text_ends_where_it_ends(void **state)
 			}
 }
 
+static void test_sha256_is_that_of_libmd(void **state)
+{
+	static uint8_t data[5000];
+	uint8_t want[32], have[32];
+	SHA2_CTX a, b;
+
+	for (size_t i = 0; i < sizeof data; i++)
+		data[i] = (uint8_t)(i * 131 + i / 7);
+	for (size_t len = 0; len < sizeof data; len += 1 + len / 40) {
+		SHA256Init(&a);
+		SHA256Init(&b);
+		SHA256Update(&a, data, len);
+		for (size_t at = 0, step = len % 300 + 1; at < len; at += step) /* in pieces of one length */
+			weir_sha256_update(&b, data + at, at + step < len ? step : len - at);
+		SHA256Final(want, &a);
+		SHA256Final(have, &b);
+		assert_memory_equal(want, have, 32);
+	}
+}
+
 static void test_the_caret_stands_under_the_word(void **state)
 {
 	struct weir_diags d = { 0 };
@@ -182,6 +203,7 @@ int main(void)
 		cmocka_unit_test(test_arena_begins_anew_in_its_first_block),
 		cmocka_unit_test(test_names_are_found),
 		cmocka_unit_test(test_plain_text_ends_where_it_ends),
+		cmocka_unit_test(test_sha256_is_that_of_libmd),
 		cmocka_unit_test(test_the_caret_stands_under_the_word),
 	};
 
