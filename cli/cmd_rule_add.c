@@ -84,6 +84,8 @@ static json_t *rule_of(const struct flags *f)
 	return r;
 }
 
+#define BEATS_MAX 100 /* the daemon names no more */
+
 static int show(const struct weir_cli *cli, json_t *j, const struct flags *f)
 {
 	const json_t *beats = json_object_get(j, "beats"), *one;
@@ -99,7 +101,8 @@ static int show(const struct weir_cli *cli, json_t *j, const struct flags *f)
 		printf("rule %lld: %s %s: in force\n", weir_int(j, "id"), weir_str(j, "action"), weir_str(j, "match"));
 	json_array_foreach (beats, i, one) {
 		if (i == 5) {
-			printf("  and %zu more: weir rule list\n", json_array_size(beats) - i);
+			printf("  and %s%zu more: weir rule list\n", json_array_size(beats) >= BEATS_MAX ? "at least " : "",
+			       json_array_size(beats) - i);
 			break;
 		}
 		printf("  beats %s\n", json_string_value(one));

@@ -35,6 +35,8 @@ static int commit(struct weir_worker *w, const struct weir_request *rq, bool for
 	return r;
 }
 
+#define BEATS_MAX 100 /* denials that are named; where there are more, so many say enough */
+
 /* An allow of the overlay stands before the file's rules: who adds it should see which denials it beats. */
 static json_t *beats(const struct weir_worker *w, uint32_t at)
 {
@@ -42,7 +44,9 @@ static json_t *beats(const struct weir_worker *w, uint32_t at)
 	json_t *list = json_array();
 	char label[256];
 
-	for (uint32_t i = at + 1; r->action == WEIR_ACT_ALLOW && i < w->img.cfg->n_rules; i++) {
+	if (r->action != WEIR_ACT_ALLOW)
+		return list;
+	for (uint32_t i = at + 1; i < w->img.cfg->n_rules && json_array_size(list) < BEATS_MAX; i++) {
 		const struct weir_rule *o = weir_img_rule(&w->img, 0, i);
 
 		if ((o->action == WEIR_ACT_DROP || o->action == WEIR_ACT_REJECT) && weir_rules_overlap(&w->img, r, o))

@@ -8,13 +8,18 @@
 
 #include "daemon/worker/worker.h"
 
-/* FNV-1a: nobody gains by a collision here, it would only miscount a line on a screen. */
+/* Eight bytes at a time. Nobody gains by a collision here, it would only miscount a line on a screen. */
 static uint64_t mix(uint64_t h, const void *data, size_t len)
 {
 	const uint8_t *p = data;
 
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ p[i]) * 0x100000001b3ull;
+	for (size_t i = 0; i < len; i += 8) {
+		uint64_t word = len;
+
+		memcpy(&word, p + i, len - i < 8 ? len - i : 8);
+		h = (h ^ word) * 0xff51afd7ed558ccdull;
+		h ^= h >> 32;
+	}
 	return h;
 }
 

@@ -28,7 +28,25 @@ struct here {
 	const struct weir_kern_if *ifs;
 	size_t n;
 	bool relays; /* frames with any tag may pass: a bridge */
+	uint64_t live;			    /* patterns that name an interface which is filtered */
+	const char *open[WEIR_IFPAT_MAX]; /* one that each pattern names and that is not */
 };
+
+/* Once for all rules: which patterns name what. */
+static void patterns_match(struct here *h)
+{
+	const struct weir_ifpat *pats = (const void *)(h->img->blob + h->img->h->ifpats.off);
+
+	for (uint32_t p = 0; p < h->img->h->ifpats.count && p < WEIR_IFPAT_MAX; p++) {
+		for (size_t i = 0; i < h->n; i++) {
+			if (fnmatch(pats[p].glob, h->ifs[i].name, 0))
+				continue;
+			if (h->ifs[i].wanted)
+				h->live |= (uint64_t)1 << p;
+			h->open[p] = h->ifs[i].name;
+		}
+	}
+}
 
 /*
  * Is there an interface that one of these patterns names? `text`: why not. One that is there and is not covered does
@@ -39,17 +57,13 @@ static bool ifs_match(const struct here *h, uint64_t bits, const char *key, char
 	const struct weir_ifpat *pats = (const void *)(h->img->blob + h->img->h->ifpats.off);
 	const char *first = "?", *open = NULL;
 
+	if (bits & h->live)
+		return true;
 	for (uint32_t p = 0; p < h->img->h->ifpats.count && p < WEIR_IFPAT_MAX; p++) {
 		if (!(bits >> p & 1))
 			continue;
 		first = pats[p].glob;
-		for (size_t i = 0; i < h->n; i++) {
-			if (fnmatch(pats[p].glob, h->ifs[i].name, 0))
-				continue;
-			if (h->ifs[i].wanted)
-				return true;
-			open = h->ifs[i].name;
-		}
+		open = h->open[p] ? h->open[p] : open;
 	}
 	if (open)
 		snprintf(text, size, "%s: %s is not filtered (%s)", key, open,
@@ -192,6 +206,7 @@ json_t *weir_honest(struct weir_worker *w, const struct weir_counter *stats, jso
 	h.ifs = weir_port_ifs(w->port, &h.n);
 	for (size_t i = 0; i < h.n; i++)
 		h.relays |= !strcmp(h.ifs[i].kind, "bridge") || !strcmp(h.ifs[i].kind, "openvswitch");
+	patterns_match(&h);
 	modes(w, degraded);
 	inert_rules(w, &h, degraded);
 	for (size_t i = 0; i < sizeof w->notes / sizeof *w->notes; i++) {

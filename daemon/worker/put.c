@@ -38,17 +38,18 @@ void weir_worker_hits(struct weir_worker *w, uint64_t *ret, size_t n_rules)
 {
 	struct weir_counter *now = calloc(n_rules + 3, sizeof *now);
 	int n = now ? weir_port_rule_hits(w->port, now, n_rules + 3) : 0;
+	bool kept = json_object_size(w->hits);
 	char key[400];
 
 	for (size_t i = 0; i < n_rules; i++) {
-		ret[i] = (uint64_t)json_integer_value(hit_of(w, (uint32_t)i, key, sizeof key));
+		ret[i] = kept ? (uint64_t)json_integer_value(hit_of(w, (uint32_t)i, key, sizeof key)) : 0;
 		if ((int)i < n)
 			ret[i] += now[i].packets;
 	}
 	free(now);
 }
 
-/* A new image counts from zero: what the old one counted is kept by the rule's name. */
+/* A new image counts from zero: what the old one counted is kept by the rule's name. Most of many rules count nothing. */
 static void hits_keep(struct weir_worker *w)
 {
 	size_t n = w->img.cfg ? w->img.cfg->n_rules : 0;
@@ -60,6 +61,8 @@ static void hits_keep(struct weir_worker *w)
 		return;
 	weir_worker_hits(w, hits, n);
 	for (size_t i = 0; i < n; i++) {
+		if (!hits[i])
+			continue;
 		hit_of(w, (uint32_t)i, key, sizeof key);
 		json_object_set_new(kept, key, json_integer((json_int_t)hits[i]));
 	}
@@ -349,6 +352,17 @@ int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited
 	return 0;
 }
 
+/* The very bytes that are in force, and nothing else was read with them: a large policy is not read anew to see that. */
+static bool file_is_in_force(const struct weir_worker *w)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len, now_len;
+	const char *now = weir_policy_text(w->policy, &now_len);
+
+	return weir_policy_alone(w->policy) && !weir_file_read(w->path, now_len, &text, &len) && len == now_len &&
+	       !memcmp(text, now, len);
+}
+
 const char *weir_worker_drift(const struct weir_worker *w, char *buf, size_t size)
 {
 	_cleanup_policy_ struct weir_policy *now = NULL;
@@ -356,7 +370,7 @@ const char *weir_worker_drift(const struct weir_worker *w, char *buf, size_t siz
 	int r;
 
 	buf[0] = 0;
-	if (w->source == WEIR_SOURCE_BUILTIN)
+	if (w->source == WEIR_SOURCE_BUILTIN || file_is_in_force(w))
 		return buf;
 	r = weir_policy_read(w->path, &now, &diags);
 	if (r && w->source == WEIR_SOURCE_SAVED && !weir_file_exists(w->path))
