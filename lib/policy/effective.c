@@ -3,6 +3,7 @@
  * `weir show effective`: the image back as a policy that can be read, and checked again. Groups are gone,
  * sets are in their place, overlay and built-in failsafe are in it.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/image_blob.h"
@@ -11,10 +12,17 @@
 
 #define SHOWN_MAX 100 /* ranges of one list */
 
+/* A list in words: going through all pieces of the addresses is done once for it, however many rules name it. */
+struct words {
+	char *text;
+	size_t ranges;
+};
+
 struct show {
 	FILE *out;
 	const struct weir_img *img;
 	const char *sep; /* in front of the next key of a map */
+	struct words lists[WEIR_LISTS_MAX];
 };
 
 static void put_key(struct show *s, const char *key)
@@ -67,11 +75,9 @@ static void take_piece(struct ranges_out *r, weir_u128 lo, weir_u128 hi, bool in
 	}
 }
 
-/* Returns the number of ranges; only the first SHOWN_MAX are written. */
-static size_t put_addresses(struct show *s, uint32_t list)
+static size_t write_addresses(FILE *out, const struct weir_img *img, uint32_t list)
 {
-	const struct weir_img *img = s->img;
-	struct ranges_out r = { .out = s->out };
+	struct ranges_out r = { .out = out };
 
 	for (uint32_t i = 0; i < img->cfg->n_bounds4; i++) {
 		const struct weir_bound4 *b = weir_img_bound4(img, i), *next = weir_img_bound4(img, i + 1);
@@ -89,6 +95,22 @@ static size_t put_addresses(struct show *s, uint32_t list)
 	}
 	put_range(&r);
 	return r.n;
+}
+
+/* Returns the number of ranges; only the first SHOWN_MAX are written. */
+static size_t put_addresses(struct show *s, uint32_t list)
+{
+	struct words *w = &s->lists[list % WEIR_LISTS_MAX];
+	size_t size;
+	FILE *f;
+
+	if (!w->text && (f = open_memstream(&w->text, &size))) {
+		w->ranges = write_addresses(f, s->img, list);
+		fclose(f);
+	}
+	if (w->text)
+		fputs(w->text, s->out);
+	return w->ranges;
 }
 
 static void put_ports(struct show *s, const char *key, uint32_t list)
@@ -436,7 +458,7 @@ void weir_policy_show_effective(FILE *out, const struct weir_img *img)
 {
 	static const char *const dirs[] = { "  inbound", "  outbound", "  forward" };
 	const struct weir_config *c = img->cfg;
-	struct show s = { out, img, "" };
+	struct show s = { .out = out, .img = img, .sep = "" };
 	uint32_t name = 0;
 
 	fprintf(out, "# weir: the policy in force, generation %u\n# source sha256 ", c->generation);
@@ -468,4 +490,6 @@ void weir_policy_show_effective(FILE *out, const struct weir_img *img)
 	}
 	if (!c->n_rules)
 		fputs("  []\n", out);
+	for (size_t i = 0; i < WEIR_LISTS_MAX; i++)
+		free(s.lists[i].text);
 }

@@ -149,7 +149,7 @@ static void compare(enum weir_set_kind kind, uint8_t family, uint64_t seed)
 
 static void test_the_same_as_each_with_each(void **state)
 {
-	for (uint64_t seed = 1; seed <= 4; seed++)
+	for (uint64_t seed = 1; seed <= 2; seed++)
 		for (int kind = 0; kind < WEIR_SET_KINDS; kind++)
 			for (uint8_t family = 4; family <= 6; family += 2)
 				compare((enum weir_set_kind)kind, family, seed);
