@@ -174,7 +174,7 @@ static int do_install(struct weir_turn *t)
 {
 	const struct weir_call_install *c = t->msg;
 	_cleanup_memmap_ struct weir_memmap now = { 0 }, back = { 0 };
-	struct weir_kern_change change = { .deadline = c->deadline };
+	struct weir_kern_change change = { .span = c->span, .deadline = c->deadline };
 	int r;
 
 	if (t->n_fds != (c->back_size ? 2u : 1u))
@@ -190,7 +190,7 @@ static int do_install(struct weir_turn *t)
 	change.back_size = c->back_size;
 	r = weir_keeper_install(t->s->keeper, &change, t->ret->why, sizeof t->ret->why);
 	if (r >= 0)
-		images_note(t, c->deadline, &now, &back);
+		images_note(t, weir_kern_change_waits(&change), &now, &back);
 	return r;
 }
 

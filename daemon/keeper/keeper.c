@@ -276,7 +276,7 @@ static void guard_follow(struct weir_keeper *k, bool first)
 static int back_view(struct weir_keeper *k, const struct weir_kern_change *c, struct view *ret, char *why, size_t why_size)
 {
 	*ret = (struct view){ 0 };
-	if (!c->deadline)
+	if (!weir_kern_change_waits(c))
 		return 0;
 	if (c->back)
 		return image_view(c->back, c->back_size, ret, why, why_size);
@@ -317,7 +317,7 @@ int weir_keeper_install(struct weir_keeper *k, const struct weir_kern_change *c,
 
 	if (!r)
 		r = back_view(k, c, &back, why, why_size);
-	if (!r && !first && !k->guard_on && !c->deadline && weir_config_guarded(&now.cfg)) {
+	if (!r && !first && !k->guard_on && !weir_kern_change_waits(c) && weir_config_guarded(&now.cfg)) {
 		guard_raise(k, false);
 		raised = true;
 	}

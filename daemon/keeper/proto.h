@@ -12,7 +12,7 @@
 #include "lib/kern/kern.h"
 
 #define WEIR_PROTO_MAGIC 0x6b726577u /* "werk" */
-#define WEIR_PROTO_VERSION 1u
+#define WEIR_PROTO_VERSION 2u
 
 enum weir_call {
 	WEIR_CALL_HELLO = 1, /* the first one, and only the first */
@@ -54,7 +54,7 @@ struct weir_call_hello {
 struct weir_call_install { /* fds: the image; the one that it goes back to, where back_size says that there is one */
 	struct weir_call_head h;
 	uint32_t size, back_size;
-	uint64_t deadline;
+	uint64_t span, deadline; /* as in struct weir_kern_change */
 	uint8_t digest[32], back_digest[32];
 };
 

@@ -128,6 +128,8 @@ json_t *weir_api_call(struct weir_worker *w, const struct weir_request *rq)
 
 	if (!h)
 		return weir_error_json("unknown verb", "is the daemon older than this command? weir status shows its version");
+	if (w->pending.on && weir_kern_now() >= w->pending.deadline) /* the clock has decided: not only with the next tick */
+		weir_pending_tick(w);
 	r = h->right == WEIR_RIGHT_CHANGE ? weir_failures_change(w, h->verb, &rp) : 0;
 	if (!r)
 		r = h->run(w, rq, &rp);

@@ -50,6 +50,21 @@ static int note_write(const struct weir_worker *w, const struct weir_pending *p,
 	return r;
 }
 
+uint64_t weir_pending_span(const struct weir_pending *p)
+{
+	return (uint64_t)p->span * 1000000000u;
+}
+
+void weir_pending_clock(struct weir_worker *w)
+{
+	struct weir_pending *p = &w->pending;
+	struct weir_kern_pending k;
+
+	weir_port_pending(w->port, &k);
+	p->deadline = k.pending ? k.deadline : weir_kern_now(); /* over already, or the keeper is gone: so are we */
+	p->since = p->deadline - weir_pending_span(p);
+}
+
 int weir_pending_save(const struct weir_worker *w)
 {
 	if (w->pending.on)
@@ -87,9 +102,9 @@ int weir_history_note(struct weir_worker *w, const struct weir_change *c, const 
 	memcpy(g.lists, weir_policy_lists_digest(p), 32);
 	r = weir_history_add(w->o.state_dir, &w->history, &g, text, len);
 	if (!r && c->confirm_s) {
-		will.deadline = c->deadline;
 		will.since = weir_kern_now();
 		will.span = c->confirm_s;
+		will.deadline = will.since + weir_pending_span(&will); /* the earliest: it is written again once it is in force */
 		will.boot = c->path ? c->boot : w->pending.on ? w->pending.boot : -1;
 		will.mode |= c->keep_mode;
 		will.rollback = c->rollback;
@@ -366,6 +381,8 @@ static int resume_pair(struct weir_worker *w, const struct note *n, uint64_t dea
 	w->pending = n->p;
 	w->pending.on = true;
 	w->pending.deadline = deadline;
+	if (w->pending.since + weir_pending_span(&n->p) < deadline) /* a note from before it took force */
+		w->pending.since = deadline - weir_pending_span(&n->p);
 	*b = (struct weir_stand){ .policy = w->policy, .source = w->source, .has_ceiling = w->has_ceiling,
 				  .ceiling = w->ceiling, .generation = n->back, .hits = json_object(),
 				  .hits_then = json_object() };
@@ -378,7 +395,8 @@ static int resume_pair(struct weir_worker *w, const struct note *n, uint64_t dea
 	if (!r && !w->o.resume)
 		r = weir_worker_compile(w, NULL, &(struct weir_change){ .generation = n->generation }, &now, diags, why,
 					why_size);
-	k = (struct weir_kern_change){ now.blob, now.size, back.size, deadline, back.blob };
+	k = (struct weir_kern_change){ .blob = now.blob, .size = now.size, .back_size = back.size, .deadline = deadline,
+				       .back = back.blob };
 	if (!r && !w->o.resume)
 		r = weir_port_install(w->port, &k, why, why_size);
 	if (!r) {

@@ -225,7 +225,8 @@ const struct weir_kern_pinned *weir_port_before(struct weir_port *p)
 
 int weir_port_install(struct weir_port *p, const struct weir_kern_change *c, char *why, size_t why_size)
 {
-	struct weir_call_install m = { .size = c->size, .back_size = c->back ? c->back_size : 0, .deadline = c->deadline };
+	struct weir_call_install m = { .size = c->size, .back_size = c->back ? c->back_size : 0, .span = c->span,
+				       .deadline = c->deadline };
 	_cleanup_close_ int now = weir_memfd_of("weir-image", c->blob, c->size), back = -1;
 	_cleanup_got_ struct got g = { 0 };
 	int r;

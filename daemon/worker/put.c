@@ -222,9 +222,8 @@ static void take_over(struct weir_worker *w, struct weir_change *c, struct weir_
 			weir_stand_clear(w);
 		return;
 	}
-	p->since = weir_kern_now();
 	p->span = c->confirm_s;
-	p->deadline = c->deadline;
+	weir_pending_clock(w);
 	p->boot = c->path ? c->boot : p->boot;
 	p->mode |= c->keep_mode;
 	p->rollback = c->rollback;
@@ -265,7 +264,8 @@ static int images_install(struct weir_worker *w, struct weir_change *c, struct w
 	json_t *hits = json_incref(w->hits);
 	int r;
 
-	k.deadline = c->new_generation ? c->deadline : w->pending.deadline;
+	k.span = c->new_generation ? (uint64_t)c->confirm_s * 1000000000u : 0;
+	k.deadline = c->new_generation ? 0 : w->pending.deadline;
 	seed(w, now->img.cfg);
 	if (w->img.cfg) {
 		weir_rules_diff(&w->img, &now->img, &c->added, &c->removed);
@@ -291,8 +291,6 @@ static int put_once(struct weir_worker *w, struct weir_change *c, struct weir_di
 
 	why[0] = 0;
 	r = images_make(w, c, &now, &back, diags, why, why_size);
-	if (c->new_generation && c->confirm_s)
-		c->deadline = weir_kern_now() + (uint64_t)c->confirm_s * 1000000000u;
 	if (!r && (c->new_generation || !weir_history_find(&w->history, now.img.cfg->generation))) {
 		r = weir_history_note(w, c, &now.img, why, why_size);
 		noted = !r;

@@ -113,6 +113,73 @@ static void it_goes_back_at_its_deadline(void **state)
 	ended(f, 3, "went back by itself");
 }
 
+/* Where loading takes long, all the time that was given is still there once the change is in force. */
+static void its_clock_starts_in_force(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t from, deadline;
+
+	begin(f);
+	fake(f)->load_ms = 400;
+	from = weir_kern_now();
+	good(f, "apply", confirm(2));
+	deadline = f->worker->pending.deadline;
+	assert_true(deadline >= from + 2400000000u);
+	assert_true(deadline <= weir_kern_now() + 2000000000u);
+	assert_true(f->worker->pending.since == deadline - 2000000000u); /* a login from before is no proof */
+	good(f, "rule add", json_pack("{s:{s:s, s:s}}", "rule", "action", "drop", "to", "192.0.2.1"));
+	assert_true(f->worker->pending.deadline == deadline);
+	end(f, false);
+	start(f, NULL);
+	assert_true(f->worker->pending.deadline == deadline);
+	assert_true(f->worker->pending.since == deadline - 2000000000u);
+}
+
+/* Killed between the note and the answer: the note says what was meant, the kernel what is. */
+static void a_note_does_not_move_the_deadline(void **state)
+{
+	static const char *const said[] = { "1", "9000000000000000000" };
+	struct fixture *f = *state;
+	char path[320], text[256];
+	uint64_t deadline;
+
+	snprintf(path, sizeof path, "%s/pending.json", f->state);
+	begin(f);
+	for (int i = 0; i < 2; i++) {
+		good(f, "apply", confirm(500));
+		deadline = f->worker->pending.deadline;
+		snprintf(text, sizeof text, "{\"generation\": %u, \"back\": 1, \"deadline\": %s, \"since\": 1, \"span\": 500, "
+			 "\"mode\": false, \"rollback\": false}", f->worker->generation, said[i]);
+		end(f, false);
+		test_file(path, text);
+		start(f, NULL);
+		assert_string_equal(rule(f, 0), "mail");
+		assert_true(f->worker->pending.deadline == deadline);
+		assert_true(f->worker->pending.since == deadline - 500000000000u);
+		pass(f);
+		assert_string_equal(rule(f, 0), "web");
+	}
+}
+
+/* What the clock has decided a moment ago is not said to wait, nor in the way of the next change. */
+static void it_is_over_when_its_time_is(void **state)
+{
+	struct fixture *f = *state;
+
+	begin(f);
+	good(f, "apply", confirm(5));
+	weir_kern_fake_pass(weir_keeper_kern(f->keeper));
+	f->worker->pending.deadline = 1;
+	assert_int_equal(waits(f), 0);
+	ended(f, 2, "went back by itself");
+	good(f, "apply", confirm(5));
+	weir_kern_fake_pass(weir_keeper_kern(f->keeper));
+	f->worker->pending.deadline = 1;
+	good(f, "apply", confirm(5));
+	assert_int_equal(f->worker->generation, 4);
+	assert_int_equal(waits(f), 1);
+}
+
 static void confirmed_it_stays_and_boots(void **state)
 {
 	struct fixture *f = *state;
@@ -343,6 +410,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(it_goes_back_at_its_deadline),
+		T(its_clock_starts_in_force),
+		T(a_note_does_not_move_the_deadline),
+		T(it_is_over_when_its_time_is),
 		T(confirmed_it_stays_and_boots),
 		T(rollback_takes_it_back_at_once),
 		T(a_second_change_is_refused_or_replaces),

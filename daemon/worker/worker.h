@@ -151,7 +151,6 @@ struct weir_change {
 	bool keep_mode, rollback;
 	struct weir_caller *by;                   /* whose session must live; NULL: weir itself */
 	/* filled on success */
-	uint64_t deadline;
 	uint32_t ms, added, removed;              /* compile time; rules */
 	uint32_t killed;                          /* conversations that were ended (established: kill) */
 };
@@ -193,6 +192,9 @@ int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *w
 /* The change in force is there to stay: the next start may take it. `why` says what could not be written. */
 int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *why, size_t why_size);
 int weir_pending_save(const struct weir_worker *w);
+uint64_t weir_pending_span(const struct weir_pending *p); /* ns that were given */
+/* When the change that took force a moment ago goes back: the kernel started its clock, so the kernel is asked. */
+void weir_pending_clock(struct weir_worker *w);
 /* -ENOENT: nothing waits (any more). *ret_killed: as in struct weir_change. */
 int weir_pending_confirm(struct weir_worker *w, uint32_t *ret_killed, char *why, size_t why_size);
 int weir_pending_revert(struct weir_worker *w);

@@ -287,7 +287,7 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 
 	if (r)
 		return r;
-	r = c->deadline ? weir_pending_install(k, &new, c, why, why_size) : install_final(k, &new, why, why_size);
+	r = weir_kern_change_waits(c) ? weir_pending_install(k, &new, c, why, why_size) : install_final(k, &new, why, why_size);
 	if (r)
 		weir_gen_free(&new);
 	else

@@ -43,17 +43,26 @@ struct weir_kern_change {
 	const void *blob; /* the image */
 	uint32_t size;
 	uint32_t back_size;
-	uint64_t deadline; /* 0: it stays. Else ns since boot: it goes back then, by itself, unless confirmed */
-	/* with a deadline: what it goes back to. NULL: what a change that waits already goes back to, else what is in force */
+	/*
+	 * Both 0: it stays. Else it goes back by itself unless confirmed: `span` ns after the moment at which it takes
+	 * force, however long it takes to load; or, for a change whose clock runs already, at `deadline`, ns since boot.
+	 */
+	uint64_t span, deadline;
+	/* with one of these: what it goes back to. NULL: what a change that waits already goes back to, else what is in force */
 	const void *back;
 };
 
 /*
  * Put an image in force: load a new generation of programs and maps (exact sizes), then update every hook
- * by link update. All or nothing: on failure the old one stays in force everywhere. With a deadline every hook is
+ * by link update. All or nothing: on failure the old one stays in force everywhere. With a span or a deadline every hook is
  * led to a root program first, and one write of the control word puts the new one in force.
  */
 int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, char *why, size_t why_size);
+
+static inline bool weir_kern_change_waits(const struct weir_kern_change *c)
+{
+	return c->span || c->deadline;
+}
 
 /* What waits for its confirmation. */
 struct weir_kern_pending {

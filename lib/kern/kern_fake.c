@@ -143,6 +143,7 @@ int weir_kern_flush(const char *runtime_dir, char *report, size_t report_size)
 int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, char *why, size_t why_size)
 {
 	struct weir_counter *hits;
+	bool waits = weir_kern_change_waits(c);
 	struct weir_img img, back;
 	int r = k->f.fail_install;
 
@@ -161,14 +162,15 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 	hits = calloc(img.cfg->n_rules + 3, sizeof *hits);
 	if (!hits)
 		return -ENOMEM;
+	nanosleep(&(struct timespec){ .tv_nsec = k->f.load_ms * 1000000l }, NULL);
 	free(k->hits);
 	k->hits = hits;
 	k->n_hits = img.cfg->n_rules + 3;
-	if (c->deadline && c->back) {
+	if (waits && c->back) {
 		k->waits.back_generation = back.cfg->generation;
 		k->back_mode = back.cfg->mode;
 		k->f.pairs++;
-	} else if (c->deadline && !k->waits.pending) {
+	} else if (waits && !k->waits.pending) {
 		k->waits.back_generation = k->pinned.generation;
 		k->back_mode = k->pinned.mode;
 	}
@@ -176,8 +178,8 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 		k->pinned.epoch_max = img.cfg->epoch;
 	if (c->back && k->pinned.epoch_max < back.cfg->epoch)
 		k->pinned.epoch_max = back.cfg->epoch;
-	k->waits.pending = c->deadline;
-	k->waits.deadline = c->deadline;
+	k->waits.pending = waits;
+	k->waits.deadline = c->span ? weir_kern_now() + c->span : c->deadline;
 	k->waits.generation = img.cfg->generation;
 	k->pinned.generation = img.cfg->generation;
 	k->pinned.epoch = img.cfg->epoch;

@@ -189,15 +189,23 @@ static int slot_give(struct weir_kern *k, struct weir_gen *g, int besides)
 	return r;
 }
 
+/* Of a new change the clock starts here, where it takes force: no time is lost to what loading it took. */
+static uint64_t deadline_of(const struct weir_kern_change *c)
+{
+	return c->span ? weir_kern_now() + c->span : c->deadline;
+}
+
 /*
  * The last step. A command may have decided about the pair that waited while the new one was made, and told its user
  * so: that stands, and nothing is written.
  */
-static int word_begin(struct weir_kern *k, const uint64_t *waited, uint64_t word, char *why, size_t why_size)
+static int word_begin(struct weir_kern *k, const uint64_t *waited, const struct weir_kern_change *c, char *why,
+		      size_t why_size)
 {
-	uint64_t seen = waited ? *waited : 0;
+	uint64_t seen = waited ? *waited : 0, word;
 
 	weir_control_tell(k);
+	word = weir_word_make(deadline_of(c) / 1000000, (uint32_t)k->gen.slot, (uint32_t)k->back.slot);
 	if (!waited)
 		word_set(k->control, word);
 	else if (!__atomic_compare_exchange_n(&k->control->word, &seen, word, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
@@ -249,8 +257,7 @@ int weir_pending_install(struct weir_kern *k, struct weir_gen *new, const struct
 	weir_cover_refresh(k);
 	r = weir_hooks_move(k, why, why_size);
 	if (!r)
-		r = word_begin(k, waited ? &word : NULL,
-			       weir_word_make(c->deadline / 1000000, (uint32_t)new->slot, (uint32_t)back.slot), why, why_size);
+		r = word_begin(k, waited ? &word : NULL, c, why, why_size);
 	if (r) {
 		k->gen = old_gen;
 		k->back = old_back;

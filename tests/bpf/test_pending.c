@@ -160,6 +160,31 @@ static void test_goes_back(void)
 	say(weir_kern_settle(runner.kern) == WEIR_SETTLED_NOTHING && arrives(), "once");
 }
 
+/* What it takes to load is not taken from the time to confirm: the clock starts with the switch, at the end. */
+static void test_clock(void)
+{
+	struct weir_kern_change c = { .span = 60000 * MS };
+	uint64_t from, in_force, began;
+	struct weir_kern_pending p;
+	char why[256] = "";
+	void *blob;
+
+	for (int i = 0; i < 2; i++) { /* the hooks are to be led to the root programs; they are led there */
+		blob = image((uint32_t)(60 + i), true, WEIR_PREVENT, &c.size);
+		c.blob = blob;
+		from = weir_kern_now();
+		say(!weir_kern_install(runner.kern, &c, why, sizeof why), i ? "replaced" : "one that waits for a time");
+		in_force = weir_kern_now();
+		weir_kern_pending(runner.kern, &p);
+		began = p.deadline - c.span;
+		printf("# install %llu ms, the clock began after %lld ms\n", (unsigned long long)(in_force - from) / MS,
+		       ((long long)began - (long long)from) / (long long)MS);
+		say(p.pending && began > from + (in_force - from) / 2 && began <= in_force, "its clock starts where it takes force");
+		free(blob);
+	}
+	say(!weir_kern_revert(runner.kern), "taken back");
+}
+
 static void test_confirm_and_revert(void)
 {
 	uint64_t deadline = soon();
@@ -607,6 +632,7 @@ int main(void)
 	sockets();
 	test_soon_after_start();
 	test_goes_back();
+	test_clock();
 	test_confirm_and_revert();
 	test_edits();
 	test_decided_meanwhile();

@@ -110,7 +110,7 @@ static int proven(struct weir_kern *k, const char *when)
 /* The same image once more, as a change that waits: through the root programs, confirmed, and taken back. */
 static int waits(struct weir_kern *k, const void *blob, uint32_t size)
 {
-	struct weir_kern_change c = { .blob = blob, .size = size, .deadline = weir_kern_now() + 600000000000ull };
+	struct weir_kern_change c = { .blob = blob, .size = size, .span = 600000000000ull };
 	struct weir_kern_pending p;
 	char why[256] = "";
 	int r = say(weir_kern_install(k, &c, why, sizeof why), "a change that waits", why);
