@@ -27,7 +27,8 @@ DEPS := tools/deps.sh $(if $(ROOT),install,check)
 RUNNER := python3 tests/harness/run.py --build $(BUILD) $(if $(AS_OWNER),--owner $(OWNER))
 
 .DEFAULT_GOAL := build
-.PHONY: help build setup deps deps-build deps-test run test test-long test-vm bench fuzz lint fmt install deb clean
+.PHONY: help build setup deps deps-build deps-test deps-bench run test test-long test-vm bench bench-compare fuzz lint \
+	fmt install deb clean
 
 help:
 	@echo 'make            build weir into $(BUILD)/ (build/weir)'
@@ -36,7 +37,8 @@ help:
 	@echo 'make test       build and run the tests; root runs all of them, ends with N passed, N failed, N skipped'
 	@echo 'make test-long  the same with full counts (hours)'
 	@echo 'make test-vm    load every BPF program and run the suites bpf and e2e on the kernels of the matrix, in qemu'
-	@echo 'make bench      measure'
+	@echo 'make bench      measure weir beside its peers: a table, and $(BUILD)/bench.json (root; under 5 minutes)'
+	@echo 'make bench-compare OLD=a.json NEW=b.json   what became slower between two runs'
 	@echo 'make fuzz       fuzz every parser: SECONDS=60 each, only those that match TARGET'
 	@echo 'make lint       clang-tidy, shellcheck and the checks of tests/check'
 	@echo 'make fmt        format the C files that differ from the last commit (ALL=1: all)'
@@ -55,6 +57,9 @@ deps-build:
 # Tests whose tools are missing are skipped by name, so only root installs here and nobody is stopped.
 deps-test: deps-build
 	@$(DEPS) build test deb $(if $(ROOT),,|| echo 'Tests that need them are skipped.')
+
+deps-bench: deps-build
+	@$(DEPS) build bench $(if $(ROOT),,|| echo 'Peers that are missing are not measured.')
 
 # A room that is new to the tree is not known to the configured build folder.
 $(BUILD)/build.ninja: $(wildcard meson.build */meson.build */*/meson.build)
@@ -79,8 +84,11 @@ test-vm: KIND = --vm
 test test-long test-vm: deps-test build
 	@$(RUNNER) $(KIND) $(ARGS)
 
-bench: deps-test build
+bench: deps-bench build
 	@$(RUNNER) --bench $(ARGS)
+
+bench-compare:
+	@python3 bench/compare.py $(OLD) $(NEW)
 
 SECONDS ?= 60
 fuzz: deps-test build

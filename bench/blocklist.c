@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a probe of a blocklist of 1,000,000 addresses costs in the kernel: CPU time of BPF_PROG_TEST_RUN over
+ * What a probe of a blocklist costs in the kernel: CPU time of BPF_PROG_TEST_RUN over
  * addresses that change with every run, less that of a program that only takes the address. Needs root; without it
  * exit status 77.
  *
- * bench_blocklist PROGRAM.o
+ * bench_blocklist PROGRAM.o GROUP ADDRESSES PREFIXES...
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -12,10 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench/blocklist.h"
+#include "bench/measure.h"
 #include "lib/policy/blocklist.h"
 
 struct weir_img;
@@ -23,7 +23,6 @@ static inline const struct weir_block_line *weir_img_block_line(const struct wei
 #include "core/blocklist.h"
 
 #define ROUNDS 11
-#define ADDRESSES 1000000u
 
 static const struct weir_blocklist *list;
 
@@ -42,21 +41,6 @@ static uint64_t rnd(void)
 	return seed ^= seed << 17;
 }
 
-static double cpu_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static int program(struct bpf_object *o, const char *name)
 {
 	return bpf_program__fd(bpf_object__find_program_by_name(o, name));
@@ -65,12 +49,8 @@ static int program(struct bpf_object *o, const char *name)
 static double run(int fd)
 {
 	static unsigned char frame[64];
-	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = frame, .data_size_in = sizeof frame, .repeat = WEIR_BENCH_ADDRS);
-	double start = cpu_now();
 
-	if (bpf_prog_test_run_opts(fd, &o) || o.retval != 1)
-		return -1;
-	return (cpu_now() - start) / WEIR_BENCH_ADDRS;
+	return weir_bench_run(fd, frame, sizeof frame, WEIR_BENCH_ADDRS, 1);
 }
 
 static uint64_t hits_of(struct bpf_object *o)
@@ -82,18 +62,18 @@ static uint64_t hits_of(struct bpf_object *o)
 	return v[0] + v[1];
 }
 
-/* One trace: medians, and the hits of the kernel against those of the same probe here. */
-static int measure(struct bpf_object *o, const char *name, bool six, uint64_t want)
+/* One trace; the hits of the kernel against those of the same probe here. */
+static int measure(struct bpf_object *o, const char *group, const char *name, bool six, uint64_t want)
 {
-	int fds[] = { program(o, "bare"), program(o, "base"), program(o, six ? "probe6" : "probe4") };
-	double ns[3][ROUNDS];
+	int fds[] = { program(o, "base"), program(o, six ? "probe6" : "probe4") };
+	double ns[2], net[ROUNDS];
 	uint64_t before, after;
 
 	for (int r = 0; r < ROUNDS; r++) {
-		for (int i = 0; i < 3; i++) {
+		for (int i = 0; i < 2; i++) {
 			before = hits_of(o);
-			ns[i][r] = run(fds[i]);
-			if (ns[i][r] < 0)
+			ns[i] = run(fds[i]);
+			if (ns[i] < 0)
 				return -EIO;
 			after = hits_of(o);
 		}
@@ -102,11 +82,9 @@ static int measure(struct bpf_object *o, const char *name, bool six, uint64_t wa
 			       (unsigned long long)(after - before - WEIR_BENCH_ADDRS), (unsigned long long)want);
 			return -EPROTO;
 		}
+		net[r] = ns[1] - ns[0];
 	}
-	for (int i = 0; i < 3; i++)
-		qsort(ns[i], ROUNDS, sizeof(double), by_value);
-	printf("%-24s %6.1f%% %8.1f %8.1f %8.1f (%.1f)\n", name, 100.0 * (double)want / WEIR_BENCH_ADDRS,
-	       ns[0][ROUNDS / 2], ns[1][ROUNDS / 2], ns[2][ROUNDS / 2] - ns[1][ROUNDS / 2], ns[2][0] - ns[1][0]);
+	weir_bench_row(group, name, "ns", net, ROUNDS);
 	return 0;
 }
 
@@ -135,7 +113,7 @@ static weir_u128 random_addr(bool six)
 }
 
 /* `hit`: every address of the trace is listed. Else random ones. */
-static int row(struct bpf_object *o, const char *name, bool six, const struct weir_ranges *hit)
+static int row(struct bpf_object *o, const char *group, const char *name, bool six, const struct weir_ranges *hit)
 {
 	int fd = bpf_map__fd(bpf_object__find_map_by_name(o, "trace")), err = 0;
 	uint64_t want = 0;
@@ -148,10 +126,10 @@ static int row(struct bpf_object *o, const char *name, bool six, const struct we
 		want += six ? weir_block_has6(NULL, x.hi, x.lo) : weir_block_has4(NULL, (uint32_t)x.lo);
 		err = bpf_map_update_elem(fd, &i, &x, 0);
 	}
-	return err ? err : measure(o, name, six, want);
+	return err ? err : measure(o, group, name, six, want);
 }
 
-static int bench(const char *object, bool six, uint32_t prefixes)
+static int bench(const char *object, const char *group, bool six, uint32_t addresses, uint32_t prefixes)
 {
 	static const uint64_t key[2] = { 0x0123456789abcdefu, 0xfedcba9876543211u };
 	struct weir_ranges block = { 0 }, none = { 0 };
@@ -162,10 +140,10 @@ static int bench(const char *object, bool six, uint32_t prefixes)
 	char name[64];
 	int err = 0;
 
-	for (uint32_t i = 0; i < ADDRESSES + prefixes && !err; i++) {
+	for (uint32_t i = 0; i < addresses + prefixes && !err; i++) {
 		weir_u128 a = random_addr(six), wide = 0;
 
-		if (i >= ADDRESSES)
+		if (i >= addresses)
 			wide = six ? ((weir_u128)1 << (64 + rnd() % 24)) - 1 : ((weir_u128)1 << (3 + rnd() % 9)) - 1;
 		err = weir_ranges_add(&arena, &block, (struct weir_range){ a & ~wide, a | wide });
 	}
@@ -174,9 +152,9 @@ static int bench(const char *object, bool six, uint32_t prefixes)
 	list = &b;
 	err = err ? err : load(object, &o);
 	for (int hit = 0; hit < 2 && !err; hit++) {
-		snprintf(name, sizeof name, "IPv%u%s, %s", six ? 6 : 4, prefixes ? " + 200k prefixes" : "",
-			 hit ? "hit" : "random");
-		err = row(o, name, six, hit ? &block : NULL);
+		snprintf(name, sizeof name, "blocklist, IPv%u, %u addresses%s, %s", six ? 6 : 4, addresses,
+			 prefixes ? " + prefixes" : "", hit ? "listed" : "random");
+		err = row(o, group, name, six, hit ? &block : NULL);
 	}
 	bpf_object__close(o);
 	weir_blocklist_free(&b);
@@ -188,17 +166,19 @@ int main(int argc, char **argv)
 {
 	int err = 0;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: %s PROGRAM.o\n", argv[0]);
+	if (argc < 5) {
+		fprintf(stderr, "usage: %s PROGRAM.o GROUP ADDRESSES PREFIXES...\n", argv[0]);
 		return 2;
 	}
 	if (geteuid()) {
 		printf("needs root: loads programs\n");
 		return 77;
 	}
-	printf("%-24s %7s %8s %8s %8s\n", "ns, median (min)", "listed", "bare", "base", "net");
-	for (int i = 0; i < 4 && !err; i++)
-		err = bench(argv[1], i & 1, i / 2 * 200000u);
+	for (int i = 4; i < argc; i++) {
+		for (int six = 0; six < 2 && !err; six++)
+			err = bench(argv[1], argv[2], six, (uint32_t)strtoul(argv[3], NULL, 10),
+				    (uint32_t)strtoul(argv[i], NULL, 10));
+	}
 	if (err)
 		fprintf(stderr, "%s\n", strerror(-err));
 	return err ? 1 : 0;

@@ -3,7 +3,7 @@
  * What finding a rule costs in the kernel: CPU time of BPF_PROG_TEST_RUN over packets that change with every run,
  * less that of a program that only takes the packet. Needs root; without it exit status 77.
  *
- * bench_classifier_kernel [-n RULES] [-r ROUNDS] PROGRAM.o [FILE...]
+ * bench_classifier_kernel [-g GROUP] [-k KIND] [-f 4|6] [-n RULES] [-r ROUNDS] PROGRAM.o [FILE...]
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -11,36 +11,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench/classifier.h"
+#include "bench/measure.h"
 #include "lib/util/cleanup.h"
 #include "tests/harness/rulesets.h"
 
-#define ROUNDS_MAX 99
+#define CHECKED 16
 
 struct bench {
-	const char *object;
+	const char *object, *group;
 	uint32_t rounds;
 	struct bpf_object *o;
 	int base, tree, trace, results;
 };
-
-static double cpu_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
 
 static int load(struct bench *b, const struct weir_tree *t)
 {
@@ -68,12 +53,8 @@ static int load(struct bench *b, const struct weir_tree *t)
 static double run(int fd)
 {
 	static unsigned char frame[64];
-	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = frame, .data_size_in = sizeof frame, .repeat = WEIR_BENCH_KEYS);
-	double start = cpu_now();
 
-	if (bpf_prog_test_run_opts(fd, &o) || o.retval != 1)
-		return -1;
-	return (cpu_now() - start) / WEIR_BENCH_KEYS;
+	return weir_bench_run(fd, frame, sizeof frame, WEIR_BENCH_KEYS, 1);
 }
 
 static int trace_put(struct bench *b, const struct weir_tree_key *keys)
@@ -97,21 +78,23 @@ static int trace_put(struct bench *b, const struct weir_tree_key *keys)
 	return err;
 }
 
-/* Medians of one trace; every verdict against the linear oracle. */
-static int measure(struct bench *b, const struct weir_oracle *oracle, const struct weir_tree_key *keys)
+/* One trace; verdicts against the linear oracle, which takes longer than all that is measured: one of CHECKED. */
+static int measure(struct bench *b, const char *name, const struct weir_oracle *oracle,
+		   const struct weir_tree_key *keys)
 {
-	double base[ROUNDS_MAX], tree[ROUNDS_MAX];
+	double net[WEIR_BENCH_ROUNDS_MAX];
 	uint32_t wrong = 0;
 
 	if (trace_put(b, keys))
 		return -errno;
 	for (uint32_t r = 0; r < b->rounds; r++) {
-		base[r] = run(b->base);
-		tree[r] = run(b->tree);
-		if (base[r] < 0 || tree[r] < 0)
+		double base = run(b->base), tree = run(b->tree);
+
+		if (base < 0 || tree < 0)
 			return -EIO;
+		net[r] = tree - base;
 	}
-	for (uint32_t i = 0; i < WEIR_BENCH_KEYS; i++) {
+	for (uint32_t i = 0; i < WEIR_BENCH_KEYS; i += CHECKED) {
 		uint32_t got, want;
 
 		if (bpf_map_lookup_elem(b->results, &i, &got))
@@ -120,13 +103,12 @@ static int measure(struct bench *b, const struct weir_oracle *oracle, const stru
 			want = WEIR_TREE_END;
 		wrong += got != want;
 	}
-	qsort(base, b->rounds, sizeof *base, by_value);
-	qsort(tree, b->rounds, sizeof *tree, by_value);
-	printf(" %8.1f (%5.1f)", tree[b->rounds / 2] - base[b->rounds / 2], tree[0] - base[0]);
-	if (wrong)
-		printf(" %u WRONG", wrong);
-	fflush(stdout);
-	return wrong ? -EPROTO : 0;
+	if (wrong) {
+		fprintf(stderr, "%s: %u of %u verdicts are wrong\n", name, wrong, WEIR_BENCH_KEYS / CHECKED);
+		return -EPROTO;
+	}
+	weir_bench_row(b->group, name, "ns", net, b->rounds);
+	return 0;
 }
 
 static int bench_set(struct bench *b, const char *name, const struct weir_set *s)
@@ -138,9 +120,11 @@ static int bench_set(struct bench *b, const char *name, const struct weir_set *s
 	struct weir_why why;
 	int err = keys && oracle ? weir_tree_build(s->v, s->n, NULL, &t, &why) : -ENOMEM;
 
-	printf("%-20s %7zu", name, s->n);
+	char title[80];
+
 	if (err == -E2BIG) {
-		printf(" refused: %s\n", why.message);
+		snprintf(title, sizeof title, "%s, %zu rules", name, s->n);
+		weir_bench_missing(b->group, title, "ns", why.message);
 		weir_oracle_free(oracle);
 		return 0;
 	}
@@ -148,9 +132,11 @@ static int bench_set(struct bench *b, const char *name, const struct weir_set *s
 	for (int kind = 0; kind < WEIR_TRACE_KINDS && !err; kind++) {
 		for (uint32_t i = 0; i < WEIR_BENCH_KEYS; i++)
 			weir_trace_key(s, (enum weir_trace_kind)kind, &seed, &keys[i]);
-		err = measure(b, oracle, keys);
+		snprintf(title, sizeof title, "%s, %zu rules, %s", name, s->n, weir_trace_names[kind]);
+		err = measure(b, title, oracle, keys);
 	}
-	printf("%s%s\n", err ? " " : "", err ? strerror(-err) : "");
+	if (err)
+		fprintf(stderr, "%s: %s\n", name, strerror(-err));
 	bpf_object__close(b->o);
 	b->o = NULL;
 	weir_oracle_free(oracle);
@@ -158,25 +144,40 @@ static int bench_set(struct bench *b, const char *name, const struct weir_set *s
 	return err;
 }
 
+static int usage(const char *me)
+{
+	fprintf(stderr, "usage: %s [-g GROUP] [-k KIND] [-f 4|6] [-n RULES] [-r ROUNDS up to %d] PROGRAM.o [FILE...]\n",
+		me, WEIR_BENCH_ROUNDS_MAX);
+	return 2;
+}
+
 int main(int argc, char **argv)
 {
 	static const uint8_t families[] = { 4, 6 };
-	struct bench b = { .rounds = 11 };
+	struct bench b = { .rounds = 11, .group = "B1" };
+	const char *kind = NULL;
 	uint32_t n = 100000;
-	int opt, err = 0;
+	int opt, family = 0, err = 0;
 
-	while ((opt = getopt(argc, argv, "n:r:")) >= 0)
-		*(opt == 'n' ? &n : &b.rounds) = (uint32_t)strtoul(optarg, NULL, 10);
-	if (optind >= argc || !b.rounds || b.rounds > ROUNDS_MAX) {
-		fprintf(stderr, "usage: %s [-n RULES] [-r ROUNDS up to %d] PROGRAM.o [FILE...]\n", argv[0], ROUNDS_MAX);
-		return 2;
+	while ((opt = getopt(argc, argv, "g:k:f:n:r:")) >= 0) {
+		if (opt == 'g')
+			b.group = optarg;
+		else if (opt == 'k')
+			kind = optarg;
+		else if (opt == 'f')
+			family = atoi(optarg);
+		else if (opt == 'n' || opt == 'r')
+			*(opt == 'n' ? &n : &b.rounds) = (uint32_t)strtoul(optarg, NULL, 10);
+		else
+			return usage(argv[0]);
 	}
+	if (optind >= argc || !b.rounds || b.rounds > WEIR_BENCH_ROUNDS_MAX)
+		return usage(argv[0]);
 	if (geteuid()) {
 		printf("needs root: loads programs\n");
 		return 77;
 	}
 	b.object = argv[optind];
-	printf("%-20s %7s %16s %16s %16s\n", "ns, median (min)", "rules", "match", "mixed", "random");
 	for (int i = optind + 1; i < argc; i++) {
 		const char *slash = strrchr(argv[i], '/');
 		struct weir_set s;
@@ -188,8 +189,11 @@ int main(int argc, char **argv)
 	for (int i = 0; n && i < 6; i++) {
 		struct weir_set s;
 		char name[32];
-		int r = weir_set_make(&s, (enum weir_set_kind)(i / 2), families[i & 1], n, 1);
+		int r;
 
+		if ((kind && strcmp(kind, weir_set_names[i / 2])) || (family && family != families[i & 1]))
+			continue;
+		r = weir_set_make(&s, (enum weir_set_kind)(i / 2), families[i & 1], n, 1);
 		snprintf(name, sizeof name, "%s, IPv%u", weir_set_names[i / 2], families[i & 1]);
 		err |= r ? r : bench_set(&b, name, &s);
 		weir_set_free(&s);

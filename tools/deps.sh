@@ -8,8 +8,9 @@
 #   tools/deps.sh install LIST...   install what is missing (root); YES=1 or no terminal: does not ask
 #   tools/deps.sh list    LIST...   print the packages
 #
-# LIST is build (to build and run), test (to run the tests), deb (to make a package) or lint. An entry "command:package" is
-# satisfied by the command too, wherever it came from; a plain package is asked of dpkg.
+# LIST is build (to build and run), test (to run the tests), bench (what make bench measures with and
+# beside), deb (to make a package) or lint. An entry "command:package" is satisfied by the command too, wherever it came
+# from; a plain package is asked of dpkg.
 #
 # It refuses to leave services behind: a package that it installs neither starts a daemon now
 # (policy-rc.d) nor at the next boot (its units are disabled again), and what was there is not touched.
@@ -24,6 +25,8 @@ sshd:openssh-server ssh:openssh-client sudo:sudo dig:bind9-dnsutils curl:curl dn
 qemu-system-x86_64:qemu-system-x86 busybox-static cpio:cpio depmod:kmod mke2fs:e2fsprogs procps
 node:nodejs npm:npm tmux:tmux screen:screen debootstrap:debootstrap systemd-analyze:systemd'
 
+bench='ipset:ipset xdp-filter:xdp-tools iptables:iptables iperf3:iperf3 nft:nftables'
+
 deb='dpkg-shlibdeps:dpkg-dev strip:binutils gzip:gzip'
 
 lint='clang-format:clang-format clang-tidy:clang-tidy shellcheck:shellcheck'
@@ -35,9 +38,10 @@ entries() {
 		case $list in
 		build) printf '%s\n' $build ;;
 		test) printf '%s\n' $test ;;
+		bench) printf '%s\n' $bench ;;
 		deb) printf '%s\n' $deb ;;
 		lint) printf '%s\n' $lint ;;
-		*) say "deps.sh: unknown list '$list' (build, test, deb, lint)"; exit 2 ;;
+		*) say "deps.sh: unknown list '$list' (build, test, bench, deb, lint)"; exit 2 ;;
 		esac
 	done
 }

@@ -18,7 +18,12 @@
 
 int weir_runner_open(struct weir_runner *r)
 {
-	struct weir_kern_options o = { .runtime_dir = r->dir };
+	return weir_runner_open_flows(r, 0);
+}
+
+int weir_runner_open_flows(struct weir_runner *r, uint32_t flows_max)
+{
+	struct weir_kern_options o = { .runtime_dir = r->dir, .flows_max = flows_max };
 	char why[512] = "";
 	cpu_set_t set;
 	int err;

@@ -22,6 +22,7 @@ struct weir_runner {
 
 /* New network and mount namespaces, then weir_kern_open. Prints why not; -EPERM without rights. */
 int weir_runner_open(struct weir_runner *r);
+int weir_runner_open_flows(struct weir_runner *r, uint32_t flows_max); /* 0: the default */
 void weir_runner_close(struct weir_runner *r);
 /* Install an image and say what the two interfaces match. */
 int weir_runner_install(struct weir_runner *r, const void *blob, uint32_t size, uint32_t pat, uint32_t lower,

@@ -228,11 +228,13 @@ def main():
     p.add_argument("--bench", action="store_true")
     p.add_argument("--fuzz", type=int, metavar="SECONDS")
     p.add_argument("names", nargs="*", help="only tests whose name contains one of these")
-    args = p.parse_args()
+    args, others = p.parse_known_args()
+    if others and not args.bench:
+        p.error(f"unknown: {' '.join(others)}")
     r = Runner(args)
     try:
         if args.bench:
-            return subprocess.run(["meson", "test", "-C", args.build, "--no-rebuild", "--benchmark", "--verbose"],
+            return subprocess.run([sys.executable, "bench/run.py", "--build", args.build, *others, *args.names],
                                   env=r.env).returncode
         if args.fuzz is not None:
             r.fuzz()

@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real packets over veth: what weir and its peers cost where they stand, and how fast TCP is with and without weir."""
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+
+from harness.netns import ProgramFailed, Router, sh
+from harness.weir import Policy, Weir
+
+CPU = 0
+BLOCKED = (1000000, 100000, 10000, 1000, 250)  # addresses; the largest that loads is measured
+PAIRS = (10, 100, 1000, 10000, 100000)         # rules for weir and nftables alike
+TRACE = 1 << 17
+INTERFACES = (2, 16, 64, 256)
+
+
+def addr(n):
+    return f"{n >> 24}.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"
+
+
+def schedstat():
+    """What counts the CPU time of the ksoftirqd of our CPU. Opened before the namespaces hide it."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/comm") as f:
+                if f.read().strip() == f"ksoftirqd/{CPU}":
+                    fd = os.open(f"/proc/{pid}/schedstat", os.O_RDONLY)
+                    os.set_inheritable(fd, True)
+                    return fd
+        except OSError:
+            pass
+    return -1
+
+
+class Lane(Router):
+    """The client sends, the dut's in0 takes."""
+
+    def __init__(self, bench):
+        super().__init__()
+        self.bench = bench
+        for ns, dev in ((self.dut, "in0"), (self.client, "cl0")):
+            ns.sh("ethtool", "-K", dev, "gro", "on", check=False)  # NAPI: without, frames sent by XDP are lost
+        self.mac = self.dut.mac("in0")
+        self.rng = random.Random(1)
+        self.measure("floors", "a frame made, with no device", [(1 << 24, "10.1.0.1", 80)], device="none")
+
+    def received(self):
+        s = json.loads(self.dut.ip("-s", "-j", "link", "show", "in0").stdout)[0]["stats64"]["rx"]
+        return s["packets"]
+
+    def measure(self, group, name, trace, device="cl0", frames=200000):
+        """trace: (source as a number, destination, port). Fails when frames do not arrive."""
+        path = "/tmp/trace"
+        with open(path, "w") as f:
+            f.writelines(f"{addr(s)} {d} {p}\n" for s, d, p in trace)
+        before = self.received()
+        argv = [self.bench.path("bench_live"), "-c", CPU, "-s", self.bench.args.schedstat, "-m", self.mac, "-n", frames,
+                "-t", path, self.bench.path("traffic.bpf.o"), device, group, name]
+        p = subprocess.run(self.client.argv(*argv), capture_output=True, text=True, timeout=120, close_fds=False)
+        if p.returncode:
+            raise RuntimeError(f"{name}: {p.stderr.strip()[-200:]}")
+        arrived, sent = self.received() - before, 8 * frames
+        if device != "none" and arrived < 0.99 * sent:
+            raise RuntimeError(f"{name}: {arrived} of {sent} frames arrived")
+        self.bench.report.rows(p.stdout)
+
+    def peer(self, name, setup, trace, clear, **kw):
+        """Measure another program; a reason instead when it cannot be set up here."""
+        try:
+            setup()
+            self.measure("peers", name, trace, **kw)
+        except (RuntimeError, OSError, ProgramFailed, subprocess.SubprocessError) as e:
+            self.bench.report.miss("peers", name, "ns", e)
+        finally:
+            clear()
+
+    def nft_clear(self):
+        self.dut.sh("nft", "flush", "ruleset", check=False)
+
+    def nft_file(self, text):
+        with open("/tmp/rules.nft", "w") as f:
+            f.write(text)
+        self.dut.sh("nft", "-f", "/tmp/rules.nft", timeout=120)
+
+    def nft_chain(self, body, sets=""):
+        self.nft_file(f"table netdev bench {{\n{sets}\nchain in {{ type filter hook ingress device \"in0\" priority 0; "
+                      f"policy drop;\n{body}\n}}\n}}\n")
+
+    def weir(self, policy):
+        """An instance with this policy in force, or the reason why not as an exception."""
+        w = Weir(self, self.dut, prefix="bench-")
+        try:
+            w.run(policy)
+        except RuntimeError:
+            w.destroy()
+            self.closers.remove(w.destroy)
+            raise
+        return w
+
+    def end(self, w):
+        w.destroy()
+        self.closers.remove(w.destroy)
+
+
+def listed(lane, n):
+    """n addresses without a pattern, and a trace of them."""
+    blocked = lane.rng.sample(range(0x0B000000, 0x7E000000), n)
+    return blocked, [(lane.rng.choice(blocked), "10.1.0.1", 80) for _ in range(TRACE)]
+
+
+def blocked_by_weir(lane, blocked):
+    path = "/tmp/blocked.txt"
+    with open(path, "w") as f:
+        f.writelines(addr(a) + "\n" for a in blocked)
+    return lane.weir(Policy.text("- { name: web, action: allow, direction: inbound, ports: 80 }", extra=(
+        f"sets: {{ bad: {{ addresses: {{ file: {path} }} }} }}\nblocklists: [$bad]\ninterfaces: {{ in0: {{ xdp: native }} }}")))
+
+
+def drop(b):
+    """B4: the whole program with a blocklist, beside a bare XDP_DROP and the peers, over the same device."""
+    with Lane(b) as lane:
+        for n in BLOCKED:
+            blocked, trace = listed(lane, n)
+            mine = f"weir at XDP, {n} addresses, listed source"
+            try:
+                w = blocked_by_weir(lane, blocked)
+                lane.measure("B4", mine, trace)
+                lane.end(w)
+                break
+            except RuntimeError as e:
+                b.report.miss("B4", mine, "ns", e)
+        bare(lane, trace)
+        ratios(b, mine)
+        peers(lane, n, blocked, trace)
+
+
+BARE = "bare XDP_DROP, live veth"
+MADE = "a frame made, with no device"
+
+
+def bare(lane, trace):
+    pins = "/sys/fs/bpf/bench"
+    sh("bpftool", "prog", "loadall", lane.bench.path("traffic.bpf.o"), pins)
+    lane.dut.sh("ip", "link", "set", "in0", "xdpdrv", "pinned", f"{pins}/drop_xdp")  # `ip -n` would not see the pin
+    lane.measure("floors", BARE, trace)
+    lane.dut.ip("link", "set", "in0", "xdpdrv", "off")
+    shutil.rmtree(pins)
+
+
+def ratios(b, mine):
+    """Rates as ratios: a bare drop's time by ours, with and without what the generator takes."""
+    made, floor, ours = b.report.get("floors", MADE), b.report.get("floors", BARE), b.report.get("B4", mine)
+    if not made or not floor or not ours:
+        return
+    for name, off in (("weir, part of its rate, net of making the frame", made["value"]),
+                      ("weir, part of its rate, with making the frame", 0)):
+        low, high = (floor["min"] - off) / (ours["max"] - off), (floor["max"] - off) / (ours["min"] - off)
+        b.report.put("B4", name, "times", round((floor["value"] - off) / (ours["value"] - off), 3), round(low, 3),
+                     round(high, 3), ours["n"])
+
+
+def peers(lane, n, blocked, trace):
+    elements = ",\n".join(map(addr, blocked))
+    lane.peer("nftables, chain without rules, policy drop", lambda: lane.nft_chain(""), trace, lane.nft_clear)
+    lane.peer(f"nftables, set of {n} addresses, listed source", lambda: lane.nft_chain(
+        "ip saddr @s drop", f"set s {{ type ipv4_addr; elements = {{ {elements} }} }}"), trace, lane.nft_clear)
+    lane.peer(f"nftables, interval set of {n} addresses, listed source", lambda: lane.nft_chain(
+        "ip saddr @s drop", f"set s {{ type ipv4_addr; flags interval; elements = {{ {elements} }} }}"), trace,
+        lane.nft_clear)
+    lane.peer(f"ipset, {n} addresses, listed source, raw table", lambda: ipset(lane, blocked), trace, lambda: ipset_clear(lane))
+    few = blocked[:1000]  # its tool loads one address at a time
+    lane.peer(f"xdp-filter, {len(few)} addresses, listed source", lambda: xdp_filter(lane, few),
+              [(lane.rng.choice(few), "10.1.0.1", 80) for _ in range(TRACE)], lambda: xdp_filter_clear(lane))
+
+
+def ipset(lane, blocked):
+    if not shutil.which("ipset") or not shutil.which("iptables"):
+        raise RuntimeError("ipset or iptables is not installed")
+    with open("/tmp/ipset", "w") as f:
+        f.write(f"create s hash:ip maxelem {len(blocked) + 1} hashsize {len(blocked)}\n")
+        f.writelines(f"add s {addr(a)}\n" for a in blocked)
+    lane.dut.sh("ipset", "restore", "-file", "/tmp/ipset", timeout=120)
+    lane.dut.sh("iptables", "-t", "raw", "-A", "PREROUTING", "-m", "set", "--match-set", "s", "src", "-j", "DROP")
+
+
+def ipset_clear(lane):
+    if shutil.which("ipset") and shutil.which("iptables"):
+        lane.dut.sh("iptables", "-t", "raw", "-F", check=False)
+        lane.dut.sh("ipset", "destroy", check=False)
+    lane.nft_clear()
+
+
+def xdp_filter(lane, blocked):
+    if not shutil.which("xdp-filter"):
+        raise RuntimeError("xdp-filter is not installed")
+    lane.dut.sh("xdp-filter", "load", "-m", "native", "-f", "ipv4", "in0")
+    for a in blocked:
+        lane.dut.sh("xdp-filter", "ip", "-m", "src", addr(a))
+
+
+def xdp_filter_clear(lane):
+    if shutil.which("xdp-filter"):
+        lane.dut.sh("xdp-filter", "unload", "in0", check=False)
+
+
+def pair_rules(rng, n):
+    """Rules that do not overlap, so that both languages can say them: source network, destination, range of ports."""
+    return [(rng.randrange(0x0B0000, 0x7E0000) << 8, 0x0B000000 + i, p := rng.randrange(1, 60000),
+             p + rng.randrange(0, 50)) for i in range(n)]
+
+
+def same_rules(b):
+    """The same rules and the same packets for weir and for an nftables verdict map of intervals (pipapo)."""
+    with Lane(b) as lane:
+        for n in PAIRS:
+            v = pair_rules(lane.rng, n)
+            trace = [(s + lane.rng.randrange(256), addr(d), lane.rng.randint(lo, hi))
+                     for s, d, lo, hi in (lane.rng.choice(v) for _ in range(TRACE))]
+            frames = 100000 if n < 10000 else 30000
+            elements = ",\n".join(f"{addr(s)}/24 . {addr(d)} . {lo}-{hi} : drop" for s, d, lo, hi in v)
+            theirs, mine = f"nftables, verdict map of {n} rules (pipapo)", f"weir at TC, {n} rules, the same"
+            lane.peer(theirs, lambda: lane.nft_chain(
+                "ip saddr . ip daddr . udp dport vmap @m",
+                f"map m {{ type ipv4_addr . ipv4_addr . inet_service : verdict; flags interval; elements = {{ {elements} }} }}"),
+                trace, lane.nft_clear, frames=frames)
+            text = "\n".join(f"- {{ name: r{i}, action: drop, protocol: udp, from: {addr(s)}/24, to: {addr(d)}, "
+                             f"ports: {lo}-{hi} }}" for i, (s, d, lo, hi) in enumerate(v))
+            try:
+                w = lane.weir(Policy.text())
+            except RuntimeError as e:
+                b.report.miss("whole", mine, "ns", e)
+                continue
+            try:
+                path, start = w.write(Policy.text(text)), time.monotonic()
+                w.apply(path)
+                b.report.put("B9", f"weir apply, {n} rules, in force", "s", *[round(time.monotonic() - start, 3)] * 3, 1)
+                lane.measure("whole", mine, trace, frames=frames)
+            except RuntimeError as e:
+                b.report.miss("whole", mine, "ns", e)
+                if not b.report.get("B9", f"weir apply, {n} rules, in force"):
+                    b.report.miss("B9", f"weir apply, {n} rules, in force", "s", e)
+            lane.end(w)
+            b.report.ratio("peers", f"nftables by weir, {n} rules, times", ("peers", theirs), ("whole", mine))
+
+
+def tcp_rate(lane, server, address):
+    """Gbit/s of one TCP connection. The server listens when its port is bound: iperf3 says so."""
+    s = server.spawn("iperf3", "-s", "-1", "--forceflush", stdout=subprocess.PIPE, text=True)
+    while "listening" not in (line := s.stdout.readline()):
+        if not line:
+            raise RuntimeError("iperf3 -s did not start")
+    p = lane.client.sh("iperf3", "-c", address, "-t", "1", "-J", timeout=30)
+    s.wait(10)
+    s.stdout.close()
+    return json.loads(p.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
+
+
+def throughput(b, rounds=5):
+    """Rounds alternate, so that what else the machine does falls on all of them."""
+    if not shutil.which("iperf3"):
+        raise RuntimeError("iperf3 is not installed")
+    rates = {}
+    with Lane(b) as lane:
+        ways = (("local", lane.dut, lane.DUT[4]), ("forwarded", lane.server, lane.SERVER[4]))
+        for _ in range(rounds):
+            for mode in ("off", "detect", "prevent"):
+                w = mode != "off" and lane.weir(Policy.text(
+                    "- { name: iperf, action: allow, direction: [inbound, forward], protocol: tcp, ports: 5201 }",
+                    forward="drop", mode=mode))
+                for way, server, address in ways:
+                    rates.setdefault((way, mode), []).append(tcp_rate(lane, server, address))
+                if w:
+                    lane.end(w)
+    for (way, mode), v in rates.items():
+        v = sorted(v)
+        b.report.put("throughput", f"TCP {way}, weir {mode}", "Gbit/s", v[len(v) // 2], v[0], v[-1], len(v))
+    for way in ("local", "forwarded"):
+        for mode in ("detect", "prevent"):
+            parts = sorted(x / y for x, y in zip(rates[way, mode], rates[way, "off"]))
+            b.report.put("throughput", f"TCP {way}, weir {mode}, part of the rate without", "times",
+                         round(parts[len(parts) // 2], 3), round(parts[0], 3), round(parts[-1], 3), len(parts))
+
+
+def memory(b):
+    """B10: what the daemon's processes have resident, default policy; and what attaching many interfaces takes."""
+    with Lane(b) as lane:
+        w = lane.weir(None)
+        pids = [w.daemon.pid] + children(w.daemon.pid)
+        each = {}
+        for pid in pids:
+            with open(f"/proc/{pid}/smaps_rollup") as f:
+                kb = next(int(x.split()[1]) for x in f if x.startswith("Rss:"))
+            each[pid] = kb
+        total = sum(each.values()) / 1024
+        b.report.put("B10", "keeper, worker and helper, resident", "MB", total, total, total, 1)
+        lane.end(w)
+
+
+def children(pid):
+    out = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+    return [int(x) for x in out] + [y for x in out for y in children(int(x))]
+
+
+def interfaces(b):
+    """How long weir takes until it covers so many interfaces, and what a packet costs then."""
+    for n in INTERFACES:
+        with Lane(b) as lane:
+            text = "".join(f"link add p{i} type veth peer name q{i}\nlink set p{i} up\nlink set q{i} up\n"
+                           for i in range((n - 2) // 2))  # in0 and out0 are there
+            subprocess.run(["ip", "-n", lane.dut.name, "-batch", "-"], input=text, text=True, check=True, timeout=60)
+            start = time.monotonic()
+            w = lane.weir(Policy.text("- { name: web, action: allow, direction: inbound, ports: 80 }"))
+            b.report.put("growth", f"weir up with {n} interfaces", "s", *[round(time.monotonic() - start, 3)] * 3, 1)
+            lane.measure("growth", f"drop by the default at TC, {n} interfaces",
+                         [(lane.rng.randrange(0x0B000000, 0x7E000000), "10.1.0.1", 81) for _ in range(TRACE)])
+            lane.end(w)

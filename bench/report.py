@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the measuring programs print, as one report: rows in, build/bench.json and a table out.
+
+A row is `| group | name | unit | median | min | max | n |`, or `| group | name | unit | missing | why |`. A group is
+the id of a budget, or peers, floors, growth, throughput, whole.
+"""
+import json
+import re
+
+# (group, name, must, aim, more is better); the first that fits. Values net of the harness, per packet on one core.
+BUDGETS = [
+    ("B1", r"100,000 rules, match", 80, 40, False),
+    ("B1", r"100,000 rules, mixed", 150, 80, False),
+    ("B2", r"times", 3, 1.5, False),
+    ("B3", r"random", 100, 30, False),
+    ("B4", r"of its rate, net", 0.4, 0.8, True),
+    ("B5", r"established", 80, 40, False),
+    ("B8", r"accounting", 5, None, False),
+    ("B9", r"100,000 rules, in force", 1, 0.2, False),
+    ("B10", r"resident", 25, 10, False),
+    ("throughput", r"of the rate without", 0.95, 1, True),
+]
+WHAT = {
+    "B1": "finding a rule, net of the harness",
+    "B2": "the same while rules grow",
+    "B3": "blocklist at XDP, net of the harness",
+    "B4": "live veth, drop at XDP, against a bare XDP_DROP",
+    "B5": "established flow through TC",
+    "B6": "TLS and HTTP in the kernel",
+    "B7": "domain names",
+    "B8": "statistics and flow accounting",
+    "B9": "a policy of 100,000 rules into force",
+    "B10": "memory of the daemon",
+    "B11": "events",
+    "whole": "whole programs, net of the harness",
+    "growth": "how cost grows",
+    "throughput": "TCP over veth",
+    "floors": "floors",
+    "peers": "others with the same work",
+}
+# Budgets that nothing measures yet, and why. They are named in the report like everything that is missing.
+UNMEASURED = [
+    ("B6", "TLS ClientHello, HTTP request head", "us", "weir does not look into connections yet"),
+    ("B7", "1,000,000 domain names", "ns", "weir knows no domain names yet"),
+    ("B8", "statistics and flow accounting", "ns", "not taken apart from the programs yet: B5 holds both"),
+    ("B11", "1,000,000 events in a burst", "k/s", "not measured yet"),
+]
+
+
+def commas(name):
+    """100000 rules -> 100,000 rules; ports and addresses keep their digits."""
+    return re.sub(r"\b(\d{4,})(?= (rules|flows|addresses|interfaces|events))", lambda m: f"{int(m[1]):,}", name)
+
+
+def bounds(group, name):
+    for g, pattern, must, aim, more in BUDGETS:
+        if g == group and re.search(pattern, name):
+            return must, aim, more
+    return None, None, False
+
+
+def reason(e, most=200):
+    """One line out of what a program or an exception said: its first error, paths of the run left out."""
+    lines = [x for x in str(e).splitlines() if x.strip()]
+    text = next((x.partition("error: ")[2] for x in lines if "error: " in x), " ".join(lines))
+    text = re.sub(r"/tmp/\S+", "...", " ".join(text.split()).replace("|", "/"))
+    return text if len(text) <= most else text[:most - 4] + " ..."
+
+
+class Report:
+    def __init__(self, about):
+        self.about, self.groups = about, {}
+
+    def put(self, group, name, unit, value, low, high, n):
+        name = commas(name)
+        must, aim, more = bounds(group, name)
+        s = {"value": value, "unit": unit, "must": must, "aim": aim, "min": low, "max": high, "n": n}
+        if more:
+            s["more_is_better"] = True
+        self.groups.setdefault(group, {})[name] = s
+
+    def miss(self, group, name, unit, why):
+        name = commas(name)
+        self.put(group, name, unit, None, None, None, 0)
+        self.groups[group][name]["missing"] = reason(why)
+
+    def rows(self, text):
+        """Take the rows of a program's output; how many there were."""
+        found = 0
+        for line in text.splitlines():
+            cells = [c.strip() for c in line.strip().strip("|").split("|")] if line.startswith("| ") else []
+            if len(cells) == 7:
+                self.put(*cells[:3], *map(float, cells[3:6]), int(cells[6]))
+            elif len(cells) == 5 and cells[3] == "missing":
+                self.miss(*cells[:3], cells[4])
+            else:
+                continue
+            found += 1
+        return found
+
+    def get(self, group, name):
+        s = self.groups.get(group, {}).get(commas(name))
+        return s if s and s["value"] is not None else None
+
+    def ratio(self, group, name, above, below):
+        """Of two series, each (group, name). Their spread counts fully against it."""
+        a, b = self.get(*above), self.get(*below)
+        if not a or not b or b["min"] <= 0:
+            gone = above if not a else below
+            self.miss(group, name, "times", f"needs {gone[0]}: {commas(gone[1])}")
+        else:
+            self.put(group, name, "times", round(a["value"] / b["value"], 3), round(a["min"] / b["max"], 3),
+                     round(a["max"] / b["min"], 3), min(a["n"], b["n"]))
+
+    def as_json(self):
+        order = [g for g in WHAT if g in self.groups]
+        return dict(self.about, **{g: self.groups[g] for g in order})
+
+
+def verdict(s):
+    """missed, must, aim or nothing; a missing series with a budget is missing, not missed."""
+    if s["value"] is None:
+        return "missing"
+    if s["must"] is None:
+        return ""
+    sign = -1 if s.get("more_is_better") else 1
+    if sign * s["value"] > sign * s["must"]:
+        return "MISSED"
+    return "aim" if s["aim"] is not None and sign * s["value"] <= sign * s["aim"] else "must"
+
+
+def figure(v):
+    if v is None:
+        return "-"
+    return f"{v:,.0f}" if abs(v) >= 1000 else f"{v:.1f}" if abs(v) >= 10 else f"{v:.2f}"
+
+
+def title(group):
+    return f"**{group}: {WHAT[group]}**" if re.match(r"B\d", group) else f"**{WHAT[group]}**"
+
+
+HEAD = "| series | median | min .. max | n | unit | must | aim | result |"
+RULE = "|---|--:|--:|--:|---|--:|--:|---|"
+
+
+def table(report):
+    """The report as Markdown, and as readable in a terminal."""
+    out = [f"{report['machine']}, {report['date']}, weir {report['version']}, {report['seconds']} s", ""]
+    rows = [("group", g) if s is None else (g, n, s) for g, n, s in walk(report)]
+    width = max((len(r[1]) for r in rows if len(r) == 3), default=0)
+    for r in rows:
+        if len(r) == 2:
+            out += ["", title(r[1]), "", HEAD, RULE]
+            continue
+        s = r[2]
+        if s["value"] is None:
+            out.append(f"| {r[1]:{width}} | - | - | 0 | {s['unit']} | {figure(s['must'])} | {figure(s['aim'])} "
+                       f"| missing: {s['missing']} |")
+        else:
+            out.append(f"| {r[1]:{width}} | {figure(s['value']):>8} | {figure(s['min'])} .. {figure(s['max'])} | {s['n']} "
+                       f"| {s['unit']} | {figure(s['must'])} | {figure(s['aim'])} | {verdict(s)} |")
+    for word, chosen in (("Missed", "MISSED"), ("Not measured", "missing")):
+        names = [f"{g}: {n}" for g, n, s in walk(report) if s and verdict(s) == chosen]
+        out += ["", f"**{word}: {len(names) or 'nothing'}**", ""] + [f"* {n}" for n in names]
+    return "\n".join(out) + "\n"
+
+
+def walk(report):
+    """(group, None, None) in front of each group's (group, name, series)."""
+    for g in WHAT:
+        if g in report:
+            yield g, None, None
+            for name, s in report[g].items():
+                yield g, name, s
+
+
+def load(path):
+    with open(path, encoding="utf-8") as f:
+        r = json.load(f)
+    if not isinstance(r, dict) or not any(g in r for g in WHAT):
+        raise ValueError(f"{path}: not a report of make bench")
+    return r
