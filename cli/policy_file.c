@@ -36,8 +36,8 @@ void weir_policy_file_complain(const struct weir_policy_file *f, const struct we
 
 	weir_diags_format(stderr, &f->diags, cli->color && isatty(STDERR_FILENO));
 	if (f->diags.errors)
-		fprintf(stderr, "%zu error%s. The policy in force is unchanged.\n", f->diags.errors,
-			f->diags.errors == 1 ? "" : "s");
+		fprintf(stderr, "%s%zu error%s. The policy in force is unchanged.\n", f->diags.dropped ? "At least " : "",
+			f->diags.errors, f->diags.errors == 1 ? "" : "s");
 	else if (warnings)
 		fprintf(stderr, "%zu warning%s.\n", warnings, warnings == 1 ? "" : "s");
 }

@@ -31,7 +31,7 @@ static int check_rule_names(struct weir_policy *p, struct weir_diags *diags)
 {
 	int err = weir_dict_init(&p->arena, &p->rule_names, p->n_rules);
 
-	for (size_t i = 0; i < p->n_rules && err != -ENOMEM && !diags->dropped; i++) {
+	for (size_t i = 0; i < p->n_rules && err != -ENOMEM && diags->errors <= WEIR_DIAGS_MAX; i++) {
 		struct weir_p_rule *r = p->rules[i], *first;
 
 		first = weir_rule_unnamed(r->name) ? NULL : weir_dict_put(&p->rule_names, r->name, r);
@@ -93,7 +93,7 @@ static int check_rules(struct weir_policy *p, struct weir_diags *diags)
 	size_t large = 0;
 	int err = 0;
 
-	for (size_t i = 0; i < p->n_rules && err != -E2BIG && err != -ENOMEM && !diags->dropped; i++) {
+	for (size_t i = 0; i < p->n_rules && err != -E2BIG && err != -ENOMEM && diags->errors <= WEIR_DIAGS_MAX; i++) {
 		int r = weir_rule_flatten(&c, p->rules[i], &flat);
 
 		err = r < 0 && err != -ENOMEM ? r : err;

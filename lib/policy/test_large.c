@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/policy/model.h"
 #include "lib/util/cleanup.h"
@@ -113,6 +114,34 @@ static void test_many_errors_stay_readable(void **state)
 	weir_diags_free(&diags);
 }
 
+/* Warnings that are too many to be shown are no reason to refuse, or to stop reading. */
+static void test_many_warnings_refuse_nothing(void **state)
+{
+	char dir[] = "/tmp/weir-test-XXXXXX", path[64];
+	_cleanup_policy_ struct weir_policy *p = NULL;
+	_cleanup_free_ char *text = NULL;
+	struct weir_diags diags = { 0 };
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	fputs("version: 1\ninclude: [", f);
+	for (int i = 0; i < 120; i++)
+		fprintf(f, "none%d*.yaml, ", i);
+	fputs("a.yaml]\n", f);
+	fclose(f);
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof path, "%s/a.yaml", dir);
+	f = fopen(path, "we");
+	fputs("rules: [ { name: x, action: allow } ]\n", f);
+	fclose(f);
+	assert_int_equal(weir_policy_read_text("p.yaml", dir, text, len, &p, &diags), 0);
+	assert_int_equal(p->n_rules, 1);
+	assert_int_equal(diags.n + diags.dropped, 120);
+	weir_diags_free(&diags);
+	unlink(path);
+	rmdir(dir);
+}
+
 static void put_addresses(FILE *f, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
@@ -172,6 +201,7 @@ int main(void)
 		cmocka_unit_test(test_each_style_is_read_and_means_the_same),
 		cmocka_unit_test(test_one_rule_too_many_is_refused_with_its_place),
 		cmocka_unit_test(test_many_errors_stay_readable),
+		cmocka_unit_test(test_many_warnings_refuse_nothing),
 		cmocka_unit_test(test_a_long_list_is_not_read_for_each_rule),
 		cmocka_unit_test(test_rules_that_spell_out_too_much_are_named),
 	};

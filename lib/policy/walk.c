@@ -116,7 +116,7 @@ static int walk_list(struct weir_walk *w, const struct weir_type *t, const struc
 	for (; i < count; c = c->next, i++) {
 		if (weir_walk(w, t->of, c, (char *)dst->v + i * t->size) < 0)
 			err = -EINVAL;
-		if (w->diags->dropped)
+		if (w->diags->errors > WEIR_DIAGS_MAX)
 			return -EINVAL; /* enough was said */
 	}
 	dst->n = count;
@@ -156,7 +156,7 @@ static int walk_named(struct weir_walk *w, const struct weir_type *t, const stru
 		*(const char **)at = c->key->text;
 		if (weir_walk(w, t->of, c, at) < 0)
 			err = -EINVAL;
-		if (w->diags->dropped)
+		if (w->diags->errors > WEIR_DIAGS_MAX)
 			return -EINVAL;
 		dst->n++;
 	}
@@ -204,7 +204,7 @@ static int walk_map(struct weir_walk *w, const struct weir_type *t, const struct
 		const struct weir_key *k = find(t->keys, c->key->text);
 		bool more = !k;
 
-		if (w->diags->dropped)
+		if (w->diags->errors > WEIR_DIAGS_MAX)
 			return -EINVAL;
 		if (!k)
 			k = find(t->more, c->key->text);

@@ -6,6 +6,29 @@
 
 #include "lib/util/text.h"
 
+static void diag_free(struct weir_diag *x)
+{
+	free(x->file);
+	free(x->message);
+	free(x->hint);
+	free(x->source);
+}
+
+/* The last one, if there is any. */
+static void drop_warning(struct weir_diags *d)
+{
+	size_t i = d->n;
+
+	while (i && d->v[i - 1].severity == WEIR_ERROR)
+		i--;
+	if (!i)
+		return;
+	diag_free(&d->v[i - 1]);
+	memmove(&d->v[i - 1], &d->v[i], (d->n - i) * sizeof *d->v);
+	d->n--;
+	d->dropped++;
+}
+
 struct weir_diag *weir_diags_add(struct weir_diags *d, enum weir_severity severity, const char *file, unsigned line,
 				 unsigned col, unsigned len, const char *fmt, ...)
 {
@@ -15,6 +38,8 @@ struct weir_diag *weir_diags_add(struct weir_diags *d, enum weir_severity severi
 
 	if (severity == WEIR_ERROR)
 		d->errors++;
+	if (d->n >= WEIR_DIAGS_MAX && severity == WEIR_ERROR)
+		drop_warning(d);
 	if (d->n >= WEIR_DIAGS_MAX)
 		goto dropped;
 	v = realloc(d->v, (d->n + 1) * sizeof *v);
@@ -51,12 +76,8 @@ void weir_diag_hint(struct weir_diag *d, const char *fmt, ...)
 
 void weir_diags_free(struct weir_diags *d)
 {
-	for (size_t i = 0; i < d->n; i++) {
-		free(d->v[i].file);
-		free(d->v[i].message);
-		free(d->v[i].hint);
-		free(d->v[i].source);
-	}
+	for (size_t i = 0; i < d->n; i++)
+		diag_free(&d->v[i]);
 	free(d->v);
 	*d = (struct weir_diags){ 0 };
 }
@@ -117,5 +138,5 @@ void weir_diags_format(FILE *out, const struct weir_diags *d, bool color)
 			put_source(out, x, color);
 	}
 	if (d->dropped)
-		fprintf(out, "%zu more.\n", d->dropped);
+		fprintf(out, "There are more: these are the first %zu.\n", d->n);
 }

@@ -184,10 +184,15 @@ static void test_the_caret_stands_under_the_word(void **state)
 	assert_int_equal(d.errors, 1);
 	weir_diags_format(f, &d, false);
 	fclose(f);
+	assert_non_null(strstr(out, "There are more: these are the first 100.\n"));
 	assert_ptr_equal(strstr(out, "p.yaml:12:8: error: unknown action 'dorp'; did you mean 'drop'?\n"
 				     "   12 | \t\xc3\xa9t: [dorp]\n"
 				     "      | \t     ^~~~\n"),
 			 out);
+	weir_diags_add(&d, WEIR_ERROR, NULL, 0, 0, 0, "late"); /* no warning hides it */
+	assert_int_equal(d.n, WEIR_DIAGS_MAX);
+	assert_string_equal(d.v[WEIR_DIAGS_MAX - 1].message, "late");
+	assert_int_equal(d.v[0].severity, WEIR_ERROR);
 	weir_diags_free(&d);
 }
 
