@@ -64,6 +64,8 @@ __noinline int weir_report(uint64_t id)
 		return 0;
 	if (s->ifflags & WEIR_IF_TEST)
 		return s->res.enforced;
+	if (s->ban_s)
+		weir_catch();
 	weir_count_result(s);
 	weir_count_hit(s);
 	if (id)
@@ -92,6 +94,11 @@ WEIR_INLINE bool weir_stage_lists(struct weir_scratch *s)
 		if (b->mode == WEIR_DETECT)
 			x.mode = WEIR_DETECT;
 		weir_result_fixed(&s->res, &x, WEIR_REASON_BAN, WEIR_RULE_NONE);
+		if (s->res.enforced != WEIR_PASS)
+			return true;
+	}
+	if (s->caught && weir_is_caught()) {
+		weir_result_fixed(&s->res, &cfg->ban, WEIR_REASON_BAN, WEIR_RULE_NONE);
 		if (s->res.enforced != WEIR_PASS)
 			return true;
 	}
@@ -400,7 +407,7 @@ WEIR_INLINE uint32_t weir_rule_id(uint32_t rule)
 WEIR_INLINE bool weir_hangs_on_lost(struct weir_scratch *s)
 {
 	const struct weir_config *cfg = weir_config();
-	uint32_t at = 0, skip = WEIR_SKIP_DETECT | WEIR_SKIP_LOG, c;
+	uint32_t at = 0, skip = WEIR_SKIP_DETECT | WEIR_SKIP_LOG | WEIR_SKIP_BAN, c;
 
 	if (!(cfg->conds_used & (WEIR_C_MAC | WEIR_C_MARK | WEIR_C_TTL)))
 		return false;
@@ -536,6 +543,17 @@ __noinline int weir_remember(uint32_t flags)
 	return 0;
 }
 
+/* A rule bans who opens: when the packet's verdict is told, see weir_report. */
+WEIR_INLINE void weir_ban_due(struct weir_scratch *s)
+{
+	const struct weir_rule *r = s->res.ban ? weir_img_rule(0, WEIR_RULES, s->res.log_rule) : 0;
+
+	if (!r)
+		return;
+	s->ban_s = r->max_duration;
+	s->ban_rule = s->res.log_rule;
+}
+
 /*
  * No flow knows the packet: the whole order of evaluation.
  *
@@ -598,6 +616,7 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 		    weir_limit_stage(WEIR_LIMIT_NEW))
 			goto settled;
 		weir_rules_stage(weir_result_staged(&s->res));
+		weir_ban_due(s);
 	}
 settled:
 	weir_frag_remember(s);
@@ -727,6 +746,7 @@ __noinline int weir_limit_flow(uint32_t failsafe, uint32_t dir)
 	weir_gather(dir);
 	if (weir_failsafe_stage(0)) {
 		weir_result_init(&s->res);
+		s->ban_s = 0;
 		return 0;
 	}
 	if (stopped) {
@@ -815,7 +835,7 @@ __noinline int weir_decide(struct __sk_buff *skb)
 	}
 	if (weir_limit_here(s) && weir_limit_flow(f->enforced_reason == WEIR_REASON_FAILSAFE, weir_flow_way(s, f)))
 		return weir_report(0);
-	again = f->epoch != cfg->epoch || f->edit != s->edit || f->enforced != WEIR_PASS;
+	again = f->epoch != cfg->epoch || f->edit != s->edit || f->enforced != WEIR_PASS || (s->caught && weir_is_caught());
 	if (s->hook == WEIR_HOOK_TC_IN && (f->dir == WEIR_DIR_FWD || (s->ifflags & WEIR_IF_BRIDGE_PORT))) {
 		if (again) {
 			weir_gather(f->dir);

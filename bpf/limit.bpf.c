@@ -83,6 +83,10 @@ __noinline int weir_limit_stage(uint32_t what)
 		x.mode = l->mode;
 		x.log = l->log;
 		weir_result_fixed(&s->res, &x, WEIR_REASON_LIMIT, WEIR_RULE_LIMIT + i);
+		if (l->ban_s && l->mode == WEIR_PREVENT) {
+			s->ban_s = l->ban_s;
+			s->ban_rule = WEIR_RULE_LIMIT + i;
+		}
 		if (s->res.enforced != WEIR_PASS)
 			return 1;
 	}

@@ -9,6 +9,10 @@
 
 int weir_limit_stage(uint32_t what);
 
+/* Bans that the programs make. ban.bpf.c */
+int weir_is_caught(void); /* is the packet's remote end banned so? */
+int weir_catch(void);     /* s->ban_s and s->ban_rule are set: ban the packet's source */
+
 /* Are packets counted where this one is? A bridge's came in by one of its ports, which has counted them. */
 WEIR_INLINE bool weir_limit_here(const struct weir_scratch *s)
 {

@@ -75,6 +75,8 @@ struct {
 	__type(key, struct weir_ban_key);
 	__type(value, struct weir_ban);
 } weir_bans __weak SEC(".maps");
+/* shared: bans by rules and limits; programs write, the keeper reads and takes away */
+WEIR_MAP(BPF_MAP_TYPE_LRU_HASH, 16384, struct weir_caught_key, struct weir_caught, weir_caught);
 /* shared: changeable state; the keeper has it mapped and writes it field by field */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -83,6 +83,7 @@ struct weir_scratch {
 	struct weir_frag_key fkey;
 	struct bpf_fib_lookup fib; /* too large for the stacks of five calls in a row */
 	struct weir_ban_key ban_key;
+	struct weir_caught_key caught_key;
 	struct weir_asker asker;
 	struct weir_note note; /* what ingress knew, copied; kind NONE when nothing */
 	uint64_t flow_id;      /* of a flow that has just begun */
@@ -92,6 +93,8 @@ struct weir_scratch {
 	uint32_t side;         /* of the packet within its flow */
 	uint32_t edit;         /* ban edit number, read once */
 	uint32_t refused;      /* a table did not take the packet's flow */
+	uint32_t caught;       /* there is a ban of a rule or a limit in force */
+	uint32_t ban_s, ban_rule; /* the packet's source shall be banned for so long, by this; 0: not */
 	uint32_t seq;          /* counts packets: a test sees that the program really ran */
 #ifdef WEIR_OTHER_BUILD
 	uint64_t other[2];     /* the tests' second build: a shared map of another shape */

@@ -25,6 +25,10 @@ WEIR_INLINE bool weir_xdp_listed(struct weir_scratch *s)
 		weir_result_fixed(&s->res, &cfg->ban, WEIR_REASON_BAN, WEIR_RULE_NONE);
 		return true;
 	}
+	if (s->caught && cfg->ban.mode == WEIR_PREVENT && weir_is_caught()) {
+		weir_result_fixed(&s->res, &cfg->ban, WEIR_REASON_BAN, WEIR_RULE_NONE);
+		return true;
+	}
 	return weir_judge_blocklist(0, cfg, weir_class_addr(0, cfg, s->pkt.t.src), &s->res);
 }
 
@@ -103,6 +107,8 @@ int weir_xdp_in(struct xdp_md *ctx)
 	s->len = c.frame_len;
 	s->segs = 1;
 	s->edit = ctl->ban_edit;
+	s->caught = ctl->caught_until && ctl->caught_until > bpf_ktime_get_boot_ns();
+	s->ban_s = 0;
 	s->facts.dir = 0;
 	s->seq++;
 	weir_result_init(&s->res);
@@ -119,6 +125,8 @@ int weir_xdp_in(struct xdp_md *ctx)
 		return XDP_PASS;
 	if (weir_xdp_testing(s))
 		return XDP_DROP;
+	if (s->ban_s)
+		weir_catch();
 	weir_count_result(s);
 	weir_count_hit(s);
 	if (s->res.log) {

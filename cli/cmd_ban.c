@@ -77,7 +77,10 @@ static int run_list(const struct weir_cli *cli, int argc, char **argv)
 		json_int_t expires = weir_int(one, "expires");
 		char span[32];
 
-		weir_table_cell(t, WEIR_PLAIN, "%lld", weir_int(one, "id"));
+		char id[24];
+
+		snprintf(id, sizeof id, "%lld", weir_int(one, "id"));
+		weir_table_cell(t, WEIR_PLAIN, "%s", weir_bool(one, "by_rule") ? "" : id);
 		weir_table_cell(t, weir_bool(j, "blocking") ? WEIR_STOPPED : WEIR_LOOK, "%s", weir_str(one, "address"));
 		weir_table_cell(t, WEIR_PLAIN, "%s",
 				expires ? weir_span((unsigned long long)(expires > now ? expires - now : 0), span,
@@ -95,7 +98,8 @@ const struct weir_cmd weir_cmd_ban_list = {
 	.name = "ban list",
 	.args = "",
 	.summary = "the banned addresses",
-	.help = "What ends by itself shows when. In mode detect bans are recorded and do not block.\n\n"
+	.help = "What ends by itself shows when; bans that a rule or a limit made have no ID, and name it. In mode detect bans\n"
+		"are recorded and do not block.\n\n"
 		"  sudo weir ban list",
 	.run = run_list,
 };

@@ -13,7 +13,7 @@
 
 struct flags {
 	const char *src, *dst, *peer, *port, *source_port, *proto, *action, *name, *mode, *direction, *interface,
-		*in_interface, *out_interface, *vlan, *icmp, *icmpv6, *mac, *mark, *max_duration, *idle, *max_bytes, *why, *span, *before;
+		*in_interface, *out_interface, *vlan, *icmp, *icmpv6, *mac, *mark, *max_duration, *idle, *max_bytes, *ban, *why, *span, *before;
 	bool log, force;
 };
 
@@ -79,6 +79,7 @@ static json_t *rule_of(const struct flags *f)
 	put(r, "max_duration", f->max_duration);
 	put(r, "idle", f->idle);
 	put(r, "max_bytes", f->max_bytes);
+	put(r, "ban", f->ban);
 	if (f->log)
 		json_object_set_new(r, "log", json_true());
 	return r;
@@ -169,6 +170,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		{ "--max-duration", .value = &f.max_duration },
 		{ "--idle", .value = &f.idle },
 		{ "--max-bytes", .value = &f.max_bytes },
+		{ "--ban", .value = &f.ban },
 		{ "--log", .flag = &f.log },
 		{ "--force", .flag = &f.force },
 		{ NULL },
@@ -180,13 +182,13 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	if (n)
 		return weir_cli_usage(&weir_cmd_rule_add, "unexpected word '%s'", argv[1]);
 	if (!f.action)
-		return weir_cli_usage(&weir_cmd_rule_add, "--action is missing: allow, drop, reject or log");
+		return weir_cli_usage(&weir_cmd_rule_add, "--action is missing: allow, drop, reject, log or ban");
 	return ask(cli, &f);
 }
 
 const struct weir_cmd weir_cmd_rule_add = {
 	.name = "rule add",
-	.args = "--action allow|drop|reject|log [--src A] [--dst A] [--port P] [--proto P] ...",
+	.args = "--action allow|drop|reject|log|ban [--src A] [--dst A] [--port P] [--proto P] ...",
 	.summary = "add a rule in front of the policy file's rules",
 	.help = "  weir rule add --src 192.168.1.0/24 --dst 10.0.0.5 --port 80 --proto tcp --action drop\n\n"
 		"  --src A --dst A       who opens, who is asked: addresses, networks, ranges, $sets\n"
@@ -198,6 +200,7 @@ const struct weir_cmd weir_cmd_rule_add = {
 		"  --direction D         inbound, outbound, forward\n"
 		"  --interface I --in-interface I --out-interface I --vlan N --mac M --mark V/M\n"
 		"  --max-duration 1h --idle 10m --max-bytes 10M    bounds of each connection that it allows\n"
+		"  --ban 1h              with --action ban: for how long who opens is banned\n"
 		"  --name N --why TEXT   what lists and events call it, and your reason\n"
 		"  --mode detect         report only\n"
 		"  --log                 an event each time\n"

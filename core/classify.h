@@ -23,10 +23,17 @@ enum { WEIR_RULES = 0, WEIR_FAILSAFE = 1 };
 #define WEIR_SCAN_END 0xffffffffu
 
 /*
- * What is no candidate: what the walk has already (a staged rule, a log rule), an allow or a log over facts
+ * What is no candidate: what the walk has already (a staged rule, a log rule, a ban), an allow, a log or a ban over facts
  * that stay unknown for ever, an entry of the failsafe that admits no replies.
  */
-enum { WEIR_SKIP_DETECT = 1, WEIR_SKIP_LOG = 2, WEIR_SKIP_UNKNOWN = 4, WEIR_SKIP_ONE_WAY = 8 };
+enum {
+	WEIR_SKIP_DETECT = 1,
+	WEIR_SKIP_LOG = 2,
+	WEIR_SKIP_UNKNOWN = 4,
+	WEIR_SKIP_ONE_WAY = 8,
+	WEIR_SKIP_BAN = 16,
+	WEIR_SKIP_STAGED_BAN = 32,
+};
 
 /* A candidate: index in bits 0..29, UNKNOWN in bit 30. WEIR_SCAN_END: no further one. */
 #define WEIR_CAND_UNKNOWN 0x40000000u
@@ -307,10 +314,10 @@ WEIR_INLINE uint32_t weir_rule_kind(const struct weir_rule *r)
 {
 	uint32_t both = r->action & (uint32_t)r->action >> 1 & 1, odd = (r->action ^ (uint32_t)r->action >> 1) & 1;
 
-	_Static_assert(WEIR_ACT_ALLOW == 0 && WEIR_ACT_LOG == 3 && WEIR_DETECT == 0 && WEIR_PREVENT == 1, "as used");
+	_Static_assert(WEIR_ACT_ALLOW == 0 && WEIR_ACT_LOG == 3 && WEIR_ACT_BAN == 4 && WEIR_DETECT == 0 && WEIR_PREVENT == 1, "as used");
 	_Static_assert(WEIR_SKIP_ONE_WAY == (int)WEIR_RF_REPLY, "as used");
 	return ((r->mode ^ 1u) & 1) * WEIR_SKIP_DETECT | both * WEIR_SKIP_LOG | (odd ^ 1) * WEIR_SKIP_UNKNOWN |
-	       (~(uint32_t)r->flags & WEIR_RF_REPLY);
+	       (~(uint32_t)r->flags & WEIR_RF_REPLY) | ((uint32_t)r->action >> 2 & 1) * (WEIR_SKIP_STAGED_BAN >> (r->mode & 1));
 }
 
 /*

@@ -131,7 +131,8 @@ struct weir_control {
 	uint64_t canary;      /* the secret of the keeper's test frames; 0: there are none */
 	uint32_t back_idle_s, pad; /* with a word: how long flows of what it goes back to may be silent */
 	uint64_t limit_seed;  /* secret of the buckets' keys; written once */
-	uint64_t reserved[3];
+	uint64_t caught_until; /* written by the programs: when the last ban of theirs ends, ns since boot */
+	uint64_t reserved[2];
 };
 _Static_assert(sizeof(struct weir_control) == 128, "ABI");
 
@@ -153,6 +154,26 @@ struct weir_ban_key {
 	uint32_t prefixlen; /* of 128 */
 	uint8_t addr[16];
 };
+
+/*
+ * Bans that the programs make, for a rule or a limit. A map that forgets the oldest, so that no flood can fill it and none
+ * takes the place of a ban that a person made. The source address; of IPv6 its /64, for the rest costs an attacker nothing.
+ */
+struct weir_caught_key {
+	uint8_t addr[16];
+};
+
+struct weir_caught {
+	uint64_t until;       /* ns since boot */
+	uint32_t rule, epoch; /* what banned it, as an event of that epoch would name it */
+};
+
+WEIR_INLINE void weir_caught_key(const uint8_t addr[16], struct weir_caught_key *ret)
+{
+	__builtin_memcpy(ret->addr, addr, 16);
+	if (!weir_addr_is_v4(addr))
+		__builtin_memset(ret->addr + 8, 0, 8);
+}
 
 struct weir_ban {
 	uint64_t until; /* ns since boot, CLOCK_BOOTTIME; 0 = no end */

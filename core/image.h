@@ -41,6 +41,7 @@ enum weir_action {
 	WEIR_ACT_DROP = 1,
 	WEIR_ACT_REJECT = 2,
 	WEIR_ACT_LOG = 3, /* continues */
+	WEIR_ACT_BAN = 4, /* continues; of a limit: drops */
 };
 
 /* weir_cond.set: which conditions are present. Absent = TRUE. */
@@ -101,7 +102,8 @@ struct weir_rule {
 	uint32_t name, place;      /* offsets into strings: name; file:line or overlay id */
 	uint32_t overlay_id;       /* 0 for rules of the file */
 	uint8_t action, mode, flags, pad0;
-	uint32_t max_duration, idle; /* seconds, 0 = none: bounds of the flows that an allow lets in, see core/flow.h */
+	uint32_t max_duration, idle; /* seconds, 0 = none: bounds of the flows that an allow lets in, see core/flow.h; a
+				       * ban lasts max_duration */
 	uint64_t max_bytes;        /* of IP packets, both directions; 0 = none */
 };
 _Static_assert(sizeof(struct weir_rule) == 368, "ABI");
@@ -109,7 +111,7 @@ _Static_assert(sizeof(struct weir_rule) == 368, "ABI");
 /* Does the rule bound the flows that it lets in? */
 WEIR_INLINE bool weir_rule_bounds(const struct weir_rule *r)
 {
-	return r->max_duration || r->idle || r->max_bytes;
+	return r->action == WEIR_ACT_ALLOW && (r->max_duration || r->idle || r->max_bytes);
 }
 
 struct weir_bound4 { /* IPv4 addresses and ports: from `low` up to the next bound */

@@ -111,7 +111,7 @@ static inline bool weir_cond_ok(const struct weir_cond *c)
 static inline bool weir_rules_ok(const struct weir_rule *r, uint32_t n, uint32_t strings)
 {
 	for (uint32_t i = 0; i < n; i++)
-		if (!weir_cond_ok(&r[i].pos) || !weir_cond_ok(&r[i].neg) || r[i].action > WEIR_ACT_LOG ||
+		if (!weir_cond_ok(&r[i].pos) || !weir_cond_ok(&r[i].neg) || r[i].action > WEIR_ACT_BAN ||
 		    r[i].mode > WEIR_PREVENT || r[i].name >= strings || r[i].place >= strings)
 			return false;
 	return true;

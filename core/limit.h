@@ -33,7 +33,8 @@ struct weir_limit {
 	uint32_t name; /* offset into strings */
 	uint8_t count, per_what, bits4, bits6; /* bits of the source that count */
 	uint8_t action, mode, log, pad;
-	uint32_t pad1[2];
+	uint32_t ban_s; /* seconds that who is above it is banned for; 0: not */
+	uint32_t pad1;
 };
 _Static_assert(sizeof(struct weir_limit) == 80, "ABI");
 
@@ -152,7 +153,7 @@ static inline bool weir_limit_ok(const struct weir_limit *l)
 {
 	return l->per && l->most && l->room <= WEIR_LIMIT_ROOM_MAX && l->most <= WEIR_LIMIT_ROOM_MAX / l->per &&
 	       l->count <= WEIR_LIMIT_CONNECTIONS && l->per_what <= WEIR_PER_ALL && l->bits4 <= 32 && l->bits6 <= 128 &&
-	       l->action >= 1 && l->action <= 2 && l->mode <= WEIR_PREVENT && !(l->mask & (l->mask + 1)) &&
+	       l->action >= 1 && l->action <= 2 && l->ban_s <= 366 * 86400 && l->mode <= WEIR_PREVENT && !(l->mask & (l->mask + 1)) &&
 	       l->first <= WEIR_LIMITS_MAX + WEIR_LIMIT_LINES && l->mask < WEIR_LIMIT_LINES &&
 	       l->first + l->mask < WEIR_LIMITS_MAX + WEIR_LIMIT_LINES;
 }

@@ -19,8 +19,8 @@
 #include "core/reason.h"
 #include "core/result.h"
 
-/* Candidates of one walk: one log rule, one staged, one that decides, and the look that finds no more. */
-#define WEIR_WALK_MAX 4
+/* Candidates of one walk: one log rule, two bans, one staged, one that decides, and the look that finds no more. */
+#define WEIR_WALK_MAX 6
 
 WEIR_INLINE uint8_t weir_action_verdict(uint32_t action)
 {
@@ -325,6 +325,13 @@ WEIR_INLINE void weir_judge_rules(const struct weir_img *img, const struct weir_
 				skip |= WEIR_SKIP_LOG;
 				continue;
 			}
+		}
+		if (r->action == WEIR_ACT_BAN) { /* staged: the event says that it would */
+			res->log_rule = WEIR_CAND_INDEX(c);
+			res->log = 1;
+			res->ban = r->mode == WEIR_PREVENT;
+			skip |= WEIR_SKIP_STAGED_BAN | (r->mode == WEIR_PREVENT ? WEIR_SKIP_BAN : 0);
+			continue;
 		}
 		weir_result_want(res, weir_action_verdict(r->action), WEIR_REASON_RULE, WEIR_CAND_INDEX(c));
 		if (r->mode == WEIR_PREVENT) {

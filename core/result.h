@@ -8,9 +8,10 @@
 
 struct weir_result {
 	uint32_t wanted_rule, enforced_rule; /* index, or WEIR_RULE_* */
-	uint32_t log_rule;                   /* the first rule that asked for a log line, or WEIR_RULE_NONE */
+	uint32_t log_rule;                   /* the first rule that asked for a log line, or a ban, or WEIR_RULE_NONE */
 	uint8_t wanted, enforced;            /* enum weir_verdict */
 	uint8_t wanted_reason, enforced_reason;
 	uint8_t log;
-	uint8_t pad[3];
+	uint8_t ban; /* log_rule bans who opened */
+	uint8_t pad[2];
 };

@@ -60,7 +60,7 @@ static void judge(const char *rules, bool staged)
 	weir_imgbuild_init(&b);
 	b.cfg.defaults[0].action = WEIR_ACT_DROP;
 	for (const char *c = rules; *c; c++) {
-		struct weir_rule *r = weir_imgbuild_rule(&b, (uint8_t)(strchr("adrl", *c | 32) - "adrl"));
+		struct weir_rule *r = weir_imgbuild_rule(&b, (uint8_t)(strchr("adrlb", *c | 32) - "adrlb"));
 
 		r->mode = *c & 32 ? WEIR_PREVENT : WEIR_DETECT;
 	}
@@ -93,6 +93,12 @@ static void wanted_and_enforced_walks(void **state)
 		{ "Dla", 1, 0, 0, 2, 1 },	       /* a log rule that the enforced walk comes by */
 		{ "DLa", 1, 0, 0, 2, WEIR_RULE_NONE }, /* a staged one behind what was wanted: on no walk */
 		{ "al", 0, 0, 0, 0, WEIR_RULE_NONE },
+		{ "lba", 0, 0, 2, 2, 1 },    /* a ban is told before a log */
+		{ "bld", 1, 1, 2, 2, 0 },
+		{ "BBbbDlad", 1, 0, 4, 6, 2 }, /* a staged one does not hide the one that is enforced */
+		{ "bBd", 1, 1, 2, 2, 0 },
+		{ "Ba", 0, 0, 1, 1, 0 },
+		{ "ab", 0, 0, 0, 0, WEIR_RULE_NONE },
 	};
 
 	for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
@@ -101,6 +107,8 @@ static void wanted_and_enforced_walks(void **state)
 		    res.enforced_rule != v[i].enforced_rule || res.log_rule != v[i].log_rule ||
 		    res.log != (v[i].log_rule != WEIR_RULE_NONE))
 			fail_msg("\"%s\"", v[i].rules);
+		if (res.ban != (res.log_rule != WEIR_RULE_NONE && v[i].rules[res.log_rule] == 'b'))
+			fail_msg("\"%s\": ban %u", v[i].rules, res.ban);
 	}
 }
 

@@ -283,6 +283,21 @@ static int do_unban(struct weir_turn *t)
 	return ban_take(&c->ban, &b) ? weir_keeper_unban(t->s->keeper, &b.key) : -EINVAL;
 }
 
+static int do_caught(struct weir_turn *t)
+{
+	const struct weir_call_some *c = t->msg;
+	_cleanup_free_ struct weir_kern_caught *v = NULL;
+	int n;
+
+	if (c->n > WEIR_CALL_BANS_MAX)
+		return -EINVAL;
+	v = calloc(c->n ? c->n : 1, sizeof *v);
+	if (!v)
+		return -ENOMEM;
+	n = weir_kern_caught(weir_keeper_kern(t->s->keeper), v, c->n);
+	return n < 0 ? n : records_copy(t, v, (size_t)n, sizeof *v);
+}
+
 static int do_ifs(struct weir_turn *t)
 {
 	size_t n;
@@ -467,6 +482,7 @@ const struct weir_kind weir_kinds[WEIR_CALL_COUNT] = {
 	[WEIR_CALL_BANS] = { "bans", sizeof(struct weir_call_bans), 1, 1, GREETED, do_bans },
 	[WEIR_CALL_BAN] = { "ban", sizeof(struct weir_call_ban), 0, 0, WEIR_AT_IMAGE, do_ban },
 	[WEIR_CALL_UNBAN] = { "unban", sizeof(struct weir_call_ban), 0, 0, WEIR_AT_IMAGE, do_unban },
+	[WEIR_CALL_CAUGHT] = { "bans by rules", sizeof(struct weir_call_some), 0, 0, GREETED, do_caught },
 	[WEIR_CALL_IFS] = PLAIN("interfaces", GREETED, do_ifs),
 	[WEIR_CALL_GUARD] = PLAIN("guard", GREETED, do_guard),
 	[WEIR_CALL_STATS] = { "stats", sizeof(struct weir_call_some), 0, 0, GREETED, do_stats },

@@ -29,6 +29,7 @@ enum weir_call {
 	WEIR_CALL_BANS,
 	WEIR_CALL_BAN,
 	WEIR_CALL_UNBAN,
+	WEIR_CALL_CAUGHT,
 	WEIR_CALL_IFS,
 	WEIR_CALL_GUARD,
 	WEIR_CALL_STATS,
@@ -80,7 +81,7 @@ struct weir_call_ban { /* and unban, which looks at the key only */
 	struct weir_wire_ban ban;
 };
 
-struct weir_call_some { /* stats, hits, programs: at most so many */
+struct weir_call_some { /* stats, hits, programs, bans by rules: at most so many */
 	struct weir_call_head h;
 	uint32_t n, pad;
 };

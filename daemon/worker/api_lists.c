@@ -9,6 +9,8 @@
 #include "daemon/worker/api.h"
 #include "lib/util/cleanup.h"
 
+#define CAUGHT_MAX 16384 /* as many as the kernel keeps */
+
 static int parse_key(const char *text, struct weir_ban_key *ret, struct weir_reply *rp)
 {
 	char why[160];
@@ -122,7 +124,7 @@ static int do_ban_remove(struct weir_worker *w, const struct weir_request *rq, s
 	r = weir_port_unban(w->port, &k);
 	if (r && r != -ENOENT)
 		return weir_reply_fail(rp, r, NULL, "the kernel did not forget the ban: %s", strerror(-r));
-	if (weir_bans_remove(&w->bans, &k))
+	if (weir_bans_remove(&w->bans, &k) && r)
 		return weir_reply_fail(rp, -ENOENT, "weir ban list", "%s is not banned", text);
 	r = weir_failures_saved(w, weir_bans_save(w->o.state_dir, &w->bans));
 	if (r)
@@ -131,12 +133,35 @@ static int do_ban_remove(struct weir_worker *w, const struct weir_request *rq, s
 	return 0;
 }
 
+/* A rule number means nothing in another image than its own. */
+static json_t *caught_json(struct weir_worker *w, const struct weir_kern_caught *c)
+{
+	struct weir_ban_key k = { .prefixlen = weir_addr_is_v4(c->key.addr) ? 128 : 64 };
+	uint64_t now = weir_kern_now(), left = c->ban.until > now ? (c->ban.until - now + 999999999) / 1000000000 : 0;
+	char addr[64], label[256] = "a rule of before the last change";
+
+	memcpy(k.addr, c->key.addr, 16);
+	if (c->ban.epoch == w->epoch)
+		weir_rule_label(&w->img, c->ban.rule, WEIR_REASON_BAN, label, sizeof label);
+	return json_pack("{s:s, s:s, s:b, s:I}", "address", weir_ban_key_format(&k, addr, sizeof addr), "why", label,
+			 "by_rule", 1, "expires", (json_int_t)(time(NULL) + (time_t)left));
+}
+
 static int do_ban_list(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
+	_cleanup_free_ struct weir_kern_caught *v = calloc(CAUGHT_MAX, sizeof *v);
 	json_t *list = json_array();
+	int n;
 
 	for (size_t i = 0; i < w->bans.n; i++)
 		json_array_append_new(list, ban_json(&w->bans.v[i]));
+	n = v ? weir_port_caught(w->port, v, CAUGHT_MAX) : -ENOMEM;
+	for (int i = 0; i < n; i++)
+		json_array_append_new(list, caught_json(w, &v[i]));
+	if (n < 0) {
+		json_decref(list);
+		return weir_reply_fail(rp, n, NULL, "cannot read the bans that rules made: %s", strerror(-n));
+	}
 	rp->result = json_pack("{s:o, s:b}", "bans", list, "blocking", bans_block(w));
 	return 0;
 }

@@ -10,7 +10,7 @@
 #include "daemon/worker/api.h"
 #include "lib/util/cleanup.h"
 
-static const char *const actions[] = { "allow", "drop", "reject", "log" };
+static const char *const actions[] = { "allow", "drop", "reject", "log", "ban", "?", "?", "?" };
 
 /* The index in the image of an overlay rule, or n_rules. */
 static uint32_t image_rule(const struct weir_worker *w, uint32_t id)
@@ -97,10 +97,10 @@ static int do_add(struct weir_worker *w, const struct weir_request *rq, struct w
 	at = image_rule(w, id);
 	if (at == w->img.cfg->n_rules)
 		return weir_reply_fail(rp, -EBADMSG, NULL, "rule %u is saved, but the image lacks it", id);
-	weir_reply_detail(rp, "id %u: %s %s", id, actions[weir_img_rule(&w->img, 0, at)->action % 4],
+	weir_reply_detail(rp, "id %u: %s %s", id, actions[weir_img_rule(&w->img, 0, at)->action % 8],
 			  weir_rule_match(&w->img, weir_img_rule(&w->img, 0, at), match, sizeof match));
 	rp->result = json_pack("{s:I, s:s, s:s, s:b, s:o}", "id", (json_int_t)id, "action",
-			       actions[weir_img_rule(&w->img, 0, at)->action % 4], "match", match, "blocking",
+			       actions[weir_img_rule(&w->img, 0, at)->action % 8], "match", match, "blocking",
 			       weir_img_rule(&w->img, 0, at)->mode == WEIR_PREVENT, "beats", beats(w, at));
 	return 0;
 }
@@ -113,7 +113,7 @@ static json_t *rule_json(struct weir_worker *w, uint32_t i, uint64_t hits)
 	json_t *j = json_pack("{s:o, s:o, s:s, s:s, s:s, s:I, s:b}", "place",
 			      weir_words_json(weir_rule_place(&w->img, i, place, sizeof place)), "name",
 			      weir_words_json(weir_rule_name(&w->img, i, name, sizeof name)), "action",
-			      actions[r->action % 4], "mode", weir_mode_name(r->mode), "match",
+			      actions[r->action % 8], "mode", weir_mode_name(r->mode), "match",
 			      weir_rule_match(&w->img, r, match, sizeof match), "hits", (json_int_t)hits, "log",
 			      (r->flags & WEIR_RF_LOG) != 0);
 
@@ -144,7 +144,7 @@ static int do_list(struct weir_worker *w, const struct weir_request *rq, struct 
 		const struct weir_fixed *f = &w->img.cfg->defaults[d];
 
 		json_array_append_new(defaults, json_pack("{s:s, s:s, s:s}", "direction", dirs[d], "action",
-							  actions[f->action % 4], "mode", weir_mode_name(f->mode)));
+							  actions[f->action % 8], "mode", weir_mode_name(f->mode)));
 	}
 	rp->result = json_pack("{s:o, s:o, s:I}", "rules", rules, "defaults", defaults, "generation",
 			       (json_int_t)w->generation);

@@ -288,7 +288,7 @@ const char *weir_rule_match(const struct weir_img *img, const struct weir_rule *
 		say_cond(&w, img, &r->neg);
 		say(&w, ") ");
 	}
-	say(&w, "%s", weir_bounds_text(r->max_duration, r->idle, r->max_bytes, bounds, sizeof bounds));
+	say(&w, "%s", weir_rule_more(r, bounds, sizeof bounds));
 	if (w.len && buf[w.len - 1] == ' ')
 		buf[--w.len] = 0;
 	if (!w.len)

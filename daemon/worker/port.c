@@ -435,6 +435,11 @@ int weir_port_rule_hits(struct weir_port *p, struct weir_counter *ret, size_t n)
 	return ask_some(p, WEIR_CALL_HITS, ret, n, sizeof *ret);
 }
 
+int weir_port_caught(struct weir_port *p, struct weir_kern_caught *ret, size_t n)
+{
+	return ask_some(p, WEIR_CALL_CAUGHT, ret, n, sizeof *ret);
+}
+
 int weir_port_progs(struct weir_port *p, struct weir_kern_prog *ret, size_t n)
 {
 	return ask_some(p, WEIR_CALL_PROGS, ret, n, sizeof *ret);

@@ -41,6 +41,7 @@ int weir_port_seed(struct weir_port *p, uint32_t adopt_s);
 int weir_port_bans(struct weir_port *p, const struct weir_keeper_ban *v, size_t n); /* all of them: others go */
 int weir_port_ban(struct weir_port *p, const struct weir_keeper_ban *b);
 int weir_port_unban(struct weir_port *p, const struct weir_ban_key *key);
+int weir_port_caught(struct weir_port *p, struct weir_kern_caught *ret, size_t n); /* by rules and limits */
 
 /* All interfaces, covered or not. Valid until the next call. */
 const struct weir_kern_if *weir_port_ifs(struct weir_port *p, size_t *ret_n);

@@ -10,6 +10,7 @@ const char *const weir_shared_names[WEIR_M_COUNT] = {
 	[WEIR_M_HALF] = "weir_half",           [WEIR_M_FRAGS] = "weir_frags",
 	[WEIR_M_ASKERS] = "weir_askers",       [WEIR_M_RECENT] = "weir_recent",
 	[WEIR_M_NOTES] = "weir_notes",         [WEIR_M_BANS] = "weir_bans",
+	[WEIR_M_CAUGHT] = "weir_caught",
 	[WEIR_M_CONTROL] = "weir_control",     [WEIR_M_STATS] = "weir_stats",
 	[WEIR_M_LOCAL] = "weir_local",         [WEIR_M_VERDICTS] = "weir_verdicts",
 	[WEIR_M_TELEMETRY] = "weir_telemetry", [WEIR_M_COVERED] = "weir_covered",
@@ -205,12 +206,36 @@ int weir_kern_ban_add(struct weir_kern *k, const struct weir_ban_key *key, const
 
 int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key)
 {
+	struct weir_caught_key caught;
+	bool freed = false;
+
 	if (k->shared[WEIR_M_BANS] < 0)
 		return -EINVAL;
+	weir_caught_key(key->addr, &caught);
+	if (key->prefixlen == 128 || (key->prefixlen == 64 && !weir_addr_is_v4(key->addr)))
+		freed = !bpf_map_delete_elem(k->shared[WEIR_M_CAUGHT], &caught);
 	if (bpf_map_delete_elem(k->shared[WEIR_M_BANS], key))
-		return -errno;
+		return freed && errno == ENOENT ? 0 : -errno;
 	ban_edited(k);
 	return 0;
+}
+
+int weir_kern_caught(struct weir_kern *k, struct weir_kern_caught *ret, size_t n)
+{
+	struct weir_kern_caught *c = ret;
+	struct weir_caught_key next, at;
+	uint64_t now = weir_kern_now();
+
+	if (k->shared[WEIR_M_CAUGHT] < 0)
+		return 0;
+	for (const void *prev = NULL; c < ret + n && !bpf_map_get_next_key(k->shared[WEIR_M_CAUGHT], prev, &next);) {
+		at = next;
+		prev = &at;
+		c->key = at;
+		if (!bpf_map_lookup_elem(k->shared[WEIR_M_CAUGHT], &at, &c->ban) && c->ban.until > now)
+			c++;
+	}
+	return (int)(c - ret);
 }
 
 int weir_kern_ban_each(struct weir_kern *k, void (*cb)(const struct weir_ban_key *, const struct weir_ban *, void *),

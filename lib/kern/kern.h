@@ -107,6 +107,12 @@ struct weir_kern_if {
 	char others[128]; /* programs of others on the same hooks, "xdp: foo(12)" */
 };
 
+/* A ban that the programs made. */
+struct weir_kern_caught {
+	struct weir_caught_key key;
+	struct weir_caught ban;
+};
+
 /* Cover an interface (idempotent; also refreshes what the programs know of it). Fills the result fields. */
 int weir_kern_attach(struct weir_kern *k, struct weir_kern_if *i, enum weir_xdp_mode xdp);
 int weir_kern_detach(struct weir_kern *k, uint32_t ifindex);
@@ -121,9 +127,11 @@ int weir_kern_adopt(struct weir_kern *k, uint32_t seconds);
 int weir_kern_flow_seed(struct weir_kern *k, const struct weir_tuple *t, uint32_t dir);
 
 int weir_kern_ban_add(struct weir_kern *k, const struct weir_ban_key *key, const struct weir_ban *ban);
-int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key);
+int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key); /* whoever made it */
 int weir_kern_ban_each(struct weir_kern *k, void (*cb)(const struct weir_ban_key *, const struct weir_ban *, void *),
 		       void *data);
+/* Bans that rules and limits made and that have not ended. At most n; their number, or negative errno. */
+int weir_kern_caught(struct weir_kern *k, struct weir_kern_caught *ret, size_t n);
 
 typedef void (*weir_flow_cb)(const struct weir_flow_key *, const struct weir_flow *, bool half, bool expired, void *data);
 int weir_kern_flow_each(struct weir_kern *k, weir_flow_cb cb, void *data);

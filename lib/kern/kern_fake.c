@@ -401,6 +401,11 @@ int weir_kern_ban_each(struct weir_kern *k, void (*cb)(const struct weir_ban_key
 	return (int)k->n_bans;
 }
 
+int weir_kern_caught(struct weir_kern *k, struct weir_kern_caught *ret, size_t n)
+{
+	return 0;
+}
+
 int weir_kern_flow_each(struct weir_kern *k, weir_flow_cb cb, void *data)
 {
 	for (size_t i = 0; i < k->n_flows; i++)

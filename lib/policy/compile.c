@@ -265,7 +265,8 @@ static int build_rule(struct weir_build *b, const struct weir_p_rule *r)
 {
 	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets };
 	struct weir_rule model = { .action = r->action - 1, .overlay_id = r->overlay_id,
-				   .max_duration = r->max_duration, .idle = r->idle, .max_bytes = r->max_bytes };
+				   .max_duration = r->action == WEIR_ACT_BAN + 1 ? (r->ban ? r->ban : WEIR_BAN_S) : r->max_duration,
+				   .idle = r->idle, .max_bytes = r->max_bytes };
 	struct weir_flat_rule f;
 	int err = weir_rule_flatten(&c, r, &f);
 

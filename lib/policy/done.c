@@ -59,6 +59,9 @@ int weir_done_rule(struct weir_walk *w, const struct weir_node *n, void *dst)
 			       "many addresses or ports fit into one rule: use lists and sets");
 		return -EINVAL;
 	}
+	if (r->ban && r->action != WEIR_ACT_BAN + 1)
+		return refuse(w, weir_node_get(n, "ban"), "'ban' without 'action: ban'",
+			      "a rule of its own before this one bans, and goes on to it");
 	if ((r->max_duration || r->idle || r->max_bytes) && r->action != WEIR_ACT_ALLOW + 1)
 		return refuse(w, weir_node_get(n, r->max_duration ? "max_duration" : r->idle ? "idle" : "max_bytes"),
 			      "a bound on a rule that does not allow",

@@ -298,9 +298,9 @@ static void put_conds(struct show *s, const struct weir_rule *r)
 
 static const char *action_word(uint32_t a)
 {
-	static const char *const words[] = { "allow", "drop", "reject", "log" };
+	static const char *const words[] = { "allow", "drop", "reject", "log", "ban" };
 
-	return words[a & 3];
+	return a < sizeof words / sizeof *words ? words[a] : "?";
 }
 
 static void put_fixed(struct show *s, const char *key, const struct weir_fixed *x, const char *pass)
@@ -399,6 +399,14 @@ static void put_sets(struct show *s)
 	}
 }
 
+static void put_seconds(FILE *out, const char *key, uint32_t seconds)
+{
+	char text[16];
+
+	if (seconds)
+		fprintf(out, ", %s: %s", key, weir_seconds_text(seconds, text, sizeof text));
+}
+
 static void put_rule(struct show *s, const struct weir_rule *r, bool rest)
 {
 	const char *name = weir_img_string(s->img, r->name), *place = weir_img_string(s->img, r->place);
@@ -414,6 +422,10 @@ static void put_rule(struct show *s, const struct weir_rule *r, bool rest)
 		fputs(", mode: detect", s->out);
 	if (r->flags & WEIR_RF_LOG)
 		fputs(", log: true", s->out);
+	put_seconds(s->out, r->action == WEIR_ACT_BAN ? "ban" : "max_duration", r->max_duration);
+	put_seconds(s->out, "idle", r->idle);
+	if (r->max_bytes)
+		fprintf(s->out, ", max_bytes: %llu", (unsigned long long)r->max_bytes);
 	put_conds(s, r);
 	fprintf(s->out, " # %s%s\n", place, rest ? ", continued" : "");
 }
@@ -445,7 +457,8 @@ static void put_limits(struct show *s)
 		put_quoted(s->out, weir_img_string(s->img, l->name));
 		fprintf(s->out, ", per: %s, count: %s, rate: %s, burst: %llu, action: %s", weir_limit_per_name(l->per_what),
 			weir_limit_count_name(l->count), weir_limit_rate_text(l, rate, sizeof rate),
-			(unsigned long long)l->burst, action_word(l->action));
+			(unsigned long long)l->burst, action_word(l->ban_s ? WEIR_ACT_BAN : l->action));
+		put_seconds(s->out, "ban", l->ban_s);
 		if (l->per_what == WEIR_PER_PREFIX)
 			fprintf(s->out, ", v4: %u, v6: %u", l->bits4, l->bits6);
 		if (l->mode == WEIR_DETECT && s->img->cfg->mode == WEIR_PREVENT)

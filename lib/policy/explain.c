@@ -60,9 +60,9 @@ static void say_limits(struct steps *s, const struct weir_img *img, const struct
 
 static const char *action_name(uint32_t action)
 {
-	static const char *const names[] = { "allow", "drop", "reject", "log" };
+	static const char *const names[] = { "allow", "drop", "reject", "log", "ban" };
 
-	return action < 4 ? names[action] : "?";
+	return action < 5 ? names[action] : "?";
 }
 
 static const char *verdict_word(uint32_t verdict)
@@ -119,8 +119,8 @@ static void walk_rules(struct steps *s, const struct weir_img *img, const struct
 		const struct weir_rule *r = weir_img_rule(img, WEIR_RULES, i);
 		enum weir_tri t = weir_rule_eval(img, img->cfg, WEIR_RULES, i, r, f);
 		char label[160], unknown[160], text[256], bounds[WEIR_BOUNDS_TEXT];
-		bool allows = r->action == WEIR_ACT_ALLOW || r->action == WEIR_ACT_LOG;
-		bool ends = r->action != WEIR_ACT_LOG && !(t == WEIR_UNKNOWN && allows);
+		bool on = r->action == WEIR_ACT_LOG || r->action == WEIR_ACT_BAN, allows = r->action == WEIR_ACT_ALLOW || on;
+		bool ends = !on && !(t == WEIR_UNKNOWN && allows);
 		const char *staged = r->mode != WEIR_DETECT || !ends	       ? ""
 				     : watching && r->action == WEIR_ACT_ALLOW ? ""
 				     : r->action == WEIR_ACT_ALLOW	       ? ", staged: passed over"
@@ -129,7 +129,7 @@ static void walk_rules(struct steps *s, const struct weir_img *img, const struct
 		if (t == WEIR_FALSE)
 			continue;
 		unknown_facts(r, f, unknown, sizeof unknown);
-		weir_bounds_text(r->max_duration, r->idle, r->max_bytes, bounds, sizeof bounds);
+		weir_rule_more(r, bounds, sizeof bounds);
 		if (t == WEIR_TRUE)
 			snprintf(text, sizeof text, "TRUE -> %s%s%s%s", action_name(r->action), *bounds ? ", " : "", bounds,
 				 staged);

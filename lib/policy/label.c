@@ -120,3 +120,13 @@ const char *weir_bounds_text(uint32_t max_duration, uint32_t idle, uint64_t max_
 		 max_bytes && idle ? ", " : "", idle ? "idle for at most " : "", silent);
 	return buf;
 }
+
+const char *weir_rule_more(const struct weir_rule *r, char *buf, size_t size)
+{
+	char span[16];
+
+	if (r->action != WEIR_ACT_BAN)
+		return weir_bounds_text(r->max_duration, r->idle, r->max_bytes, buf, size);
+	snprintf(buf, size, "who opened, for %s", weir_seconds_text(r->max_duration, span, sizeof span));
+	return buf;
+}

@@ -85,7 +85,8 @@ int weir_build_limits(struct weir_build *b)
 					  .mask = all ? 0 : lines - 1,
 					  .count = p[i].count - 1,
 					  .per_what = p[i].per - 1,
-					  .action = p[i].action ? p[i].action - 1 : WEIR_ACT_DROP,
+					  .action = p[i].action && p[i].action - 1 != WEIR_ACT_BAN ? p[i].action - 1 : WEIR_ACT_DROP,
+					  .ban_s = p[i].action != WEIR_ACT_BAN + 1 ? 0 : p[i].ban ? p[i].ban : WEIR_BAN_S,
 					  .mode = mode(b, &p[i]),
 					  .log = p[i].log };
 		if (!all) {

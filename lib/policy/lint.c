@@ -64,7 +64,7 @@ static bool ends_before(const struct weir_lint_rule *a, const struct weir_lint_r
 {
 	bool same = true;
 
-	if (b->action == WEIR_ACT_LOG || b->mode < a->mode)
+	if (b->action == WEIR_ACT_LOG || b->action == WEIR_ACT_BAN || b->mode < a->mode)
 		return false;
 	if (!b->neg || !weir_cond_overlap(&a->pos, b->neg))
 		return true;

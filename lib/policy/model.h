@@ -46,7 +46,7 @@ struct weir_p_rule {
 	const char *name;
 	uint8_t action, mode;
 	bool log, remove;
-	uint32_t max_duration, idle; /* seconds, 0: absent */
+	uint32_t max_duration, idle, ban; /* seconds, 0: absent */
 	uint64_t max_bytes;
 	struct weir_p_cond pos, *neg; /* NULL: no `not` */
 	/* filled when the groups are flattened */
@@ -98,6 +98,8 @@ struct weir_p_failures {
 	uint32_t daemon_after;
 };
 
+#define WEIR_BAN_S 3600 /* what a rule or a limit bans for, if it does not say */
+
 struct weir_p_rate {
 	uint64_t n;
 	uint32_t seconds;
@@ -109,6 +111,7 @@ struct weir_p_limit {
 	uint8_t per, count, action, mode; /* kept + 1 */
 	struct weir_p_rate rate;
 	uint64_t burst;
+	uint32_t ban;	 /* seconds, 0: absent */
 	uint32_t v4, v6; /* prefix lengths, 0: absent */
 	bool log;
 };

@@ -37,7 +37,7 @@ static const struct weir_word mode_words[] = {
 static const struct weir_word action_words[] = {
 	{ "allow", WEIR_ACT_ALLOW + 1 },  { "drop", WEIR_ACT_DROP + 1 },  { "reject", WEIR_ACT_REJECT + 1 },
 	{ "log", WEIR_ACT_LOG + 1 },	  { "redirect", .later = true },  { "limit", .later = true },
-	{ "inspect", .later = true },	  { "class", .later = true },	  { "ban", .later = true },
+	{ "inspect", .later = true },	  { "class", .later = true },	  { "ban", WEIR_ACT_BAN + 1 },
 	{ "accept", .instead = "allow" }, { "pass", .instead = "allow" }, { "permit", .instead = "allow" },
 	{ "deny", .instead = "drop" },	  { "block", .instead = "drop" }, { NULL },
 };
@@ -81,7 +81,7 @@ const struct weir_type weir_type_mode = WORD("mode", "a mode", mode_words,
 static const struct weir_type t_action = WORD("action", "an action", action_words,
 					      "`allow`, `drop` (silently) and `reject` (with a TCP reset or an ICMP "
 					      "error) end the evaluation; `log` writes an "
-					      "event and goes on.");
+					      "event and goes on, `ban` bans who opened for a while and goes on.");
 static const struct weir_type t_default =
 	WORD("verdict", "a verdict", default_words, "What happens when no rule matched.");
 static const struct weir_type t_pass =
@@ -267,14 +267,15 @@ static const struct weir_type t_when = {
 		NAME, &TYPE, offsetof(struct weir_p_rule, FIELD), FLAGS, DOC, EXAMPLE \
 	}
 #define RULE_LATER                                                                                                 \
-	LATER("ban"), LATER("redirect"), LATER("limit"), LATER("inspect"), LATER("class"), LATER("qos"), LATER("if_unknown")
+	LATER("redirect"), LATER("limit"), LATER("inspect"), LATER("class"), LATER("qos"), LATER("if_unknown")
 #define RULE_BOUNDS                                                                                                         \
 	R("max_duration", max_duration, weir_type_duration, 0, "With `allow`: a connection that lasts longer is stopped.", "1h"),   \
 		R("idle", idle, weir_type_duration, 0,                                                                              \
 		  "With `allow`: without a packet for so long, a connection is forgotten, if it is not sooner.", "10m"),    \
 		R("max_bytes", max_bytes, weir_type_amount, 0,                                                              \
 		  "With `allow`: IP packets of so many bytes pass, both directions together; the connection is stopped with " \
-		  "the first that does not fit.", "10M")
+		  "the first that does not fit.", "10M"),                                                                  \
+		R("ban", ban, weir_type_duration, 0, "With `action: ban`: for how long. Absent: `1h`.", "10m")
 
 static const struct weir_key rule_keys[] = {
 	R("name", name, weir_type_name, 0, "What messages, events and counters call it. Unique.", "web"),

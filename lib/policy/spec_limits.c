@@ -22,7 +22,7 @@ static const struct weir_word count_words[] = {
 	{ NULL },
 };
 static const struct weir_word action_words[] = {
-	{ "drop", WEIR_ACT_DROP + 1 },	 { "reject", WEIR_ACT_REJECT + 1 }, { "ban", .later = true },
+	{ "drop", WEIR_ACT_DROP + 1 },	 { "reject", WEIR_ACT_REJECT + 1 }, { "ban", WEIR_ACT_BAN + 1 },
 	{ "deny", .instead = "drop" },	 { "block", .instead = "drop" },    { NULL },
 };
 
@@ -38,8 +38,8 @@ static const struct weir_type t_count =
 	WORD("limit-count", "packets, bytes or connections", count_words,
 	     "`packets` (each segment of what the network card or the kernel put together counts), `bytes` of IP packets, or "
 	     "`connections`: packets that would begin a flow.");
-static const struct weir_type t_action = WORD("limit-action", "drop or reject", action_words,
-					      "What is above the rate is dropped silently, or rejected.");
+static const struct weir_type t_action = WORD("limit-action", "drop, reject or ban", action_words,
+					      "What is above the rate is dropped silently, or rejected; `ban`: dropped, and its source is banned for a while.");
 static const struct weir_type t_rate = {
 	.id = "rate",
 	.name = "a rate like 10k/s",
@@ -76,6 +76,7 @@ static const struct weir_key limit_keys[] = {
 	  "least 1; at least 64 KiB of bytes.",
 	  "20k"),
 	L(action, t_action, 0, "Absent: `drop`.", "drop"),
+	L(ban, weir_type_duration, 0, "With `action: ban`: for how long. Absent: `1h`.", "10m"),
 	L(mode, weir_type_mode, 0, "`detect` stages this limit alone: it is reported, not done.", "detect"),
 	L(log, weir_type_bool, 0, "Write an event each time that it drops (once a second for each flow).", "true"),
 	L(v4, t_bits4, 0, "With `per: prefix`: bits of an IPv4 source that count. Absent: 24.", "24"),
@@ -192,6 +193,11 @@ int weir_done_limit(struct weir_walk *w, const struct weir_node *n, void *dst)
 	l->node = n;
 	if ((l->v4 || l->v6) && l->per != WEIR_PER_PREFIX + 1)
 		return refuse(w, weir_node_get(n, l->v4 ? "v4" : "v6"), "a length without 'per: prefix'", "write per: prefix");
+	if (l->ban && l->action != WEIR_ACT_BAN + 1)
+		return refuse(w, weir_node_get(n, "ban"), "'ban' without 'action: ban'", "write action: ban");
+	if (l->action == WEIR_ACT_BAN + 1 && l->per == WEIR_PER_ALL + 1)
+		return refuse(w, weir_node_get(n, "action"), "a ban of who came last, of all together",
+			      "write per: source or per: prefix");
 	if (!l->burst) {
 		l->burst = l->rate.n / l->rate.seconds;
 		if (l->count == WEIR_LIMIT_BYTES + 1 && l->burst < 65536)

@@ -152,7 +152,7 @@ void weir_random_image(struct weir_random *r, struct weir_imgbuild *b)
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		static const uint8_t actions[] = { WEIR_ACT_ALLOW, WEIR_ACT_ALLOW, WEIR_ACT_DROP, WEIR_ACT_REJECT,
-						   WEIR_ACT_LOG };
+						   WEIR_ACT_LOG, WEIR_ACT_BAN };
 		struct weir_rule *rule = weir_imgbuild_rule(b, actions[weir_random(r, sizeof actions)]);
 
 		random_rule(r, b, rule, detect);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Bans for a time, made here because a rule or a limit says so, with nobody else alive. They end by themselves; the flows
+ * of who is banned are judged again as long as they last. What this host sends itself bans nobody.
+ */
+#include "bpf/limit.h"
+
+__noinline int weir_is_caught(void)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	const struct weir_caught *c;
+
+	if (!s)
+		return 0;
+	weir_caught_key(s->hook == WEIR_HOOK_TC_OUT ? s->pkt.t.dst : s->pkt.t.src, &s->caught_key);
+	c = bpf_map_lookup_elem(&weir_caught, &s->caught_key);
+	return c && c->until > bpf_ktime_get_boot_ns();
+}
+
+__noinline int weir_catch(void)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	struct weir_control *ctl = weir_control_get();
+	struct weir_caught c = { 0 };
+	bool out;
+
+	if (!s || !ctl)
+		return 0;
+	out = s->hook == WEIR_HOOK_TC_OUT;
+	if (!s->ban_s || (s->ifflags & WEIR_IF_TEST) || (out && !s->in_ifindex))
+		return 0;
+	c.until = bpf_ktime_get_boot_ns() + s->ban_s * 1000000000ull;
+	c.rule = s->ban_rule;
+	c.epoch = weir_config()->epoch;
+	weir_caught_key(out && s->facts.has_orig ? s->facts.orig.src : s->pkt.t.src, &s->caught_key);
+	s->ban_s = 0;
+	if (bpf_map_update_elem(&weir_caught, &s->caught_key, &c, BPF_ANY)) {
+		weir_stat(WEIR_STAT_ERROR);
+		return 0;
+	}
+	if (ctl->caught_until < c.until)
+		ctl->caught_until = c.until;
+	return 1;
+}

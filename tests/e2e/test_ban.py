@@ -1,0 +1,192 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Bans that rules and limits make in the kernel: who touched what he should not is not heard any more, anywhere, with the
+daemon dead, too; after its time he is; nobody else is touched, nor is the failsafe."""
+import os
+import socket
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from harness import *  # noqa: F403
+
+RULES = """
+- { name: fence, action: allow, protocol: udp, ports: 9999 }
+- { name: trap, action: ban, direction: [inbound, forward], ports: 23, ban: 4s }
+- { name: web, action: allow, ports: [80, 23] }
+"""
+OTHER = {4: "10.1.0.77", 6: "fd01:0:0:1::77"}
+
+
+def policy(mode="prevent", rules=RULES, extra=""):
+    return Policy.text(rules, mode=mode, inbound="drop", forward="drop", extra=extra)
+
+
+def two_clients(lab):
+    """A second address that a ban of the first must not touch: in IPv6 another /64."""
+    lab.alias(lab.client, "cl0", "10.1.0.77/24", "fd01:0:0:1::77/64")
+    lab.dut.ip("-6", "route", "add", "fd01:0:0:1::/64", "dev", "in0")
+    lab.server.ip("-6", "route", "add", "fd01:0:0:1::/64", "via", "fd02::1")
+
+
+def banned(w):
+    return {b["address"]: b for b in w.json("ban", "list")["bans"]}
+
+
+def test_rule():
+    """A trap inbound and forwarded, both families; the open connection ends too; the other address goes on."""
+    for way in ("inbound", "forward"):
+        for v in (4, 6):
+            with Router() as lab:
+                two_clients(lab)
+                there, addr = (lab.dut, lab.DUT) if way == "inbound" else (lab.server, lab.SERVER)
+                d = Listener(lab, there, "tcp", 80, 23)
+                f = Listener(lab, there, "udp", 9999)
+                w = Weir(lab, lab.dut)
+                w.run(policy())
+                mine = Probe(lab.client, "tcp", addr[v], 80, src=lab.CLIENT[v])
+                others = Probe(lab.client, "tcp", addr[v], 80, src=OTHER[v])
+                must(mine.wait() == "open" and others.wait() == "open", "no connections")
+                equal(banned(w), {}, "nobody is banned at first")
+                w.kill()
+                start = time.monotonic()
+                Probe(lab.client, "tcp", addr[v], 23, src=lab.CLIENT[v]).close()
+                others.s.send(b"still here")
+                check(d.wait(b"still here"), f"{way} v{v}: the other address was banned")
+                mine.s.send(b"banned?")
+                must(fence_from(lab, OTHER[v], addr[v], f), "fence")
+                check(b"banned?" not in d.payloads(), f"{way} v{v}: a banned one was heard on his open connection")
+                p = Probe(lab.client, "tcp", addr[v], 80, src=lab.CLIENT[v])
+                must(fence_from(lab, OTHER[v], addr[v], f), "fence")
+                check(p.quiet(), f"{way} v{v}: a banned one could connect")
+                check(d.wait(b"banned?"), f"{way} v{v}: the ban did not end")  # TCP sends it again
+                took = time.monotonic() - start
+                check(3.9 < took, f"{way} v{v}: the ban of 4 s ended after {took:.1f} s")
+                equal(p.wait(), "open", f"{way} v{v}: a connection after the ban")
+
+
+def fence_from(lab, src, dst, listener):
+    with lab.client:
+        s = socket.socket(family_of(dst), socket.SOCK_DGRAM)
+    s.bind((src, 0))
+    with s:
+        for _ in range(100):
+            t = token("fence")
+            s.sendto(t, (dst, 9999))
+            if listener.wait(t, PATIENCE / 30):
+                listener.sync()
+                return True
+    return False
+
+
+def test_list_and_remove():
+    """weir ban list names the rule, ban remove ends it; an own ban of the same address stays in its place."""
+    with Router() as lab:
+        two_clients(lab)
+        Listener(lab, lab.dut, "tcp", 80, 23)
+        w = Weir(lab, lab.dut)
+        w.run(policy(rules=RULES.replace("ban: 4s", "ban: 1h")))
+        for v in (4, 6):
+            p = Probe(lab.client, "tcp", lab.DUT[v], 23, src=lab.CLIENT[v])
+            shown = "10.1.0.2" if v == 4 else "fd01::/64"
+            deadline = time.monotonic() + PATIENCE
+            while shown not in banned(w) and time.monotonic() < deadline:
+                pass
+            b = banned(w).get(shown, {})
+            check("trap" in b.get("why", "") and 3500 < b["expires"] - time.time() < 3602, f"v{v}: {b}")
+            w("ban", "remove", lab.CLIENT[v])
+            equal(banned(w), {}, f"v{v}: after the removal")
+            equal(p.wait(), "open", f"v{v}: what waited goes on")
+            p.close()
+        check(any(e.get("log") == "trap" for e in w.records("events")), f"no event names the trap: {w.records('events')[-3:]}")
+        r = w("ban", "remove", "10.1.0.99", check=False)
+        check(r.returncode != 0 and "not banned" in r.stderr, f"removing nothing: {r.stderr}")
+
+
+def test_limit():
+    """Above the limit: banned, at TC and early at XDP; the failsafe is not."""
+    for xdp in ("off", "generic"):
+        with Router() as lab:
+            two_clients(lab)
+            d = Listener(lab, lab.dut, "udp", 80, 22, answer=False)
+            w = Weir(lab, lab.dut)
+            w.run(policy(extra="limits: [ { name: flood, per: source, count: packets, rate: 10/s, burst: 50, action: ban, "
+                               "ban: 3s } ]\n"
+                               "failsafe: [ { name: mgmt, direction: inbound, protocol: udp, ports: 22, from: 10.1.0.0/24 } ]\n"
+                               f"interfaces: {{ in0: {{ xdp: {xdp} }} }}\n"))
+            s = {}
+            for src in (lab.CLIENT[4], OTHER[4]):
+                with lab.client:
+                    s[src] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                s[src].bind((src, 0))
+            heavy, calm = s[lab.CLIENT[4]], s[OTHER[4]]
+            for i in range(100):
+                heavy.sendto(b"flood", (lab.DUT[4], 80))
+            check("10.1.0.2" in banned(w), f"{xdp}: {banned(w)}")
+            before = len(d.payloads(80))
+            check(45 <= before <= 60, f"{xdp}: {before} passed of a burst of 50")
+            heavy.sendto(b"management", (lab.DUT[4], 22))
+            check(d.wait(b"management"), f"{xdp}: the failsafe was stopped by a ban")
+            calm.sendto(b"calm", (lab.DUT[4], 80))
+            check(d.wait(b"calm"), f"{xdp}: another was banned")
+            start = time.monotonic()
+            while time.monotonic() < start + 2:  # a bucket would have given 20 by now
+                time.sleep(0.3)
+                heavy.sendto(b"again", (lab.DUT[4], 80))
+            calm.sendto(b"calm2", (lab.DUT[4], 80))
+            must(d.wait(b"calm2"), f"{xdp}: the calm one is lost")
+            check(b"again" not in d.payloads(80), f"{xdp}: a banned source was heard")
+            deadline = time.monotonic() + PATIENCE
+            heard = False
+            while not heard and time.monotonic() < deadline:
+                heavy.sendto(b"later", (lab.DUT[4], 80))
+                heard = d.wait(b"later", 0.3)
+            check(heard, f"{xdp}: the ban never ended")
+
+
+def test_detect_bans_nobody():
+    for mode, rules in (("detect", RULES), ("prevent", RULES.replace("ban: 4s", "ban: 1h, mode: detect"))):
+        with Router() as lab:
+            d = Listener(lab, lab.dut, "tcp", 80, 23)
+            w = Weir(lab, lab.dut)
+            w.run(policy(mode, rules))
+            for port in (23, 80, 23, 80):
+                equal(ask(lab.client, "tcp", lab.DUT[4], port), "open", f"{mode}: port {port}")
+            equal(banned(w), {}, f"{mode}: bans")
+            check(any(e.get("log") == "trap" for e in w.records("events")), f"{mode}: no event: {w.records('events')[-3:]}")
+
+
+def test_own_traffic_bans_nobody():
+    """A trap without a direction: what this host opens is no one else's fault."""
+    with Router() as lab:
+        Listener(lab, lab.server, "tcp", 80, 23)
+        w = Weir(lab, lab.dut)
+        w.run(policy(rules=RULES.replace("direction: [inbound, forward], ", "")))
+        for port in (23, 80):
+            equal(ask(lab.dut, "tcp", lab.SERVER[4], port), "open", f"outbound {port}")
+        equal(banned(w), {}, "bans")
+
+
+def test_bounded():
+    """Forged sources cannot fill the table against a person's ban, nor end the own connections."""
+    from test_limits import Forged
+    with Router() as lab:
+        d = Listener(lab, lab.dut, "tcp", 80)
+        lab.dut.ip("route", "add", "blackhole", "198.18.0.0/15")
+        w = Weir(lab, lab.dut)
+        w.run(policy())
+        live = Probe(lab.client, "tcp", lab.DUT[4], 80)
+        must(live.wait() == "open", "no connection")
+        forged = Forged(lab, dport=23)
+        forged.send(long_or(60000, 20000))
+        n = len(banned(w))
+        check(1000 < n <= 16384, f"{n} bans")
+        w("ban", "add", "10.1.0.99", "--for", "1h")
+        check("10.1.0.99" in banned(w), "a person's ban has no room")
+        live.s.send(b"alive")
+        check(d.wait(b"alive"), "a live connection was lost")
+        live.close()
+
+
+if __name__ == "__main__":
+    main(globals())

@@ -1,0 +1,186 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""A SYN flood from random sources, as fast as this machine makes it, to the port that honest clients use: connections that
+stand go on, newcomers get in. With and without limits. And what a sender's kernel puts together (GSO) counts as what it is."""
+import ctypes
+import multiprocessing
+import os
+import random
+import socket
+import struct
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from harness import *  # noqa: F403
+from harness.wire import Wire, sp
+from test_limits import Sink, policy, within  # noqa: E402
+
+SECONDS = long_or(30, 5)
+LIVE = long_or(1000, 300)
+UDP_SEGMENT = 103
+BATCH, FRAMES = 512, 65536
+
+
+class Iovec(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
+
+
+class Msghdr(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_void_p), ("namelen", ctypes.c_uint32), ("iov", ctypes.c_void_p), ("iovlen", ctypes.c_size_t),
+                ("control", ctypes.c_void_p), ("controllen", ctypes.c_size_t), ("flags", ctypes.c_int)]
+
+
+class Mmsghdr(ctypes.Structure):
+    _fields_ = [("hdr", Msghdr), ("len", ctypes.c_uint32)]
+
+
+def sum16(data):
+    s = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    s = (s & 0xffff) + (s >> 16)
+    return ~(s + (s >> 16)) & 0xffff
+
+
+def syns(lab, mac, dport):
+    """Frames from sources all over 198.18.0.0/15 and ports, checksums right."""
+    base = bytes(sp.Ether(src=mac, dst=lab.dut.mac("in0")) / sp.IP(src="198.18.0.1", dst=lab.DUT[4]) /
+                 sp.TCP(sport=1234, dport=dport, flags="S", seq=1))
+    rnd, out = random.Random(5), bytearray()
+    for _ in range(FRAMES):
+        p = bytearray(base)
+        p[26:30] = struct.pack("!I", 0xc6120000 | rnd.getrandbits(17))
+        p[34:36] = struct.pack("!H", rnd.randrange(1024, 65536))
+        p[24:26] = p[50:52] = b"\0\0"
+        p[24:26] = struct.pack("!H", sum16(bytes(p[14:34])))
+        p[50:52] = struct.pack("!H", sum16(bytes(p[26:34]) + struct.pack("!HH", 6, len(p) - 34) + bytes(p[34:])))
+        out += p
+    return bytes(out), len(base)
+
+
+def pour(frames, size, sock, sent, stop):
+    """Many frames a system call, on any CPU."""
+    os.sched_setaffinity(0, range(os.cpu_count()))
+    libc = ctypes.CDLL(None, use_errno=True)
+    buf = ctypes.create_string_buffer(frames, len(frames))
+    at = ctypes.addressof(buf)
+    n = len(frames) // size
+    iov = (Iovec * n)(*[(at + i * size, size) for i in range(n)])
+    msgs = (Mmsghdr * n)()
+    for i in range(n):
+        msgs[i].hdr.iov = ctypes.addressof(iov) + i * ctypes.sizeof(Iovec)
+        msgs[i].hdr.iovlen = 1
+    i = 0
+    while not stop.value:
+        r = libc.sendmmsg(sock.fileno(), ctypes.byref(msgs, i * ctypes.sizeof(Mmsghdr)), min(BATCH, n - i), 0)
+        if r > 0:
+            sent.value += r
+            i = (i + r) % n
+
+
+class SynFlood:
+    def __init__(self, lab, dport):
+        wire = Wire(lab, lab.client, "cl0", sniff=False)
+        frames, size = syns(lab, wire.mac, dport)
+        self.sent, self.stop_flag = multiprocessing.Value("Q", 0), multiprocessing.Value("b", 0)
+        with lab.client:
+            s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            s.bind(("cl0", 0))
+        s.setsockopt(263, 20, 1)  # PACKET_QDISC_BYPASS: straight into the device
+        self.p = multiprocessing.Process(target=pour, args=(frames, size, s, self.sent, self.stop_flag), daemon=True)
+        self.p.start()
+        lab.on_close(self.stop)
+
+    def stop(self):
+        self.stop_flag.value = 1
+        self.p.join(PATIENCE)
+        return self.sent.value
+
+
+def flooded(limits, what):
+    with Router() as lab:
+        d = Listener(lab, lab.dut, "tcp", 80)
+        lab.dut.ip("route", "add", "blackhole", "198.18.0.0/15")
+        lab.dut.sysctl("net.ipv4.tcp_syncookies", 1)
+        w = Weir(lab, lab.dut)
+        w.run(policy(limits) if limits else Policy.text("- { name: web, action: allow, direction: inbound, ports: 80 }\n",
+                                                        inbound="drop", forward="drop"))
+        live = [Probe(lab.client, "tcp", lab.DUT[4], 80) for _ in range(LIVE)]
+        must(all(p.wait() == "open" for p in live), "no connections")
+        flood = SynFlood(lab, 80)
+        while not flood.sent.value:
+            time.sleep(0.01)
+        start, opened, tried = time.monotonic(), 0, 0
+        while time.monotonic() < start + SECONDS:
+            tried += 1
+            opened += ask(lab.client, "tcp", lab.DUT[4], 80) == "open"
+        took = time.monotonic() - start
+        words = []
+        for p in live:  # they have been silent all the while; the flood goes on
+            t = token("live")
+            p.s.send(t)
+            words.append(t)
+        alive = sum(bool(d.wait(t)) for t in words)
+        sent = flood.stop()
+        print(f"| {what}: {sent / took:,.0f} SYNs a second for {took:.1f} s; {alive} of {LIVE} idle connections live, "
+              f"{opened} of {tried} new ones opened")
+        must(sent > 100000 * took / max(1, float(os.environ.get("WEIR_TEST_SLOW", "1")) * 4), f"no flood: {sent} in {took:.1f} s")
+        check(alive >= LIVE * 0.999, f"{what}: {alive} of {LIVE} survived")
+        check(opened >= tried * 0.95, f"{what}: {opened} of {tried} new connections")
+        for p in live:
+            p.close()
+
+
+def test_syn_flood():
+    flooded([], "no limits")
+
+
+def test_syn_flood_with_limits():
+    flooded(["name: flood, per: source, count: packets, rate: 1000/s, burst: 2000",
+             "name: new, per: source, count: connections, rate: 200/s, burst: 3000"], "limits by source")
+
+
+def test_segments_count():
+    """Datagrams that one call sends as one large packet: as many as they are, at TC and behind generic XDP."""
+    size, per_call = 1000, 20
+    for xdp, count in (("off", "packets"), ("generic", "packets"), ("off", "bytes")):
+        with Router() as lab:
+            sink = Sink(lab, lab.dut, 80)
+            with lab.dut:
+                tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+                tap.bind(("in0", 0))
+            tap.setblocking(False)
+            lab.on_close(tap.close)
+            rate, burst = (500, 1000) if count == "packets" else (500000, 1000000)  # a busy sender may pause
+            w = Weir(lab, lab.dut)
+            w.run(policy([f"name: flood, per: source, count: {count}, rate: {rate}/s, burst: {burst}"],
+                         extra=f"interfaces: {{ in0: {{ xdp: {xdp} }} }}\n"))
+            with lab.client:
+                s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, size)
+            s.connect((lab.DUT[4], 80))
+            start, sent, took = time.monotonic(), 0, 0
+            while took < long_or(20, 10):
+                took = time.monotonic() - start
+                while sent < took * 2500:
+                    s.send(b"x" * (size * per_call))
+                    sent += per_call
+                    took = time.monotonic() - start
+                sink.read()
+                time.sleep(0.001)
+            time.sleep(0.05)
+            sink.read()
+            largest = 0
+            try:
+                while True:
+                    largest = max(largest, len(tap.recv(65536)))
+            except BlockingIOError:
+                pass
+            must(largest > size * 2, f"the sender's kernel cut them: {largest} bytes is the largest frame")
+            got = sink.n if count == "packets" else sink.bytes
+            within(got, rate, burst, took, sent * (1 if count == "packets" else size + 28),
+                   f"{count} in packets of {largest} bytes, XDP {xdp}")
+            s.close()
+
+
+if __name__ == "__main__":
+    main(globals())
