@@ -265,7 +265,7 @@ def memfd(data, seals=0xf):
 
 
 def install(blob, digest=None):
-    return struct.pack("=IIIIQ32s32x", INSTALL, 1, len(blob), 0, 0, digest or blob[16:48])
+    return struct.pack("=IIIIQQ32s32x", INSTALL, 1, len(blob), 0, 0, 0, digest or blob[16:48])
 
 
 def hostile(s, what):
@@ -284,7 +284,7 @@ def hostile(s, what):
         case "unknown call":
             return s.ask(plain(4711))
         case "hello again":
-            return s.ask(struct.pack("=IIIIII", HELLO, 1, 0x6b726577, 1, 2, 0))
+            return s.ask(struct.pack("=IIIIII", HELLO, 1, 0x6b726577, 2, 2, 0))
         case "no fd":
             return s.ask(install(b"\0" * 64))
         case "fd flood":

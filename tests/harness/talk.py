@@ -128,8 +128,13 @@ class Listener:
         with self._cv:
             want = self._syncs + 1
             os.write(self._wake_w, b"x")
-            if not self._cv.wait_for(lambda: self._syncs >= want, PATIENCE):
-                raise RuntimeError("listener thread does not answer")
+            for _ in range(10):  # while it still reads what lay there before, it has only not come so far
+                read = len(self.got)
+                if self._cv.wait_for(lambda: self._syncs >= want, PATIENCE):
+                    return
+                if len(self.got) == read:
+                    break
+            raise RuntimeError("listener thread does not answer")
 
     def wait(self, payload, timeout=PATIENCE):
         """True when the payload arrives."""
