@@ -57,36 +57,48 @@ WEIR_INLINE struct weir_tree_key *key_get(void)
 	return bpf_map_lookup_elem(&keys, &zero);
 }
 
-int scan_part(uint32_t line, uint32_t end, uint32_t from, uint32_t best);
-int skip_part(uint32_t line, uint32_t end, uint32_t from);
+int scan_part(uint32_t line, uint32_t end);
+int skip_part(uint32_t line, uint32_t end);
 
 #define WEIR_TREE_PARTS_PROVIDED
-WEIR_INLINE uint32_t weir_tree_scan_part(const struct weir_img *img, const struct weir_tree_key *k, uint32_t line,
-					 uint32_t end, uint32_t from, uint32_t best)
+WEIR_INLINE bool weir_tree_scan_part(const struct weir_img *img, struct weir_tree_key *k, uint32_t line, uint32_t end)
 {
-	return (uint32_t)scan_part(line, end, from, best);
+	return scan_part(line, end);
 }
 
 WEIR_INLINE uint32_t weir_tree_skip_part(const struct weir_img *img, const struct weir_tree_key *k, uint32_t line,
-					 uint32_t end, uint32_t from)
+					 uint32_t end)
 {
-	return (uint32_t)skip_part(line, end, from);
+	return (uint32_t)skip_part(line, end);
 }
+
+WEIR_INLINE void weir_tree_lowest_part(const struct weir_img *img, struct weir_tree_key *k);
+WEIR_INLINE void weir_tree_pair_part(struct weir_tree_key *k, const struct weir_facts *f, uint32_t pair);
 
 #include "core/tree.h"
 
-__noinline int scan_part(uint32_t line, uint32_t end, uint32_t from, uint32_t best)
+WEIR_INLINE void weir_tree_lowest_part(const struct weir_img *img, struct weir_tree_key *k)
 {
-	struct weir_tree_key *k = key_get();
-
-	return k ? (int)weir_tree_scan(0, k, line, end, from, best) : (int)best;
+	weir_tree_lowest(img, k);
 }
 
-__noinline int skip_part(uint32_t line, uint32_t end, uint32_t from)
+WEIR_INLINE void weir_tree_pair_part(struct weir_tree_key *k, const struct weir_facts *f, uint32_t pair)
+{
+	weir_tree_pair(k, f, pair);
+}
+
+__noinline int scan_part(uint32_t line, uint32_t end)
 {
 	struct weir_tree_key *k = key_get();
 
-	return k ? (int)weir_tree_skip(0, line, end, from, k->family == 6) : (int)line;
+	return !k || weir_tree_scan(0, k, line, end);
+}
+
+__noinline int skip_part(uint32_t line, uint32_t end)
+{
+	struct weir_tree_key *k = key_get();
+
+	return k ? (int)weir_tree_skip(0, line, end, k->from, k->family == 6) : (int)line;
 }
 
 WEIR_INLINE struct weir_tree_key *next_packet(uint32_t *ret_at)

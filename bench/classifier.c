@@ -47,7 +47,7 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static double measure(const struct weir_img *img, const struct weir_tree_key *keys)
+static double measure(const struct weir_img *img, struct weir_tree_key *keys)
 {
 	double ns[ROUNDS];
 

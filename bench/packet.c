@@ -135,7 +135,8 @@ static int floors(struct bench *b)
 static int install(struct bench *b, uint32_t n, uint32_t test_flags)
 {
 	static struct weir_imgbuild build;
-	uint16_t ports, listed;
+	struct weir_ports ports;
+	uint16_t listed;
 	uint32_t size;
 	void *blob;
 	int err;
@@ -153,7 +154,7 @@ static int install(struct bench *b, uint32_t n, uint32_t test_flags)
 		struct weir_rule *r = weir_imgbuild_rule(&build, WEIR_ACT_ALLOW);
 
 		r->pos.set = WEIR_C_FROM | WEIR_C_PORTS;
-		r->pos.from = (uint16_t)(listed + (i + 1 < n ? 1 : 2));
+		r->pos.from = listed + (i + 1 < n ? 1u : 2u);
 		r->pos.ports = ports;
 		weir_cond_proto(&r->pos, WEIR_IPPROTO_TCP);
 	}

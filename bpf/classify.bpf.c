@@ -21,15 +21,73 @@ __noinline int weir_search_port(uint32_t n, uint32_t port)
 	return (int)weir_class_port(0, n, port);
 }
 
-/* One conjunction of one rule. */
+/* One address of the facts (WEIR_OF_*) against a list or a span. */
+__noinline int weir_addr_match(uint32_t of, uint32_t ref)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	return s && weir_addr_holds(0, &s->facts, of, ref);
+}
+
+/* One conjunction of one rule, or a negated group. */
 __noinline int weir_match(uint32_t at, uint32_t which, uint32_t neg)
 {
 	struct weir_scratch *s = weir_scratch_get();
-	const struct weir_rule *r = weir_img_rule(0, which, at);
+	const struct weir_rule *r = 0;
+	const struct weir_cond *c;
 
-	if (!s || !r)
+	if (neg) {
+		c = weir_img_neg(0, at);
+	} else {
+		r = weir_img_rule(0, which, at);
+		c = r ? &r->pos : 0;
+	}
+	if (!s || !c)
 		return WEIR_FALSE;
-	return weir_cond_eval(0, neg ? &r->neg : &r->pos, &s->facts, weir_config()->conds_used);
+	return weir_cond_eval(0, c, &s->facts, weir_config()->conds_used);
+}
+
+/* The parts of core/tree.h, on the key in the scratch map. */
+__noinline int weir_tree_scan_lines(uint32_t line, uint32_t end)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	return !s || weir_tree_scan(0, &s->tree_key, line, end);
+}
+
+__noinline int weir_tree_skip_lines(uint32_t line, uint32_t end)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	return s ? (int)weir_tree_skip(0, line, end, s->tree_key.from, s->tree_key.family == 6) : (int)line;
+}
+
+__noinline int weir_tree_roots(void)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	if (s)
+		weir_tree_lowest(0, &s->tree_key);
+	return 0;
+}
+
+__noinline int weir_tree_addresses(uint32_t pair)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	if (s)
+		weir_tree_pair(&s->tree_key, &s->facts, pair);
+	return 0;
+}
+
+/* One stretch of what the trees find; it begins at s->scan_from, and leaves there where to go on. */
+__noinline int weir_sieve_rules(uint32_t skip)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	if (!s)
+		return (int)WEIR_SCAN_END;
+	return (int)weir_sieve_chunk(0, weir_config(), &s->tree_key, &s->facts, &s->scan_from, skip);
 }
 
 /* One stretch of rules; see weir_scan_chunk. */

@@ -14,6 +14,27 @@ static inline const struct weir_rule *weir_img_rule(const struct weir_img *img, 
 	return which ? bpf_map_lookup_elem(&weir_failsafe, &key) : bpf_map_lookup_elem(&weir_rules, &key);
 }
 
+static inline const struct weir_cond *weir_img_neg(const struct weir_img *img, uint32_t i)
+{
+	uint32_t key = i;
+
+	return bpf_map_lookup_elem(&weir_negs, &key);
+}
+
+static inline const struct weir_span *weir_img_span(const struct weir_img *img, uint32_t i)
+{
+	uint32_t key = i;
+
+	return bpf_map_lookup_elem(&weir_spans, &key);
+}
+
+static inline const struct weir_tree_line *weir_img_tree_line(const struct weir_img *img, uint32_t i)
+{
+	uint32_t key = i;
+
+	return bpf_map_lookup_elem(&weir_tree, &key);
+}
+
 static inline const struct weir_bound4 *weir_img_bound4(const struct weir_img *img, uint32_t i)
 {
 	uint32_t key = i;
@@ -69,7 +90,13 @@ WEIR_INLINE struct weir_scratch *weir_scratch_get(void)
 int weir_search4(uint32_t n, uint32_t key);
 int weir_search6(uint32_t n, uint64_t hi, uint64_t lo);
 int weir_search_port(uint32_t n, uint32_t port);
+int weir_addr_match(uint32_t of, uint32_t ref);
 int weir_match(uint32_t at, uint32_t which, uint32_t neg);
+int weir_tree_scan_lines(uint32_t line, uint32_t end);
+int weir_tree_skip_lines(uint32_t line, uint32_t end);
+int weir_tree_roots(void);
+int weir_tree_addresses(uint32_t pair);
+int weir_sieve_rules(uint32_t skip);
 int weir_scan_rules(uint32_t from, uint32_t skip);
 int weir_scan_failsafe(uint32_t from, uint32_t skip);
 int weir_prepare(void);
@@ -93,6 +120,34 @@ WEIR_INLINE uint32_t weir_find_port(const struct weir_img *img, uint32_t n, uint
 	return (uint32_t)weir_search_port(n, port);
 }
 
+#define WEIR_TREE_PARTS_PROVIDED
+WEIR_INLINE bool weir_tree_scan_part(const struct weir_img *img, struct weir_tree_key *k, uint32_t line, uint32_t end)
+{
+	return weir_tree_scan_lines(line, end);
+}
+
+WEIR_INLINE uint32_t weir_tree_skip_part(const struct weir_img *img, const struct weir_tree_key *k, uint32_t line,
+					 uint32_t end)
+{
+	return (uint32_t)weir_tree_skip_lines(line, end);
+}
+
+WEIR_INLINE void weir_tree_lowest_part(const struct weir_img *img, struct weir_tree_key *k)
+{
+	weir_tree_roots();
+}
+
+WEIR_INLINE void weir_tree_pair_part(struct weir_tree_key *k, const struct weir_facts *f, uint32_t pair)
+{
+	weir_tree_addresses(pair);
+}
+
+#define WEIR_ADDR_IN_PROVIDED
+WEIR_INLINE bool weir_addr_in(const struct weir_img *img, const struct weir_facts *f, uint32_t of, uint32_t ref)
+{
+	return weir_addr_match(of, ref);
+}
+
 #define WEIR_COND_MATCH_PROVIDED
 WEIR_INLINE enum weir_tri weir_cond_match(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
 					  uint32_t at, bool neg, const struct weir_facts *f)
@@ -104,19 +159,31 @@ WEIR_INLINE enum weir_tri weir_cond_match(const struct weir_img *img, const stru
 WEIR_INLINE uint32_t weir_classify_next(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
 					const struct weir_facts *f, uint32_t from, uint32_t skip)
 {
-	uint32_t n = which ? cfg->n_failsafe : cfg->n_rules;
+	struct weir_scratch *s = weir_scratch_get();
+	uint32_t c;
 
-	for (int k = 0; k < WEIR_RULES_MAX / 64; k++) {
-		uint32_t c;
-
-		if (from >= n)
-			break;
-		c = which ? (uint32_t)weir_scan_failsafe(from, skip) : (uint32_t)weir_scan_rules(from, skip);
-		if (c != 0xffffffffu)
-			return c;
-		from += 64;
+	if (which)
+		return (uint32_t)weir_scan_failsafe(from, skip);
+	if (cfg->tree_lines) { /* rules never see a later fragment, so ports are known */
+		if (!s)
+			return WEIR_SCAN_END;
+		s->scan_from = from;
+		for (int k = 0; k < WEIR_SIEVE_CALLS; k++) {
+			c = (uint32_t)weir_sieve_rules(skip);
+			if (c != WEIR_SCAN_MORE)
+				return c;
+		}
+		return WEIR_SCAN_END;
 	}
-	return 0xffffffffu;
+	for (int k = 0; k < WEIR_LINEAR_MAX / WEIR_SCAN_CHUNK; k++) {
+		if (from >= cfg->n_rules)
+			break;
+		c = (uint32_t)weir_scan_rules(from, skip);
+		if (c != WEIR_SCAN_END)
+			return c;
+		from += WEIR_SCAN_CHUNK;
+	}
+	return WEIR_SCAN_END;
 }
 
 #define WEIR_TURN_PROVIDED
@@ -127,7 +194,7 @@ WEIR_INLINE void weir_turn(struct weir_facts *f)
 
 #include "core/policy.h"
 
-_Static_assert(WEIR_SCAN_CHUNK == 64 && WEIR_SCAN_END == 0xffffffffu, "as used above");
+_Static_assert(WEIR_SCAN_CHUNK >= WEIR_FAILSAFE_MAX, "one call looks at all of the failsafe");
 
 WEIR_INLINE struct weir_control *weir_control_get(void)
 {

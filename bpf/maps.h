@@ -35,6 +35,9 @@ __weak const volatile uint32_t weir_outer SEC(".rodata");
 /* generation: the sections of the image; written by the keeper before the programs run, then only read */
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_rule, weir_rules);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_rule, weir_failsafe);
+WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_cond, weir_negs);
+WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_span, weir_spans);
+WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_tree_line, weir_tree);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_bound4, weir_bounds4);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_bound6, weir_bounds6);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_bound4, weir_bounds_p);

@@ -12,6 +12,7 @@
 #include "core/flow.h"
 #include "core/limit.h"
 #include "core/pkt.h"
+#include "core/tree_line.h"
 
 struct weir_frag_key {
 	uint8_t src[16], dst[16];
@@ -95,6 +96,8 @@ struct weir_scratch {
 	uint32_t refused;      /* a table did not take the packet's flow */
 	uint32_t caught;       /* there is a ban of a rule or a limit in force */
 	uint32_t ban_s, ban_rule; /* the packet's source shall be banned for so long, by this; 0: not */
+	struct weir_tree_key tree_key;
+	uint32_t scan_from;    /* the rule at which a search goes on */
 	uint32_t seq;          /* counts packets: a test sees that the program really ran */
 #ifdef WEIR_OTHER_BUILD
 	uint64_t other[2];     /* the tests' second build: a shared map of another shape */

@@ -7,6 +7,9 @@
  * the end. `which` is WEIR_RULES or WEIR_FAILSAFE.
  *
  *   const struct weir_rule   *weir_img_rule(const struct weir_img *, uint32_t which, uint32_t i);
+ *   const struct weir_cond   *weir_img_neg(const struct weir_img *, uint32_t i);
+ *   const struct weir_span   *weir_img_span(const struct weir_img *, uint32_t i);
+ *   const struct weir_tree_line *weir_img_tree_line(const struct weir_img *, uint32_t i);
  *   const struct weir_bound4 *weir_img_bound4(const struct weir_img *, uint32_t i);
  *   const struct weir_bound6 *weir_img_bound6(const struct weir_img *, uint32_t i);
  *   const struct weir_bound4 *weir_img_bound_port(const struct weir_img *, uint32_t i);
@@ -16,11 +19,10 @@
 #pragma once
 #include "core/facts.h"
 #include "core/image.h"
+#include "core/tree.h"
 
 enum { WEIR_RULES = 0, WEIR_FAILSAFE = 1 };
 
-#define WEIR_SCAN_CHUNK 64u
-#define WEIR_SCAN_END 0xffffffffu
 
 /*
  * What is no candidate: what the walk has already (a staged rule, a log rule, a ban), an allow, a log or a ban over facts
@@ -141,28 +143,66 @@ WEIR_INLINE bool weir_in_list(const struct weir_img *img, uint32_t class_id, uin
 	return list < WEIR_LISTS_MAX && (weir_img_addr_word(img, class_id, list >> 6) >> (list & 63) & 1);
 }
 
-WEIR_INLINE bool weir_in_ports(const struct weir_img *img, uint32_t class_id, uint32_t list)
+/* Which address of the facts is asked about. */
+enum { WEIR_OF_SRC = 0, WEIR_OF_DST = 1, WEIR_OF_ORIG = 2 };
+
+/* Is a within? One comparison of two 128-bit numbers at each end, without branches. */
+WEIR_INLINE bool weir_in_span(const struct weir_span *s, const uint8_t a[static 16])
 {
-	return list < WEIR_LISTS_MAX && (weir_img_port_word(img, class_id, list >> 6) >> (list & 63) & 1);
+	uint64_t hi = weir_be64(a), lo = weir_be64(a + 8);
+	uint32_t below = (hi < s->lo_hi) | ((hi == s->lo_hi) & (lo < s->lo_lo));
+	uint32_t above = (hi > s->hi_hi) | ((hi == s->hi_hi) & (lo > s->hi_lo));
+
+	return !(below | above);
 }
 
-WEIR_INLINE bool weir_src_in(const struct weir_img *img, const struct weir_facts *f, uint32_t list)
+/* `ref`: an address list, or a span. `of`: WEIR_OF_*. */
+WEIR_INLINE bool weir_addr_holds(const struct weir_img *img, const struct weir_facts *f, uint32_t of, uint32_t ref)
 {
-	return weir_in_list(img, f->src_class, list) || (f->has_orig && weir_in_list(img, f->osrc_class, list));
+	const struct weir_tuple *t = of & WEIR_OF_ORIG ? &f->orig : &f->t;
+	const struct weir_span *s;
+
+	if (!(ref & WEIR_SPAN))
+		return weir_in_list(img, of & WEIR_OF_ORIG ? (of & WEIR_OF_DST ? f->odst_class : f->osrc_class)
+							   : (of & WEIR_OF_DST ? f->dst_class : f->src_class), ref);
+	s = weir_img_span(img, ref & ~WEIR_SPAN);
+	return s && weir_in_span(s, of & WEIR_OF_DST ? t->dst : t->src);
 }
 
-WEIR_INLINE bool weir_dst_in(const struct weir_img *img, const struct weir_facts *f, uint32_t list)
+/* The kernel programs bring their own: a function that is verified once. */
+#ifndef WEIR_ADDR_IN_PROVIDED
+static inline bool weir_addr_in(const struct weir_img *img, const struct weir_facts *f, uint32_t of, uint32_t ref)
 {
-	return weir_in_list(img, f->dst_class, list) || (f->has_orig && weir_in_list(img, f->odst_class, list));
+	return weir_addr_holds(img, f, of, ref);
+}
+#endif
+
+WEIR_INLINE bool weir_in_ports(const struct weir_img *img, uint32_t port, uint32_t class_id, const struct weir_ports *p)
+{
+	if (p->list == WEIR_NO_LIST)
+		return port >= p->lo && port <= p->hi;
+	return p->list < WEIR_LISTS_MAX && (weir_img_port_word(img, class_id, p->list >> 6) >> (p->list & 63) & 1);
 }
 
-WEIR_INLINE bool weir_peer_in(const struct weir_img *img, const struct weir_facts *f, uint32_t list)
+WEIR_INLINE bool weir_src_in(const struct weir_img *img, const struct weir_facts *f, uint32_t ref)
+{
+	return weir_addr_in(img, f, WEIR_OF_SRC, ref) ||
+	       (f->has_orig && weir_addr_in(img, f, WEIR_OF_SRC | WEIR_OF_ORIG, ref));
+}
+
+WEIR_INLINE bool weir_dst_in(const struct weir_img *img, const struct weir_facts *f, uint32_t ref)
+{
+	return weir_addr_in(img, f, WEIR_OF_DST, ref) ||
+	       (f->has_orig && weir_addr_in(img, f, WEIR_OF_DST | WEIR_OF_ORIG, ref));
+}
+
+WEIR_INLINE bool weir_peer_in(const struct weir_img *img, const struct weir_facts *f, uint32_t ref)
 {
 	if (f->dir == WEIR_DIR_IN)
-		return weir_src_in(img, f, list);
+		return weir_src_in(img, f, ref);
 	if (f->dir == WEIR_DIR_OUT)
-		return weir_dst_in(img, f, list);
-	return weir_src_in(img, f, list) || weir_dst_in(img, f, list);
+		return weir_dst_in(img, f, ref);
+	return weir_src_in(img, f, ref) || weir_dst_in(img, f, ref);
 }
 
 WEIR_INLINE bool weir_icmp_in(const struct weir_cond *c, const struct weir_facts *f)
@@ -250,9 +290,9 @@ WEIR_INLINE enum weir_tri weir_cond_eval(const struct weir_img *img, const struc
 	if ((set & WEIR_C_ICMP) && f->proto != (f->family == 4 ? WEIR_IPPROTO_ICMP : WEIR_IPPROTO_ICMPV6))
 		return WEIR_FALSE;
 	if (set & WEIR_C_PORTS)
-		WEIR_NEED(WEIR_K_PORTS, weir_in_ports(img, f->dport_class, c->ports));
+		WEIR_NEED(WEIR_K_PORTS, weir_in_ports(img, f->t.dport, f->dport_class, &c->ports));
 	if (set & WEIR_C_SPORTS)
-		WEIR_NEED(WEIR_K_PORTS, weir_in_ports(img, f->sport_class, c->sports));
+		WEIR_NEED(WEIR_K_PORTS, weir_in_ports(img, f->t.sport, f->sport_class, &c->sports));
 	if (set & WEIR_C_ICMP)
 		WEIR_NEED(WEIR_K_ICMP, weir_icmp_in(c, f));
 	if (set & WEIR_C_VLAN) {
@@ -280,16 +320,18 @@ WEIR_INLINE enum weir_tri weir_cond_eval(const struct weir_img *img, const struc
 #undef WEIR_NEED
 
 /*
- * One conjunction of a rule. The kernel programs bring their own (a global function, verified once: inlined
- * into a loop over rules its branches multiply past what any kernel's verifier follows).
+ * One conjunction: that of a rule, or with `neg` the negated group of this number. The kernel programs bring their
+ * own (a global function, verified once: inlined into a loop over rules its branches multiply past what any kernel's
+ * verifier follows).
  */
 #ifndef WEIR_COND_MATCH_PROVIDED
 static inline enum weir_tri weir_cond_match(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
 					    uint32_t at, bool neg, const struct weir_facts *f)
 {
-	const struct weir_rule *r = weir_img_rule(img, which, at);
+	const struct weir_rule *r = neg ? NULL : weir_img_rule(img, which, at);
+	const struct weir_cond *c = neg ? weir_img_neg(img, at) : r ? &r->pos : NULL;
 
-	return r ? weir_cond_eval(img, neg ? &r->neg : &r->pos, f, cfg->conds_used) : WEIR_FALSE;
+	return c ? weir_cond_eval(img, c, f, cfg->conds_used) : WEIR_FALSE;
 }
 #endif
 
@@ -300,7 +342,7 @@ WEIR_INLINE enum weir_tri weir_rule_eval(const struct weir_img *img, const struc
 
 	if (pos == WEIR_FALSE || !(r->flags & WEIR_RF_NOT))
 		return pos;
-	neg = weir_cond_match(img, cfg, which, at, true, f);
+	neg = weir_cond_match(img, cfg, which, r->neg, true, f);
 	if (neg == WEIR_TRUE)
 		return WEIR_FALSE;
 	return neg == WEIR_FALSE ? pos : WEIR_UNKNOWN;
@@ -321,8 +363,29 @@ WEIR_INLINE uint32_t weir_rule_kind(const struct weir_rule *r)
 }
 
 /*
+ * Is this rule a candidate? WEIR_SCAN_END: no. `skip` (WEIR_SKIP_*) says which rules are none. `boxed`: the facts lie
+ * in one of its boxes.
+ */
+WEIR_INLINE uint32_t weir_candidate(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
+				    uint32_t at, const struct weir_rule *r, const struct weir_facts *f, uint32_t skip,
+				    bool boxed)
+{
+	uint32_t kind = weir_rule_kind(r);
+	enum weir_tri t;
+
+	if (skip & kind & ~(uint32_t)WEIR_SKIP_UNKNOWN)
+		return WEIR_SCAN_END;
+	if (boxed && (r->flags & WEIR_RF_BOXED))
+		return at;
+	t = weir_rule_eval(img, cfg, which, at, r, f);
+	if (t == WEIR_FALSE || (t == WEIR_UNKNOWN && (skip & kind & WEIR_SKIP_UNKNOWN)))
+		return WEIR_SCAN_END;
+	return at | (t == WEIR_UNKNOWN ? WEIR_CAND_UNKNOWN : 0);
+}
+
+/*
  * One stretch of the linear scan: the first candidate in [from, from + WEIR_SCAN_CHUNK). Returns it, or
- * WEIR_SCAN_END when the stretch holds none. `skip` (WEIR_SKIP_*) says which rules are no candidates.
+ * WEIR_SCAN_END when the stretch holds none.
  */
 WEIR_INLINE uint32_t weir_scan_chunk(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
 				     const struct weir_facts *f, uint32_t from, uint32_t skip)
@@ -330,26 +393,44 @@ WEIR_INLINE uint32_t weir_scan_chunk(const struct weir_img *img, const struct we
 	uint32_t n = which == WEIR_RULES ? cfg->n_rules : cfg->n_failsafe;
 
 	for (uint32_t i = 0; i < WEIR_SCAN_CHUNK; i++) {
-		uint32_t at = from + i;
+		uint32_t at = from + i, c;
 		const struct weir_rule *r;
-		enum weir_tri t;
-		uint32_t kind;
 
 		if (at >= n)
 			break;
 		r = weir_img_rule(img, which, at);
 		if (!r)
 			break;
-		kind = weir_rule_kind(r);
-		if (skip & kind & ~(uint32_t)WEIR_SKIP_UNKNOWN)
-			continue;
-		t = weir_rule_eval(img, cfg, which, at, r, f);
-		if (t == WEIR_UNKNOWN && (skip & kind & WEIR_SKIP_UNKNOWN))
-			continue;
-		if (t != WEIR_FALSE)
-			return at | (t == WEIR_UNKNOWN ? WEIR_CAND_UNKNOWN : 0);
+		c = weir_candidate(img, cfg, which, at, r, f, skip, false);
+		if (c != WEIR_SCAN_END)
+			return c;
 	}
 	return WEIR_SCAN_END;
+}
+
+/* Are the rules found by their trees? Not for a later fragment, whose ports could be any. */
+WEIR_INLINE bool weir_sieved(const struct weir_config *cfg, uint32_t which, const struct weir_facts *f)
+{
+	return which == WEIR_RULES && cfg->tree_lines && (f->known & WEIR_K_PORTS);
+}
+
+/* The same by the trees, from *from on; with WEIR_SCAN_MORE *from says where to go on. */
+WEIR_INLINE uint32_t weir_sieve_chunk(const struct weir_img *img, const struct weir_config *cfg,
+				      struct weir_tree_key *k, const struct weir_facts *f, uint32_t *from, uint32_t skip)
+{
+	for (uint32_t i = 0; i < WEIR_SIEVE_CHUNK; i++) {
+		uint32_t at = weir_tree_sieve(img, k, f, *from), c;
+		const struct weir_rule *r;
+
+		r = at < cfg->n_rules ? weir_img_rule(img, WEIR_RULES, at) : 0;
+		if (!r)
+			return WEIR_SCAN_END;
+		c = weir_candidate(img, cfg, WEIR_RULES, at, r, f, skip, true);
+		if (c != WEIR_SCAN_END)
+			return c;
+		*from = at + 1;
+	}
+	return WEIR_SCAN_MORE;
 }
 
 /* Look up the classes of all addresses and ports once; needed before any rule is evaluated. */
@@ -375,7 +456,14 @@ static inline uint32_t weir_classify_next(const struct weir_img *img, const stru
 					  const struct weir_facts *f, uint32_t from, uint32_t skip)
 {
 	uint32_t n = which == WEIR_RULES ? cfg->n_rules : cfg->n_failsafe;
+	struct weir_tree_key k = { 0 };
 
+	while (weir_sieved(cfg, which, f)) {
+		uint32_t c = weir_sieve_chunk(img, cfg, &k, f, &from, skip);
+
+		if (c != WEIR_SCAN_MORE)
+			return c;
+	}
 	for (; from < n; from += WEIR_SCAN_CHUNK) {
 		uint32_t c = weir_scan_chunk(img, cfg, which, f, from, skip);
 

@@ -3,22 +3,33 @@
  * The image: a compiled policy. One flat blob, versioned, with a digest; the keeper checks it and copies
  * its sections into maps, the oracle and the browser read it in place. Nothing in it is a pointer.
  *
- *   header | config | rules | failsafe rules | bounds4 | bounds6 | bounds_port | addr_rows | port_rows |
- *   interface patterns | limits | strings (names and places of rules; for people, never for a decision)
+ *   header | config | rules | failsafe rules | negated groups | single ranges | bounds4 | bounds6 | bounds_port | addr_rows | port_rows |
+ *   interface patterns | limits | strings (names and places of rules; for people, never for a decision) | trees
  *
  * How a list of addresses becomes a bit. Every address list of the policy (a `from`, a `$set`, a blocklist)
  * has a number. The address space is cut where any list begins or ends; each piece has a class; a class has
  * a row of bits, bit n = "list n holds it". Finding an address is one binary search, testing a list one
- * bit. Ports work in the same way.
+ * bit. Ports work in the same way. A range that stands alone and has no name is no list: it is compared.
+ *
+ * How a rule is found among many: by the trees of core/tree_line.h over what of each rule can be said in ranges.
+ * Few rules may come without (WEIR_LINEAR_MAX), and are then asked one after the other.
  */
 #pragma once
 #include "core/limit.h"
 #include "core/types.h"
 
 #define WEIR_IMAGE_MAGIC 0x72696577u /* "weir", little endian */
-#define WEIR_IMAGE_VERSION 3u
+#define WEIR_IMAGE_VERSION 4u
 
-#define WEIR_RULES_MAX 1024     /* rules, overlay included: the bound of the linear scan */
+#define WEIR_RULES_MAX (1u << 17) /* rules, overlay included */
+#define WEIR_LINEAR_MAX 1024u   /* rules of an image without trees: the bound of the linear scan */
+#define WEIR_SCAN_CHUNK 64u    /* rules that one call looks at */
+#define WEIR_SCAN_END 0xffffffffu
+#define WEIR_SIEVE_CHUNK 128u  /* rules out of the trees that are no candidates, that one call goes past */
+#define WEIR_SIEVE_CALLS 512u  /* 8 trees with leaves of 2,048 boxes, for 4 pairs of addresses: no packet needs more */
+#define WEIR_SCAN_MORE 0xfffffffeu /* and there may be more */
+#define WEIR_SPANS_MAX (1u << 19)
+#define WEIR_SPAN 0x80000000u   /* an address list that is one range: + index of the span */
 #define WEIR_FAILSAFE_MAX 64
 #define WEIR_LISTS_MAX 1024     /* address lists; port lists likewise */
 #define WEIR_ROW_WORDS (WEIR_LISTS_MAX / 64)
@@ -72,41 +83,53 @@ struct weir_icmp_match {
 	uint8_t family, type, code_min, code_max;
 };
 
+/* Ports: a list, or with WEIR_NO_LIST the one range beside it. */
+struct weir_ports {
+	uint16_t list, lo, hi;
+};
+
 /* A conjunction: every condition that is present must hold. */
 struct weir_cond {
 	uint32_t set;                 /* WEIR_C_* */
-	uint16_t from, to, peer;      /* address list numbers */
-	uint16_t ports, sports;       /* port list numbers: responder's, originator's */
-	uint8_t dirs, family, ttl, n_icmp, n_vlan, n_mac;
+	uint32_t from, to, peer;      /* address list numbers, or WEIR_SPAN + index */
+	struct weir_ports ports, sports; /* responder's, originator's */
 	uint32_t mark, mark_mask;
-	uint32_t pad;
+	uint8_t dirs, family, ttl, n_icmp, n_vlan, n_mac;
+	uint16_t pad[3];
 	uint64_t in_if, out_if, any_if; /* bits of interface patterns */
 	uint64_t protos[4];           /* a bit per IP protocol */
 	struct weir_icmp_match icmp[WEIR_ICMP_MAX];
 	uint16_t vlan[WEIR_VLAN_MAX];
 	uint64_t mac[WEIR_MAC_MAX];   /* 48 bits, the first byte on the wire highest */
 };
-_Static_assert(sizeof(struct weir_cond) == 168, "ABI");
+_Static_assert(sizeof(struct weir_cond) == 184, "ABI");
 
 /* weir_rule.flags */
 enum {
-	WEIR_RF_NOT = 1,     /* `neg` holds a negated group */
+	WEIR_RF_NOT = 1,     /* `neg` is the number of a negated group */
 	WEIR_RF_LOG = 2,     /* log: true */
 	WEIR_RF_OVERLAY = 4, /* from the overlay, not from the file */
 	WEIR_RF_REPLY = 8,   /* failsafe only: replies of what it admits pass too */
 	WEIR_RF_HELD = 16,   /* says mode: prevent itself, and something above it holds it at detect */
+	WEIR_RF_BOXED = 32,  /* its boxes in the trees say all of it: a packet in one of them matches */
 };
 
 struct weir_rule {
-	struct weir_cond pos, neg; /* TRUE when pos and not neg */
-	uint32_t name, place;      /* offsets into strings: name; file:line or overlay id */
-	uint32_t overlay_id;       /* 0 for rules of the file */
 	uint8_t action, mode, flags, pad0;
+	uint32_t overlay_id;       /* 0 for rules of the file */
+	uint32_t name, place;      /* offsets into strings: name; file:line or overlay id */
+	uint32_t neg, pad;         /* TRUE when pos and not this negated group */
 	uint32_t max_duration, idle; /* seconds, 0 = none: bounds of the flows that an allow lets in, see core/flow.h; a
 				       * ban lasts max_duration */
 	uint64_t max_bytes;        /* of IP packets, both directions; 0 = none */
+	struct weir_cond pos;
 };
-_Static_assert(sizeof(struct weir_rule) == 368, "ABI");
+_Static_assert(sizeof(struct weir_rule) == 224, "ABI");
+
+/* A range of addresses of one family, both ends within; IPv4 at its place in the IPv6 numbers, ::ffff:0:0/96. */
+struct weir_span {
+	uint64_t lo_hi, lo_lo, hi_hi, hi_lo;
+};
 
 /* Does the rule bound the flows that it lets in? */
 WEIR_INLINE bool weir_rule_bounds(const struct weir_rule *r)
@@ -194,7 +217,7 @@ struct weir_config {
 	uint32_t block_new;           /* a reason: new flows but the failsafe's are dropped with it; 0: none */
 	uint32_t n_limits;
 	uint32_t limit_counts;        /* a bit per WEIR_LIMIT_PACKETS ... that some limit counts */
-	uint32_t reserved[1];
+	uint32_t tree_lines;          /* 0: no trees, WEIR_LINEAR_MAX rules at most */
 };
 _Static_assert(sizeof(struct weir_config) == 160, "ABI");
 
@@ -216,13 +239,17 @@ struct weir_image_header {
 	uint32_t pad;
 	uint8_t digest[32]; /* SHA-256 over the blob with this field zeroed */
 	uint8_t source_digest[32]; /* SHA-256 over the policy text that it came from */
-	struct weir_section config, rules, failsafe, bounds4, bounds6, bounds_port;
+	struct weir_section config, rules, failsafe;
+	struct weir_section negs;   /* struct weir_cond */
+	struct weir_section spans;  /* struct weir_span */
+	struct weir_section bounds4, bounds6, bounds_port;
 	struct weir_section addr_rows, port_rows; /* uint64_t words: rows * row_words */
 	struct weir_section ifpats; /* char[16] each: an interface name or glob, NUL padded */
 	struct weir_section xdp;    /* struct weir_ifxdp: how XDP is used, first match by name wins */
 	struct weir_section lists;  /* struct weir_list_info, one per address list; for people */
 	struct weir_section limits; /* struct weir_limit, in the order of the policy */
 	struct weir_section strings; /* NUL-terminated, offset 0 is "" */
+	struct weir_section tree;   /* struct weir_tree_line */
 };
 
 struct weir_ifpat {

@@ -6,6 +6,7 @@
 #pragma once
 #include "core/image.h"
 #include "core/reason.h"
+#include "core/tree_line.h"
 
 struct weir_img {
 	const uint8_t *blob;
@@ -33,6 +34,21 @@ WEIR_INLINE const void *weir_img_at(const struct weir_img *img, const struct wei
 static inline const struct weir_rule *weir_img_rule(const struct weir_img *img, uint32_t which, uint32_t i)
 {
 	return weir_img_at(img, which ? &img->h->failsafe : &img->h->rules, i, sizeof(struct weir_rule));
+}
+
+static inline const struct weir_cond *weir_img_neg(const struct weir_img *img, uint32_t i)
+{
+	return weir_img_at(img, &img->h->negs, i, sizeof(struct weir_cond));
+}
+
+static inline const struct weir_span *weir_img_span(const struct weir_img *img, uint32_t i)
+{
+	return weir_img_at(img, &img->h->spans, i, sizeof(struct weir_span));
+}
+
+static inline const struct weir_tree_line *weir_img_tree_line(const struct weir_img *img, uint32_t i)
+{
+	return weir_img_at(img, &img->h->tree, i, sizeof(struct weir_tree_line));
 }
 
 static inline const struct weir_bound4 *weir_img_bound4(const struct weir_img *img, uint32_t i)
@@ -103,16 +119,31 @@ static inline bool weir_bounds6_ok(const struct weir_bound6 *b, uint32_t n, uint
 	return true;
 }
 
+/* No range of IPv6 reaches over the place of IPv4. */
+static inline bool weir_spans_ok(const struct weir_span *s, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		bool four = !s[i].lo_hi && s[i].lo_lo >> 32 == 0xffff, four_end = !s[i].hi_hi && s[i].hi_lo >> 32 == 0xffff;
+		bool under = !s[i].lo_hi && s[i].lo_lo >> 32 < 0xffff, under_end = !s[i].hi_hi && s[i].hi_lo >> 32 < 0xffff;
+
+		if (s[i].lo_hi > s[i].hi_hi || (s[i].lo_hi == s[i].hi_hi && s[i].lo_lo > s[i].hi_lo) ||
+		    four != four_end || under != under_end)
+			return false;
+	}
+	return true;
+}
+
 static inline bool weir_cond_ok(const struct weir_cond *c)
 {
 	return c->n_icmp <= WEIR_ICMP_MAX && c->n_vlan <= WEIR_VLAN_MAX && c->n_mac <= WEIR_MAC_MAX;
 }
 
-static inline bool weir_rules_ok(const struct weir_rule *r, uint32_t n, uint32_t strings)
+static inline bool weir_rules_ok(const struct weir_rule *r, uint32_t n, uint32_t strings, uint32_t negs)
 {
 	for (uint32_t i = 0; i < n; i++)
-		if (!weir_cond_ok(&r[i].pos) || !weir_cond_ok(&r[i].neg) || r[i].action > WEIR_ACT_BAN ||
-		    r[i].mode > WEIR_PREVENT || r[i].name >= strings || r[i].place >= strings)
+		if (!weir_cond_ok(&r[i].pos) || ((r[i].flags & WEIR_RF_NOT) && r[i].neg >= negs) ||
+		    r[i].action > WEIR_ACT_BAN || r[i].mode > WEIR_PREVENT || r[i].name >= strings ||
+		    r[i].place >= strings)
 			return false;
 	return true;
 }
@@ -144,6 +175,7 @@ static inline bool weir_image_content_ok(const uint8_t *blob, const struct weir_
 	const struct weir_list_info *lists = (const void *)(blob + h->lists.off);
 	const struct weir_ifxdp *xdp = (const void *)(blob + h->xdp.off);
 	const struct weir_limit *limits = (const void *)(blob + h->limits.off);
+	const struct weir_cond *negs = (const void *)(blob + h->negs.off);
 
 	for (uint32_t i = 0; i < h->ifpats.count; i++)
 		if (ifpats[i].glob[sizeof ifpats[i].glob - 1])
@@ -157,9 +189,12 @@ static inline bool weir_image_content_ok(const uint8_t *blob, const struct weir_
 	for (uint32_t i = 0; i < h->lists.count; i++)
 		if (lists[i].name >= h->strings.count)
 			return false;
-	return weir_config_ok(c) &&
-	       weir_rules_ok((const void *)(blob + h->rules.off), c->n_rules, h->strings.count) &&
-	       weir_rules_ok((const void *)(blob + h->failsafe.off), c->n_failsafe, h->strings.count) &&
+	for (uint32_t i = 0; i < h->negs.count; i++)
+		if (!weir_cond_ok(&negs[i]))
+			return false;
+	return weir_config_ok(c) && weir_spans_ok((const void *)(blob + h->spans.off), h->spans.count) &&
+	       weir_rules_ok((const void *)(blob + h->rules.off), c->n_rules, h->strings.count, h->negs.count) &&
+	       weir_rules_ok((const void *)(blob + h->failsafe.off), c->n_failsafe, h->strings.count, h->negs.count) &&
 	       weir_bounds4_ok((const void *)(blob + h->bounds4.off), c->n_bounds4, c->n_addr_rows) &&
 	       weir_bounds6_ok((const void *)(blob + h->bounds6.off), c->n_bounds6, c->n_addr_rows) &&
 	       weir_bounds4_ok((const void *)(blob + h->bounds_port.off), c->n_bounds_port, c->n_port_rows);
@@ -176,6 +211,9 @@ static inline int weir_image_open(struct weir_img *img, const void *blob, uint32
 	if (!weir_section_ok(&h->config, sizeof *c, size, 1) || h->config.count != 1 ||
 	    !weir_section_ok(&h->rules, sizeof(struct weir_rule), size, WEIR_RULES_MAX) ||
 	    !weir_section_ok(&h->failsafe, sizeof(struct weir_rule), size, WEIR_FAILSAFE_MAX) ||
+	    !weir_section_ok(&h->negs, sizeof(struct weir_cond), size, WEIR_RULES_MAX + WEIR_FAILSAFE_MAX) ||
+	    !weir_section_ok(&h->spans, sizeof(struct weir_span), size, WEIR_SPANS_MAX) ||
+	    !weir_section_ok(&h->tree, sizeof(struct weir_tree_line), size, WEIR_TREE_LINES) ||
 	    !weir_section_ok(&h->bounds4, sizeof(struct weir_bound4), size, WEIR_BOUNDS_MAX) ||
 	    !weir_section_ok(&h->bounds6, sizeof(struct weir_bound6), size, WEIR_BOUNDS_MAX) ||
 	    !weir_section_ok(&h->bounds_port, sizeof(struct weir_bound4), size, 65536) ||
@@ -190,7 +228,9 @@ static inline int weir_image_open(struct weir_img *img, const void *blob, uint32
 	if (((const uint8_t *)blob)[h->strings.off + h->strings.count - 1])
 		return -1;
 	c = (const void *)((const uint8_t *)blob + h->config.off);
-	if (c->n_rules != h->rules.count || c->n_failsafe != h->failsafe.count || c->n_limits != h->limits.count || c->n_bounds4 != h->bounds4.count ||
+	if (c->n_rules != h->rules.count || c->n_failsafe != h->failsafe.count || c->n_limits != h->limits.count ||
+	    c->tree_lines != h->tree.count || (h->tree.count && h->tree.count < WEIR_TREE_HEAD) ||
+	    (!h->tree.count && c->n_rules > WEIR_LINEAR_MAX) || c->n_bounds4 != h->bounds4.count ||
 	    c->n_bounds6 != h->bounds6.count || c->n_bounds_port != h->bounds_port.count || !c->n_bounds4 ||
 	    !c->n_bounds6 || !c->n_bounds_port || !c->row_words_addr || !c->row_words_port ||
 	    c->row_words_addr > WEIR_ROW_WORDS || c->row_words_port > WEIR_ROW_WORDS ||

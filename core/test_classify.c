@@ -118,8 +118,12 @@ static void class_search_is_brute_force(void **state)
 				uint32_t port = (uint32_t)(b.ports[i].r[0].hi + d) & 0xffff;
 				uint32_t c = weir_class_port(&img, img.cfg->n_bounds_port, port);
 
-				assert_int_equal(weir_in_ports(&img, c, i),
-						 port >= b.ports[i].r[0].lo && port <= b.ports[i].r[0].hi);
+				struct weir_ports list = { .list = (uint16_t)i };
+				struct weir_ports one = { WEIR_NO_LIST, b.ports[i].r[0].lo, b.ports[i].r[0].hi };
+				bool in = port >= one.lo && port <= one.hi;
+
+				assert_int_equal(weir_in_ports(&img, port, c, &list), in);
+				assert_int_equal(weir_in_ports(&img, port, c, &one), in);
 			}
 	}
 }
@@ -216,14 +220,15 @@ static void kleene_table(void **state)
 		[WEIR_UNKNOWN] = { WEIR_UNKNOWN, WEIR_FALSE, WEIR_UNKNOWN },
 	};
 	struct weir_rule *r;
+	struct weir_cond *group;
 
 	weir_imgbuild_init(&b);
 	r = weir_imgbuild_rule(&b, WEIR_ACT_DROP);
-	r->flags |= WEIR_RF_NOT;
+	group = weir_imgbuild_neg(&b, r);
 	r->pos.set = WEIR_C_PORTS;
 	r->pos.ports = weir_imgbuild_ports(&b, 80, 80);
-	r->neg.set = WEIR_C_TTL;
-	r->neg.ttl = 255;
+	group->set = WEIR_C_TTL;
+	group->ttl = 255;
 	build();
 	for (int pos = 0; pos < 3; pos++)
 		for (int neg = 0; neg < 3; neg++) {

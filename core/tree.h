@@ -30,28 +30,25 @@ WEIR_INLINE uint64_t weir_tree_walk(const struct weir_img *img, const struct wei
 	return 0;
 }
 
-/* Up to WEIR_TREE_CHUNK lines of a leaf: the lowest rule in [from, best) that holds the key, else `best`. */
-WEIR_INLINE uint32_t weir_tree_scan(const struct weir_img *img, const struct weir_tree_key *k, uint32_t line,
-				    uint32_t end, uint32_t from, uint32_t best)
+/*
+ * Up to WEIR_TREE_CHUNK lines of a leaf, for a rule in [k->from, k->best): the first found becomes k->best. True when
+ * the rest of the leaf has none.
+ */
+WEIR_INLINE bool weir_tree_scan(const struct weir_img *img, struct weir_tree_key *k, uint32_t line, uint32_t end)
 {
-	bool six = k->family == 6;
-
-	for (uint32_t i = 0; i < WEIR_TREE_CHUNK; i++) {
+	for (uint32_t i = 0; i < WEIR_TREE_CHUNK; i++, line++) {
 		const struct weir_tree_line *l;
-		uint32_t r;
 
-		if (line + i >= end)
+		WEIR_REREAD(); /* else the whole key would be kept on the stack, of which a chain of calls has 512 bytes */
+		if (line >= end)
 			break;
-		l = weir_img_tree_line(img, line + i);
+		l = weir_img_tree_line(img, line);
 		if (!l)
 			break;
-		r = six ? weir_tree_line6(l, k, from) : weir_tree_line4(l, k, from);
-		if (r < best)
-			return r;
-		if (weir_tree_first_rule(l, six) >= best)
-			break;
+		if (weir_tree_line(l, k))
+			return true;
 	}
-	return best;
+	return line >= end;
 }
 
 /* Where in a long leaf to begin: the last line that begins with a rule below `from`. */
@@ -76,72 +73,102 @@ WEIR_INLINE uint32_t weir_tree_skip(const struct weir_img *img, uint32_t line, u
 
 /* The kernel programs bring their own: functions that are verified once each, whatever calls them. */
 #ifndef WEIR_TREE_PARTS_PROVIDED
-static inline uint32_t weir_tree_scan_part(const struct weir_img *img, const struct weir_tree_key *k, uint32_t line,
-					   uint32_t end, uint32_t from, uint32_t best)
+static inline bool weir_tree_scan_part(const struct weir_img *img, struct weir_tree_key *k, uint32_t line, uint32_t end)
 {
-	return weir_tree_scan(img, k, line, end, from, best);
+	return weir_tree_scan(img, k, line, end);
 }
 
 static inline uint32_t weir_tree_skip_part(const struct weir_img *img, const struct weir_tree_key *k, uint32_t line,
-					   uint32_t end, uint32_t from)
+					   uint32_t end)
 {
-	return weir_tree_skip(img, line, end, from, k->family == 6);
+	return weir_tree_skip(img, line, end, k->from, k->family == 6);
 }
 #endif
 
-/*
- * One tree: the lowest rule in [from, best) that holds the key, else `best`. Most leaves are a line or two, so the
- * first is looked at here, without a call.
- */
-WEIR_INLINE uint32_t weir_tree_find(const struct weir_img *img, const struct weir_tree_key *k, uint64_t word,
-				    uint32_t from, uint32_t best)
+/* One tree. Most leaves are a line or two, so the first is looked at here, without a call. */
+WEIR_INLINE void weir_tree_find(const struct weir_img *img, struct weir_tree_key *k, uint64_t word)
 {
 	const struct weir_tree_line *l;
-	uint32_t line, end, r;
+	uint32_t line, end;
 
 	word = weir_tree_walk(img, k, word);
 	line = (uint32_t)word & (WEIR_TREE_LINES - 1);
 	end = line + (uint32_t)(word >> 26 & 0x7ff);
-	if (line == end || (word >> 37 & (WEIR_TREE_RULES - 1)) >= best)
-		return best;
-	if (from && end - line > 4)
-		line = weir_tree_skip_part(img, k, line, end, from);
+	if (line == end || (word >> 37 & (WEIR_TREE_RULES - 1)) >= k->best)
+		return;
+	if (k->from && end - line > 4)
+		line = weir_tree_skip_part(img, k, line, end);
 	l = weir_img_tree_line(img, line);
-	if (!l)
-		return best;
-	r = k->family == 6 ? weir_tree_line6(l, k, from) : weir_tree_line4(l, k, from);
-	if (r < best)
-		return r;
+	if (!l || weir_tree_line(l, k))
+		return;
 	line++;
-	for (uint32_t i = 0; i <= WEIR_TREE_LEAF / WEIR_TREE_CHUNK && line < end; i++) {
-		r = weir_tree_scan_part(img, k, line, end, from, best);
-		if (r < best)
-			return r;
-		line += WEIR_TREE_CHUNK;
-	}
-	return best;
+	for (uint32_t i = 0; i <= WEIR_TREE_LEAF / WEIR_TREE_CHUNK; i++, line += WEIR_TREE_CHUNK)
+		if (line >= end || weir_tree_scan_part(img, k, line, end))
+			break;
 }
 
-/*
- * The lowest rule >= from with a box that holds the key, else WEIR_TREE_END. The next one: again with the result
- * plus 1.
- */
-WEIR_INLINE uint32_t weir_tree_next(const struct weir_img *img, const struct weir_tree_key *k, uint32_t from)
+/* All trees of the family: the lowest rule in [k->from, k->best) with a box that holds the key becomes k->best. */
+WEIR_INLINE void weir_tree_lowest(const struct weir_img *img, struct weir_tree_key *k)
 {
-	uint32_t best = WEIR_TREE_END, first = k->family == 6 ? WEIR_TREE_HEAD / 2 : 0;
-
 	for (uint32_t t = 0; t < WEIR_TREE_ROOTS; t++) {
+		uint32_t first = k->family == 6 ? WEIR_TREE_HEAD / 2 : 0;
 		const struct weir_tree_line *l = weir_img_tree_line(img, first + (t >> 2));
 		uint64_t range;
 
+		WEIR_REREAD();
 		if (!l)
 			break;
 		range = l->w[(t & 3) * 2 + 1]; /* min, max of a root, little endian */
-		if ((uint32_t)range >= best)
+		if ((uint32_t)range >= k->best)
 			break;
-		if (range >> 32 < from)
-			continue;
-		best = weir_tree_find(img, k, l->w[(t & 3) * 2], from, best);
+		if (range >> 32 >= k->from)
+			weir_tree_find(img, k, l->w[(t & 3) * 2]);
 	}
-	return best;
+}
+
+#ifndef WEIR_TREE_PARTS_PROVIDED
+static inline void weir_tree_lowest_part(const struct weir_img *img, struct weir_tree_key *k)
+{
+	weir_tree_lowest(img, k);
+}
+#endif
+
+/* The lowest rule >= from, else WEIR_TREE_END. The next one: again with the result plus 1. */
+WEIR_INLINE uint32_t weir_tree_next(const struct weir_img *img, struct weir_tree_key *k, uint32_t from)
+{
+	k->from = from;
+	k->best = WEIR_TREE_END;
+	weir_tree_lowest(img, k);
+	return k->best;
+}
+
+/* The key of one pair of addresses: bit 0 of `pair` is the source before translation, bit 1 the destination. */
+WEIR_INLINE void weir_tree_pair(struct weir_tree_key *k, const struct weir_facts *f, uint32_t pair)
+{
+	weir_tree_key_make(k, f, pair & 1 ? f->orig.src : f->t.src, pair & 2 ? f->orig.dst : f->t.dst);
+}
+
+#ifndef WEIR_TREE_PARTS_PROVIDED
+static inline void weir_tree_pair_part(struct weir_tree_key *k, const struct weir_facts *f, uint32_t pair)
+{
+	weir_tree_pair(k, f, pair);
+}
+#endif
+
+/*
+ * The lowest rule >= from with a box that holds the facts, else WEIR_TREE_END. Where addresses were translated a rule
+ * may mean the one or the other, so each pair is looked for.
+ */
+WEIR_INLINE uint32_t weir_tree_sieve(const struct weir_img *img, struct weir_tree_key *k, const struct weir_facts *f,
+				     uint32_t from)
+{
+	k->from = from;
+	k->best = WEIR_TREE_END;
+	for (uint32_t i = 0; i < 4; i++) {
+		if (i && !f->has_orig)
+			break;
+		weir_tree_pair_part(k, f, i);
+		weir_tree_lowest_part(img, k);
+	}
+	return k->best;
 }

@@ -60,7 +60,9 @@ _Static_assert(sizeof(struct weir_tree_box6) == 64, "one line");
 struct weir_tree_key {
 	uint64_t w[8]; /* IPv4: src << 32 | dst, fields; IPv6: src, dst as two words each, fields */
 	uint32_t src, dst; /* IPv4 */
-	uint32_t sport, dport, proto, dir, family, pad;
+	uint32_t sport, dport, proto, dir, family;
+	uint32_t from, best; /* which rules are looked for: from this on; the lowest found as yet, WEIR_TREE_END: none */
+	uint32_t pad;
 };
 
 /* fields: protocol 0..7, responder's port 8..23, originator's port 24..39, direction 40..41 */
@@ -115,12 +117,22 @@ WEIR_INLINE uint64_t weir_tree_outside(uint32_t value, uint32_t low, uint32_t sp
 	return (uint64_t)span - (uint64_t)above;
 }
 
-WEIR_INLINE uint64_t weir_tree_miss4(const struct weir_tree_box4 *b, const struct weir_tree_key *k)
+/* One after the other: clang would load all fields first, and keep them on a stack that has no room (BPF). */
+#define WEIR_TREE_OR(miss, term)                         \
+	do {                                             \
+		(miss) |= (term);                        \
+		__asm__ volatile("" : "+r"(miss) : : "memory"); \
+	} while (0)
+
+WEIR_INLINE uint64_t weir_tree_miss4(const struct weir_tree_box4 *b, const struct weir_tree_key *k, uint64_t miss)
 {
-	return weir_tree_outside(k->src, b->src, b->src_span) | weir_tree_outside(k->dst, b->dst, b->dst_span) |
-	       weir_tree_outside(k->dport, b->dport, b->dport_span) |
-	       weir_tree_outside(k->sport, b->sport, b->sport_span) |
-	       weir_tree_outside(k->proto, b->proto, b->proto_span) | ((uint64_t)(b->dirs & k->dir) - 1);
+	WEIR_TREE_OR(miss, weir_tree_outside(k->src, b->src, b->src_span));
+	WEIR_TREE_OR(miss, weir_tree_outside(k->dst, b->dst, b->dst_span));
+	WEIR_TREE_OR(miss, weir_tree_outside(k->dport, b->dport, b->dport_span));
+	WEIR_TREE_OR(miss, weir_tree_outside(k->sport, b->sport, b->sport_span));
+	WEIR_TREE_OR(miss, weir_tree_outside(k->proto, b->proto, b->proto_span));
+	WEIR_TREE_OR(miss, (uint64_t)(b->dirs & k->dir) - 1);
+	return miss;
 }
 
 WEIR_INLINE uint64_t weir_tree_differ(uint64_t x, uint32_t skip)
@@ -131,21 +143,25 @@ WEIR_INLINE uint64_t weir_tree_differ(uint64_t x, uint32_t skip)
 	return x | (0 - x);                     /* bit 63 unless x is 0 */
 }
 
-WEIR_INLINE uint64_t weir_tree_miss6(const struct weir_tree_box6 *b, const struct weir_tree_key *k)
+WEIR_INLINE uint64_t weir_tree_miss6(const struct weir_tree_box6 *b, const struct weir_tree_key *k, uint64_t miss)
 {
-	return weir_tree_differ(k->w[0] ^ b->addr[0], b->skip[0]) | weir_tree_differ(k->w[1] ^ b->addr[1], b->skip[1]) |
-	       weir_tree_differ(k->w[2] ^ b->addr[2], b->skip[2]) | weir_tree_differ(k->w[3] ^ b->addr[3], b->skip[3]) |
-	       weir_tree_outside(k->dport, b->dport, b->dport_span) |
-	       weir_tree_outside(k->sport, b->sport, b->sport_span) |
-	       weir_tree_outside(k->proto, b->proto, b->proto_span) | ((uint64_t)(b->dirs & k->dir) - 1);
+	WEIR_TREE_OR(miss, weir_tree_differ(k->w[0] ^ b->addr[0], b->skip[0]));
+	WEIR_TREE_OR(miss, weir_tree_differ(k->w[1] ^ b->addr[1], b->skip[1]));
+	WEIR_TREE_OR(miss, weir_tree_differ(k->w[2] ^ b->addr[2], b->skip[2]));
+	WEIR_TREE_OR(miss, weir_tree_differ(k->w[3] ^ b->addr[3], b->skip[3]));
+	WEIR_TREE_OR(miss, weir_tree_outside(k->dport, b->dport, b->dport_span));
+	WEIR_TREE_OR(miss, weir_tree_outside(k->sport, b->sport, b->sport_span));
+	WEIR_TREE_OR(miss, weir_tree_outside(k->proto, b->proto, b->proto_span));
+	WEIR_TREE_OR(miss, (uint64_t)(b->dirs & k->dir) - 1);
+	return miss;
 }
 
 /* The lowest rule from `from` on of which a box in this line holds the key. Rules ascend within a line. */
 WEIR_INLINE uint32_t weir_tree_line4(const struct weir_tree_line *l, const struct weir_tree_key *k, uint32_t from)
 {
 	const struct weir_tree_box4 *b = (const struct weir_tree_box4 *)l;
-	uint64_t miss0 = weir_tree_miss4(b, k) | ((uint64_t)b[0].rule - from);
-	uint64_t miss1 = weir_tree_miss4(b + 1, k) | ((uint64_t)b[1].rule - from);
+	uint64_t miss0 = weir_tree_miss4(b, k, (uint64_t)b[0].rule - from);
+	uint64_t miss1 = weir_tree_miss4(b + 1, k, (uint64_t)b[1].rule - from);
 	uint32_t not0 = (uint32_t)((int64_t)miss0 >> 63), not1 = (uint32_t)((int64_t)miss1 >> 63);
 
 	/* the first unless it misses: a comparison would be a branch in the kernel */
@@ -155,7 +171,7 @@ WEIR_INLINE uint32_t weir_tree_line4(const struct weir_tree_line *l, const struc
 WEIR_INLINE uint32_t weir_tree_line6(const struct weir_tree_line *l, const struct weir_tree_key *k, uint32_t from)
 {
 	const struct weir_tree_box6 *b = (const struct weir_tree_box6 *)l;
-	uint64_t miss = weir_tree_miss6(b, k) | ((uint64_t)b->rule - from);
+	uint64_t miss = weir_tree_miss6(b, k, (uint64_t)b->rule - from);
 
 	return b->rule | (uint32_t)((int64_t)miss >> 63);
 }
@@ -163,4 +179,16 @@ WEIR_INLINE uint32_t weir_tree_line6(const struct weir_tree_line *l, const struc
 WEIR_INLINE uint32_t weir_tree_first_rule(const struct weir_tree_line *l, bool six)
 {
 	return six ? ((const struct weir_tree_box6 *)l)->rule : ((const struct weir_tree_box4 *)l)->rule;
+}
+
+/* Takes what the line has. True when the lines after it have nothing that counts. */
+WEIR_INLINE bool weir_tree_line(const struct weir_tree_line *l, struct weir_tree_key *k)
+{
+	bool six = k->family == 6;
+	uint32_t r = six ? weir_tree_line6(l, k, k->from) : weir_tree_line4(l, k, k->from);
+
+	if (r >= k->best)
+		return weir_tree_first_rule(l, six) >= k->best;
+	k->best = r;
+	return true;
 }

@@ -84,21 +84,34 @@ static uint64_t interfaces(const struct weir_img *img, uint64_t bits)
 	return h;
 }
 
+static uint64_t hash_addrs(const struct weir_img *img, const struct hashes *lists, uint32_t ref)
+{
+	const struct weir_span *s = ref & WEIR_SPAN ? weir_img_span(img, ref & ~WEIR_SPAN) : NULL;
+
+	return s ? mix(HASH_START, s, sizeof *s) : lists->addr[ref % WEIR_LISTS_MAX];
+}
+
+static uint64_t hash_ports(const struct hashes *lists, const struct weir_ports *p)
+{
+	return p->list == WEIR_NO_LIST ? mix(HASH_START, p, sizeof *p) : lists->port[p->list % WEIR_LISTS_MAX];
+}
+
 static uint64_t hash_cond(const struct weir_img *img, const struct hashes *lists, const struct weir_cond *from)
 {
 	struct weir_cond c = *from;
 	uint64_t refs[8] = {
-		c.set & WEIR_C_FROM ? lists->addr[c.from % WEIR_LISTS_MAX] : 0,
-		c.set & WEIR_C_TO ? lists->addr[c.to % WEIR_LISTS_MAX] : 0,
-		c.set & WEIR_C_PEER ? lists->addr[c.peer % WEIR_LISTS_MAX] : 0,
-		c.set & WEIR_C_PORTS ? lists->port[c.ports % WEIR_LISTS_MAX] : 0,
-		c.set & WEIR_C_SPORTS ? lists->port[c.sports % WEIR_LISTS_MAX] : 0,
+		c.set & WEIR_C_FROM ? hash_addrs(img, lists, c.from) : 0,
+		c.set & WEIR_C_TO ? hash_addrs(img, lists, c.to) : 0,
+		c.set & WEIR_C_PEER ? hash_addrs(img, lists, c.peer) : 0,
+		c.set & WEIR_C_PORTS ? hash_ports(lists, &c.ports) : 0,
+		c.set & WEIR_C_SPORTS ? hash_ports(lists, &c.sports) : 0,
 		interfaces(img, c.in_if),
 		interfaces(img, c.out_if),
 		interfaces(img, c.any_if),
 	};
 
-	c.from = c.to = c.peer = c.ports = c.sports = 0;
+	c.from = c.to = c.peer = 0;
+	c.ports = c.sports = (struct weir_ports){ 0 };
 	c.in_if = c.out_if = c.any_if = 0;
 	return mix(mix(HASH_START, &c, sizeof c), refs, sizeof refs);
 }
@@ -130,7 +143,7 @@ static uint64_t *hash_rules(const struct weir_img *img, bool modes, size_t *ret_
 		h = mix(h, (uint8_t[]){ r->action, modes ? r->mode : 0, r->flags }, 3);
 		h = mix(h, (uint64_t[]){ r->max_duration, r->idle, r->max_bytes }, 24);
 		if (r->flags & WEIR_RF_NOT)
-			h ^= hash_cond(img, lists, &r->neg) * 3;
+			h ^= hash_cond(img, lists, weir_img_neg(img, r->neg)) * 3;
 		v[n++] = h;
 	}
 	free(lists);

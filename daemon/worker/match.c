@@ -151,9 +151,20 @@ static void say_addrs(struct words *w, const struct weir_img *img, const char *w
 {
 	const struct weir_list_info *info = weir_img_at(img, &img->h->lists, list, sizeof *info);
 	const char *name = info ? weir_img_string(img, info->name) : "";
+	const struct weir_span *s = list & WEIR_SPAN ? weir_img_span(img, list & ~WEIR_SPAN) : NULL;
 	uint32_t n;
 
 	say(w, "%s ", what);
+	if (s && !s->lo_hi && s->lo_lo >> 32 == 0xffff) {
+		say_v4(w, (uint32_t)s->lo_lo, (uint32_t)s->hi_lo);
+		say(w, " ");
+		return;
+	}
+	if (s) {
+		say_v6(w, s->lo_hi, s->lo_lo, s->hi_hi, s->hi_lo);
+		say(w, " ");
+		return;
+	}
 	if (*name) {
 		say(w, "%s ", name);
 		return;
@@ -174,11 +185,15 @@ json_t *weir_list_json(const struct weir_img *img, uint32_t list, size_t most)
 	return w.list;
 }
 
-static void say_ports(struct words *w, const struct weir_img *img, const char *what, uint32_t list)
+static void say_ports(struct words *w, const struct weir_img *img, const char *what, const struct weir_ports *p)
 {
-	uint32_t found = 0, n = img->cfg->n_bounds_port;
+	uint32_t found = 0, n = img->cfg->n_bounds_port, list = p->list;
 
 	say(w, "%s ", what);
+	if (list == WEIR_NO_LIST) {
+		say(w, p->hi > p->lo ? "%u-%u " : "%u ", p->lo, p->hi);
+		return;
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t from = weir_img_bound_port(img, i)->low, to;
 
@@ -264,9 +279,9 @@ static void say_cond(struct words *w, const struct weir_img *img, const struct w
 	if (c->set & WEIR_C_PEER)
 		say_addrs(w, img, "peer", c->peer);
 	if (c->set & WEIR_C_PORTS)
-		say_ports(w, img, "port", c->ports);
+		say_ports(w, img, "port", &c->ports);
 	if (c->set & WEIR_C_SPORTS)
-		say_ports(w, img, "source port", c->sports);
+		say_ports(w, img, "source port", &c->sports);
 	if (c->set & WEIR_C_PROTO)
 		say_protos(w, c);
 	if (c->set & WEIR_C_FAMILY)
@@ -285,7 +300,7 @@ const char *weir_rule_match(const struct weir_img *img, const struct weir_rule *
 	say_cond(&w, img, &r->pos);
 	if (r->flags & WEIR_RF_NOT) {
 		say(&w, "not ( ");
-		say_cond(&w, img, &r->neg);
+		say_cond(&w, img, weir_img_neg(img, r->neg));
 		say(&w, ") ");
 	}
 	say(&w, "%s", weir_rule_more(r, bounds, sizeof bounds));

@@ -83,6 +83,9 @@ static int size_maps(struct weir_net *s, const struct weir_image_header *h)
 	int r = size_map(s->maps.weir_rules, h->rules.count);
 
 	r = r ? r : size_map(s->maps.weir_failsafe, h->failsafe.count);
+	r = r ? r : size_map(s->maps.weir_negs, h->negs.count);
+	r = r ? r : size_map(s->maps.weir_spans, h->spans.count);
+	r = r ? r : size_map(s->maps.weir_tree, h->tree.count);
 	r = r ? r : size_map(s->maps.weir_bounds4, h->bounds4.count);
 	r = r ? r : size_map(s->maps.weir_bounds6, h->bounds6.count);
 	r = r ? r : size_map(s->maps.weir_bounds_p, h->bounds_port.count);
@@ -119,6 +122,9 @@ static int fill_maps(struct weir_net *s, const struct weir_img *img)
 	int r = fill(s->maps.weir_rules, img, &h->rules, sizeof(struct weir_rule));
 
 	r = r ? r : fill(s->maps.weir_failsafe, img, &h->failsafe, sizeof(struct weir_rule));
+	r = r ? r : fill(s->maps.weir_negs, img, &h->negs, sizeof(struct weir_cond));
+	r = r ? r : fill(s->maps.weir_spans, img, &h->spans, sizeof(struct weir_span));
+	r = r ? r : fill(s->maps.weir_tree, img, &h->tree, sizeof(struct weir_tree_line));
 	r = r ? r : fill(s->maps.weir_bounds4, img, &h->bounds4, sizeof(struct weir_bound4));
 	r = r ? r : fill(s->maps.weir_bounds6, img, &h->bounds6, sizeof(struct weir_bound6));
 	r = r ? r : fill(s->maps.weir_bounds_p, img, &h->bounds_port, sizeof(struct weir_bound4));

@@ -250,6 +250,7 @@ static int give_lies(struct giver *g)
 
 /* The first address of each list in both families, and the first port of each list of ports. */
 struct firsts {
+	const struct weir_img *img;
 	const void *a4[WEIR_LISTS_MAX], *a6[WEIR_LISTS_MAX], *port[WEIR_LISTS_MAX]; /* bounds */
 };
 
@@ -267,6 +268,7 @@ static void find_firsts(const struct weir_img *img, struct firsts *f)
 {
 	const struct weir_config *c = img->cfg;
 
+	f->img = img;
 	for (uint32_t i = 0; i < c->n_bounds4; i++)
 		for (uint32_t w = 0; w < c->row_words_addr; w++)
 			note_row(weir_img_addr_word(img, weir_img_bound4(img, i)->class_id, w), w, weir_img_bound4(img, i),
@@ -297,8 +299,12 @@ static void set6(uint8_t a[16], uint64_t hi, uint64_t lo)
 	}
 }
 
-static void take_addr(const struct firsts *f, uint16_t list, uint8_t family, uint8_t a[16])
+static void take_addr(const struct firsts *f, uint32_t list, uint8_t family, uint8_t a[16])
 {
+	const struct weir_span *s = list & WEIR_SPAN ? weir_img_span(f->img, list & ~WEIR_SPAN) : NULL;
+
+	if (s && (!s->lo_hi && s->lo_lo >> 32 == 0xffff) == (family == 4))
+		set6(a, s->lo_hi, s->lo_lo);
 	if (list >= WEIR_LISTS_MAX)
 		return;
 	if (family == 4 && f->a4[list]) {
@@ -310,10 +316,12 @@ static void take_addr(const struct firsts *f, uint16_t list, uint8_t family, uin
 	}
 }
 
-static uint16_t take_port(const struct firsts *f, uint16_t list, uint16_t otherwise)
+static uint16_t take_port(const struct firsts *f, const struct weir_ports *p, uint16_t otherwise)
 {
-	const struct weir_bound4 *b = list < WEIR_LISTS_MAX ? f->port[list] : NULL;
+	const struct weir_bound4 *b = p->list < WEIR_LISTS_MAX ? f->port[p->list] : NULL;
 
+	if (p->list == WEIR_NO_LIST)
+		return p->lo;
 	return b ? (uint16_t)b->low : otherwise;
 }
 
@@ -348,9 +356,9 @@ static void of_cond(const struct weir_cond *c, const struct firsts *f, enum weir
 		break;
 	}
 	if (c->set & WEIR_C_PORTS)
-		s->dport = take_port(f, c->ports, s->dport);
+		s->dport = take_port(f, &c->ports, s->dport);
 	if (c->set & WEIR_C_SPORTS)
-		s->sport = take_port(f, c->sports, s->sport);
+		s->sport = take_port(f, &c->sports, s->sport);
 	if (c->set & WEIR_C_FROM)
 		take_addr(f, c->from, family, s->src);
 	if (c->set & WEIR_C_TO)

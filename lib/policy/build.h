@@ -6,10 +6,17 @@
 #pragma once
 #include "lib/policy/flat.h"
 
+/* Entries by their hash: open addressing, entry + 1, at most half full. */
+struct weir_by_hash {
+	uint32_t *slots;
+	uint64_t *hash; /* of each entry */
+	uint32_t n_slots, n;
+};
+
 struct weir_lists {
 	struct weir_ranges v[WEIR_LISTS_MAX];
 	const char *names[WEIR_LISTS_MAX]; /* "$office", or "" */
-	uint64_t hash[WEIR_LISTS_MAX];
+	struct weir_by_hash index;
 	uint32_t n;
 };
 
@@ -32,9 +39,14 @@ struct weir_build {
 	struct weir_space addr_space, port_space;
 	char ifpats[WEIR_IFPAT_MAX][16];
 	uint32_t n_ifpats;
-	struct weir_rule rules[WEIR_RULES_MAX], failsafe[WEIR_FAILSAFE_MAX];
-	const struct weir_p_rule *source[WEIR_RULES_MAX]; /* of each rule */
-	uint32_t n_rules, n_failsafe;
+	struct weir_rule *rules, failsafe[WEIR_FAILSAFE_MAX];
+	const struct weir_p_rule **source; /* of each rule */
+	uint32_t n_rules, room_rules, n_failsafe;
+	struct weir_cond *negs; /* negated groups */
+	uint32_t n_negs, room_negs;
+	struct weir_span *spans;
+	uint32_t room_spans;
+	struct weir_by_hash span_index; /* its n: how many spans */
 	struct weir_limit limits[WEIR_LIMITS_MAX];
 	uint32_t n_limits;
 	char *strings;
@@ -57,10 +69,14 @@ int weir_build_failsafe(struct weir_build *b);
 int weir_build_limits(struct weir_build *b);
 int weir_limits_lint(const struct weir_build *b); /* returns how many findings */
 
-/* From compile.c, for failsafe.c: the number of a list, a string, one rule. */
-int weir_build_addrs(struct weir_build *b, const struct weir_ranges *r, uint16_t *ret);
-int weir_build_ports(struct weir_build *b, const struct weir_ranges *r, uint16_t *ret);
+/* How a condition refers to addresses (a list or a span) and to ports. `name` of a list must live as long as b. lists.c */
+int weir_build_list(struct weir_build *b, const struct weir_ranges *r, const char *name, uint16_t *ret);
+int weir_build_addrs(struct weir_build *b, const struct weir_ranges *r, uint32_t *ret);
+int weir_build_ports(struct weir_build *b, const struct weir_ranges *r, struct weir_ports *ret);
+
+/* From compile.c, for failsafe.c: a string; a rule, which may become several, among the rules or the failsafe. */
 int weir_build_string(struct weir_build *b, const char *s, uint32_t *ret);
-int weir_build_rule(struct weir_build *b, const struct weir_flat_rule *f, struct weir_rule *to, uint32_t *n,
-		    uint32_t max, const struct weir_p_rule **source, const struct weir_rule *model);
+enum weir_build_to { WEIR_TO_RULES, WEIR_TO_FAILSAFE };
+int weir_build_rule(struct weir_build *b, const struct weir_flat_rule *f, enum weir_build_to to,
+		    const struct weir_rule *model);
 int weir_build_tell(struct weir_build *b, const char *hint, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

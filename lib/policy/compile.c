@@ -48,40 +48,7 @@ int weir_build_string(struct weir_build *b, const char *s, uint32_t *ret)
 	return 0;
 }
 
-/* --- lists --- */
-
-static int list_number(struct weir_build *b, struct weir_lists *l, const struct weir_ranges *r, const char *name,
-		       const char *what, uint16_t *ret)
-{
-	uint64_t hash = weir_ranges_hash(r);
-
-	for (uint32_t i = 0; i < l->n; i++) {
-		if (l->hash[i] != hash || !weir_ranges_equal(&l->v[i], r))
-			continue;
-		if (!*l->names[i])
-			l->names[i] = name;
-		*ret = (uint16_t)i;
-		return 0;
-	}
-	if (l->n == WEIR_LISTS_MAX)
-		return weir_build_tell(b, "rules that share a list should share a $set",
-				       "more than %d different lists of %s", WEIR_LISTS_MAX, what);
-	l->v[l->n] = *r;
-	l->hash[l->n] = hash;
-	l->names[l->n] = name;
-	*ret = (uint16_t)l->n++;
-	return 0;
-}
-
-int weir_build_addrs(struct weir_build *b, const struct weir_ranges *r, uint16_t *ret)
-{
-	return list_number(b, &b->addrs, r, "", "addresses", ret);
-}
-
-int weir_build_ports(struct weir_build *b, const struct weir_ranges *r, uint16_t *ret)
-{
-	return list_number(b, &b->ports, r, "", "ports", ret);
-}
+/* --- sets and interfaces --- */
 
 /* The sets as they are now: what was read, with the edits in their order. */
 static int build_sets(struct weir_build *b)
@@ -120,7 +87,6 @@ static int build_sets(struct weir_build *b)
 			err = weir_ranges_normal(&b->arena, &next);
 		b->sets[i] = next;
 	}
-	/* named sets get their numbers first, so that an equal list inside a rule shows the set's name */
 	for (size_t i = 0; i < p->n_sets && !err; i++) {
 		_cleanup_free_ char *name = NULL;
 
@@ -129,7 +95,7 @@ static int build_sets(struct weir_build *b)
 		if (asprintf(&name, "$%s", p->sets[i]->name) < 0)
 			return -ENOMEM;
 		const char *kept = weir_arena_text(&b->arena, name, strlen(name));
-		err = kept ? list_number(b, &b->addrs, &b->sets[i], kept, "addresses", &number) : -ENOMEM;
+		err = kept ? weir_build_list(b, &b->sets[i], kept, &number) : -ENOMEM;
 	}
 	return err;
 }
@@ -164,8 +130,8 @@ static int build_cond(struct weir_build *b, const struct weir_flat_cond *f, stru
 			       .from = WEIR_NO_LIST,
 			       .to = WEIR_NO_LIST,
 			       .peer = WEIR_NO_LIST,
-			       .ports = WEIR_NO_LIST,
-			       .sports = WEIR_NO_LIST,
+			       .ports = { .list = WEIR_NO_LIST },
+			       .sports = { .list = WEIR_NO_LIST },
 			       .dirs = f->dirs,
 			       .mark = f->mark,
 			       .mark_mask = f->mark_mask };
@@ -216,38 +182,83 @@ static void fill_lists(const struct weir_flat_cond *f, struct weir_cond *c, uint
 		c->mac[i] = i < c->n_mac ? macs[mac + i] : 0;
 }
 
-int weir_build_rule(struct weir_build *b, const struct weir_flat_rule *f, struct weir_rule *to, uint32_t *n,
-		    uint32_t max, const struct weir_p_rule **source, const struct weir_rule *model)
+/* The array with room for one more; NULL without memory, and v stays. */
+static void *room_for(void *v, uint32_t n, uint32_t *room, size_t size)
+{
+	uint32_t more = *room * 2 + 64;
+	void *p = v;
+
+	if (n == *room) {
+		p = realloc(v, more * size);
+		*room = p ? more : *room;
+	}
+	return p;
+}
+
+static int add_neg(struct weir_build *b, const struct weir_flat_rule *f, uint32_t *ret)
+{
+	struct weir_cond *v = room_for(b->negs, b->n_negs, &b->room_negs, sizeof *v);
+	int err;
+
+	if (!v)
+		return -ENOMEM;
+	b->negs = v;
+	err = build_cond(b, &f->neg, &v[b->n_negs]);
+	if (err < 0)
+		return err;
+	fill_lists(&f->neg, &v[b->n_negs], 0, 0, 0);
+	*ret = b->n_negs++;
+	return 0;
+}
+
+static int add_one(struct weir_build *b, const struct weir_flat_rule *f, enum weir_build_to to,
+		   const struct weir_rule *r)
+{
+	uint32_t room = b->room_rules, max = to == WEIR_TO_RULES ? WEIR_RULES_MAX : WEIR_FAILSAFE_MAX;
+	const struct weir_p_rule **source;
+	struct weir_rule *rules;
+
+	if ((to == WEIR_TO_RULES ? b->n_rules : b->n_failsafe) == max)
+		return weir_build_tell(b, "many addresses or ports fit into one rule: use lists and sets",
+				       "more than %u %s (a rule counts once for each 8 ICMP types, 8 VLANs "
+				       "and 4 MAC addresses)",
+				       max, to == WEIR_TO_RULES ? "rules, overlay included" : "failsafe entries");
+	if (to == WEIR_TO_FAILSAFE) {
+		b->failsafe[b->n_failsafe++] = *r;
+		return 0;
+	}
+	source = room_for(b->source, b->n_rules, &room, sizeof *source);
+	b->source = source ? source : b->source;
+	rules = room_for(b->rules, b->n_rules, &b->room_rules, sizeof *rules);
+	if (!source || !rules)
+		return -ENOMEM;
+	b->rules = rules;
+	b->source[b->n_rules] = f->rule;
+	b->rules[b->n_rules++] = *r;
+	return 0;
+}
+
+int weir_build_rule(struct weir_build *b, const struct weir_flat_rule *f, enum weir_build_to to,
+		    const struct weir_rule *model)
 {
 	struct weir_rule r = *model;
 	int err = build_cond(b, &f->pos, &r.pos);
 
 	if (!err && f->has_neg)
-		err = build_cond(b, &f->neg, &r.neg);
+		err = add_neg(b, f, &r.neg);
 	if (!err)
 		err = weir_build_string(b, f->rule->name, &r.name);
 	if (!err)
 		err = weir_build_string(b, f->rule->place, &r.place);
-	if (err < 0)
-		return err;
 	r.flags |= f->has_neg ? WEIR_RF_NOT : 0;
-	fill_lists(&f->neg, &r.neg, 0, 0, 0);
 	/* a rule with more ICMP types, VLANs or MACs than fit becomes several with one name */
-	for (uint32_t i = 0; i == 0 || i < f->pos.n_icmp; i += WEIR_ICMP_MAX)
-		for (uint32_t v = 0; v == 0 || v < f->pos.vlan.n; v += WEIR_VLAN_MAX)
-			for (uint32_t m = 0; m == 0 || m < f->pos.mac.n; m += WEIR_MAC_MAX) {
-				if (*n == max)
-					return weir_build_tell(
-						b, "many addresses or ports fit into one rule: use lists and sets",
-						"more than %u %s (a rule counts once for each 8 ICMP types, 8 VLANs "
-						"and 4 MAC addresses)",
-						max, source ? "rules, overlay included" : "failsafe entries");
+	for (uint32_t i = 0; !err && (i == 0 || i < f->pos.n_icmp); i += WEIR_ICMP_MAX)
+		for (uint32_t v = 0; !err && (v == 0 || v < f->pos.vlan.n); v += WEIR_VLAN_MAX)
+			for (uint32_t m = 0; !err && (m == 0 || m < f->pos.mac.n); m += WEIR_MAC_MAX) {
 				fill_lists(&f->pos, &r.pos, i, v, m);
-				if (source)
-					source[*n] = f->rule;
-				to[(*n)++] = r;
+				err = add_one(b, f, to, &r);
 			}
-	return 0;
+	return err;
 }
 
 static uint8_t softest(uint8_t a, uint8_t b)
@@ -278,7 +289,7 @@ static int build_rule(struct weir_build *b, const struct weir_p_rule *r)
 	model.flags = (r->log ? WEIR_RF_LOG : 0) | (r->overlay_id ? WEIR_RF_OVERLAY : 0);
 	if (model.mode == WEIR_DETECT && r->mode == WEIR_PREVENT + 1)
 		model.flags |= WEIR_RF_HELD;
-	return weir_build_rule(b, &f, b->rules, &b->n_rules, WEIR_RULES_MAX, b->source, &model);
+	return weir_build_rule(b, &f, WEIR_TO_RULES, &model);
 }
 
 static int build_overlay(struct weir_build *b)
@@ -382,7 +393,7 @@ static int build_blocklists(struct weir_build *b)
 		return err;
 	err = weir_ranges_normal(&b->arena, &all);
 	if (!err)
-		err = weir_build_addrs(b, &all, &number);
+		err = weir_build_list(b, &all, "", &number);
 	if (err < 0)
 		return err;
 	b->config.blocklist_list = number;
@@ -396,14 +407,16 @@ static void build_features(struct weir_build *b)
 	struct weir_config *c = &b->config;
 
 	for (uint32_t i = 0; i < b->n_rules; i++) {
-		c->conds_used |= b->rules[i].pos.set | b->rules[i].neg.set;
+		c->conds_used |= b->rules[i].pos.set;
 		if (b->rules[i].action == WEIR_ACT_REJECT)
 			c->proto_features |= WEIR_FEAT_REJECT;
 		if (weir_rule_bounds(&b->rules[i]))
 			c->proto_features |= WEIR_FEAT_BOUNDS;
 	}
 	for (uint32_t i = 0; i < b->n_failsafe; i++)
-		c->conds_used |= b->failsafe[i].pos.set | b->failsafe[i].neg.set;
+		c->conds_used |= b->failsafe[i].pos.set;
+	for (uint32_t i = 0; i < b->n_negs; i++)
+		c->conds_used |= b->negs[i].set;
 	for (int i = 0; i < 3; i++)
 		if (c->defaults[i].action == WEIR_ACT_REJECT)
 			c->proto_features |= WEIR_FEAT_REJECT;
@@ -451,6 +464,9 @@ void weir_build_free(struct weir_build *b)
 	if (!b)
 		return;
 	weir_arena_free(&b->arena);
+	free(b->rules);
+	free(b->source);
+	free(b->negs);
 	free(b->strings);
 	free(b);
 }

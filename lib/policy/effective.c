@@ -113,7 +113,7 @@ static size_t put_addresses(struct show *s, uint32_t list)
 	return w->ranges;
 }
 
-static void put_ports(struct show *s, const char *key, uint32_t list)
+static void put_ports(struct show *s, const char *key, const struct weir_ports *p)
 {
 	const struct weir_img *img = s->img;
 	const char *sep = "";
@@ -122,9 +122,13 @@ static void put_ports(struct show *s, const char *key, uint32_t list)
 
 	put_key(s, key);
 	putc('[', s->out);
+	if (p->list == WEIR_NO_LIST) {
+		fprintf(s->out, p->lo == p->hi ? "%u]" : "%u-%u]", p->lo, p->hi);
+		return;
+	}
 	for (uint32_t i = 0; i <= img->cfg->n_bounds_port; i++) {
 		const struct weir_bound4 *b = weir_img_bound_port(img, i);
-		bool in = b && weir_in_ports(img, b->class_id, list);
+		bool in = b && weir_in_ports(img, b->low, b->class_id, p);
 
 		if (open && !in) {
 			uint32_t hi = b ? b->low - 1 : 65535;
@@ -144,7 +148,9 @@ static void put_ports(struct show *s, const char *key, uint32_t list)
 static void put_list_ref(struct show *s, const char *key, uint32_t list)
 {
 	const struct weir_list_info *l = weir_img_at(s->img, &s->img->h->lists, list, sizeof *l);
+	const struct weir_span *span = list & WEIR_SPAN ? weir_img_span(s->img, list & ~WEIR_SPAN) : NULL;
 	const char *name = l ? weir_img_string(s->img, l->name) : "";
+	struct ranges_out r = { .out = s->out };
 
 	put_key(s, key);
 	if (*name) {
@@ -152,7 +158,14 @@ static void put_list_ref(struct show *s, const char *key, uint32_t list)
 		return;
 	}
 	putc('[', s->out);
-	put_addresses(s, list);
+	if (span) {
+		r.last = (struct weir_range){ (weir_u128)span->lo_hi << 64 | span->lo_lo,
+					      (weir_u128)span->hi_hi << 64 | span->hi_lo };
+		r.open = true;
+		put_range(&r);
+	} else {
+		put_addresses(s, list);
+	}
 	putc(']', s->out);
 }
 
@@ -242,9 +255,9 @@ static void put_cond(struct show *s, const struct weir_cond *c)
 	if (c->set & WEIR_C_PROTO)
 		put_protos(s, c);
 	if (c->set & WEIR_C_PORTS)
-		put_ports(s, "ports", c->ports);
+		put_ports(s, "ports", &c->ports);
 	if (c->set & WEIR_C_SPORTS)
-		put_ports(s, "source_ports", c->sports);
+		put_ports(s, "source_ports", &c->sports);
 	if (c->set & WEIR_C_ICMP) {
 		put_icmp(s, c, 4);
 		put_icmp(s, c, 6);
@@ -288,7 +301,7 @@ static void put_conds(struct show *s, const struct weir_rule *r)
 	if (r->flags & WEIR_RF_NOT) {
 		fputs(", not: { ", s->out);
 		s->sep = "";
-		put_cond(s, &r->neg);
+		put_cond(s, weir_img_neg(s->img, r->neg));
 		fputs(" }", s->out);
 	}
 	fputs(" }", s->out);

@@ -71,7 +71,8 @@ static const char *verdict_word(uint32_t verdict)
 }
 
 /* The facts that a condition asks for and nobody has named. */
-static void unknown_facts(const struct weir_rule *r, const struct weir_facts *f, char *buf, size_t size)
+static void unknown_facts(const struct weir_img *img, const struct weir_rule *r, const struct weir_facts *f, char *buf,
+			  size_t size)
 {
 	static const struct {
 		uint32_t conds, fact;
@@ -83,7 +84,7 @@ static void unknown_facts(const struct weir_rule *r, const struct weir_facts *f,
 		{ WEIR_C_IN_IF | WEIR_C_ANY_IF, WEIR_K_IN_IF, "incoming interface" },
 		{ WEIR_C_OUT_IF | WEIR_C_ANY_IF, WEIR_K_OUT_IF, "outgoing interface" },
 	};
-	uint32_t set = r->pos.set | (r->flags & WEIR_RF_NOT ? r->neg.set : 0);
+	uint32_t set = r->pos.set | (r->flags & WEIR_RF_NOT ? weir_img_neg(img, r->neg)->set : 0);
 	size_t n = 0;
 
 	*buf = 0;
@@ -128,7 +129,7 @@ static void walk_rules(struct steps *s, const struct weir_img *img, const struct
 
 		if (t == WEIR_FALSE)
 			continue;
-		unknown_facts(r, f, unknown, sizeof unknown);
+		unknown_facts(img, r, f, unknown, sizeof unknown);
 		weir_rule_more(r, bounds, sizeof bounds);
 		if (t == WEIR_TRUE)
 			snprintf(text, sizeof text, "TRUE -> %s%s%s%s", action_name(r->action), *bounds ? ", " : "", bounds,

@@ -181,7 +181,7 @@ static int add_own(struct weir_build *b)
 			continue;
 		err = weir_rule_flatten(&c, &r[i], &f);
 		if (!err)
-			err = weir_build_rule(b, &f, b->failsafe, &b->n_failsafe, WEIR_FAILSAFE_MAX, NULL, &model);
+			err = weir_build_rule(b, &f, WEIR_TO_FAILSAFE, &model);
 	}
 	return err;
 }

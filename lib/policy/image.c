@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/image_blob.h"
+#include "lib/policy/boxes.h"
 #include "lib/policy/build.h"
 #include "lib/util/cleanup.h"
 
@@ -108,7 +109,6 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 	_cleanup_free_ uint8_t *blob = NULL;
 	size_t size = (sizeof h + 7) & ~(size_t)7;
 	struct bounds bounds = { 0 };
-	SHA2_CTX sha;
 	int err;
 
 	err = make_bounds(b, &bounds);
@@ -133,6 +133,8 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 		{ &h.config, c, 1, sizeof *c },
 		{ &h.rules, b->rules, b->n_rules, sizeof *b->rules },
 		{ &h.failsafe, b->failsafe, b->n_failsafe, sizeof *b->failsafe },
+		{ &h.negs, b->negs, b->n_negs, sizeof *b->negs },
+		{ &h.spans, b->spans, b->span_index.n, sizeof *b->spans },
 		{ &h.bounds4, bounds.v4, bounds.n4, sizeof *bounds.v4 },
 		{ &h.bounds6, bounds.v6, bounds.n6, sizeof *bounds.v6 },
 		{ &h.bounds_port, bounds.port, bounds.n_port, sizeof *bounds.port },
@@ -143,6 +145,7 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 		{ &h.lists, lists, b->addrs.n, sizeof *lists },
 		{ &h.limits, b->limits, b->n_limits, sizeof *b->limits },
 		{ &h.strings, b->strings, b->n_strings, 1 },
+		{ &h.tree, NULL, 0, sizeof(struct weir_tree_line) },
 	};
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
 		*parts[i].section = (struct weir_section){ (uint32_t)size, (uint32_t)parts[i].count };
@@ -159,18 +162,71 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 		if (parts[i].count)
 			memcpy(blob + parts[i].section->off, parts[i].data, parts[i].count * parts[i].size);
 	memcpy(blob, &h, sizeof h);
-	SHA256Init(&sha);
-	SHA256Update(&sha, blob, size);
-	SHA256Final(((struct weir_image_header *)blob)->digest, &sha);
 	*ret_size = (uint32_t)size;
 	*ret_blob = TAKE_PTR(blob);
 	return 0;
+}
+
+static void seal(void *blob, uint32_t size)
+{
+	struct weir_image_header *h = blob;
+	SHA2_CTX sha;
+
+	memset(h->digest, 0, sizeof h->digest);
+	SHA256Init(&sha);
+	SHA256Update(&sha, blob, size);
+	SHA256Final(h->digest, &sha);
+}
+
+int weir_image_add_trees(void **blob, uint32_t *size, struct weir_why *why)
+{
+	_cleanup_free_ struct weir_box *boxes = NULL;
+	struct weir_image_header *h = *blob;
+	struct weir_tree tree = { 0 };
+	struct weir_img img;
+	uint32_t n_rules;
+	uint64_t whole;
+	size_t n = 0;
+	void *more;
+	int r;
+
+	if (weir_image_open(&img, *blob, *size) || h->tree.count)
+		return -EINVAL;
+	n_rules = img.cfg->n_rules;
+	r = weir_boxes_make(&img, (struct weir_rule *)((uint8_t *)*blob + h->rules.off), &boxes, &n);
+	if (!r && n_rules)
+		r = weir_tree_build(boxes, n, NULL, &tree, why);
+	whole = *size + (uint64_t)tree.n * sizeof *tree.lines;
+	if (!r && whole > UINT32_MAX / 2) {
+		snprintf(why->message, sizeof why->message, "with its trees the compiled policy is larger than 2 GiB");
+		r = -E2BIG;
+	}
+	if (!r && tree.n) {
+		more = realloc(*blob, whole);
+		r = more ? 0 : -ENOMEM;
+		if (more) {
+			memcpy((uint8_t *)more + *size, tree.lines, tree.n * sizeof *tree.lines);
+			h = *blob = more;
+			h->tree = (struct weir_section){ *size, tree.n };
+			((struct weir_config *)((uint8_t *)more + h->config.off))->tree_lines = tree.n;
+			h->size = *size = (uint32_t)whole;
+		}
+	}
+	weir_tree_free(&tree);
+	if (r == -E2BIG && n_rules <= WEIR_LINEAR_MAX)
+		r = 0;
+	if (!r)
+		seal(*blob, *size);
+	return r;
 }
 
 int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_options *o, void **ret_blob,
 			uint32_t *ret_size, struct weir_diags *diags)
 {
 	_cleanup_(build_freep) struct weir_build *b = calloc(1, sizeof *b);
+	_cleanup_free_ void *blob = NULL;
+	struct weir_why why = { 0 };
+	uint32_t size = 0;
 	int err;
 
 	if (!b)
@@ -180,7 +236,15 @@ int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_o
 	b->diags = diags;
 	err = weir_build_make(b);
 	if (!err)
-		err = assemble(b, ret_blob, ret_size);
+		err = assemble(b, &blob, &size);
+	if (!err)
+		err = weir_image_add_trees(&blob, &size, &why);
+	if (err == -E2BIG)
+		err = weir_build_tell(b, *why.hint ? why.hint : NULL, "%s", why.message);
+	if (!err) {
+		*ret_blob = TAKE_PTR(blob);
+		*ret_size = size;
+	}
 	if (err == -ENOMEM)
 		weir_diags_add(diags, WEIR_ERROR, p->path, 0, 0, 1, "out of memory");
 	return err;

@@ -60,6 +60,8 @@ static void random_lists(struct weir_random *r, struct weir_imgbuild *b)
 		if (one_in(r, 10))
 			b->addrs[list].n = 0;
 	}
+	for (uint32_t i = 0; i < POOL(address_pool); i++)
+		weir_imgbuild_span(b, strcmp(address_pool[i], "::/0") ? address_pool[i] : "8000::/1");
 	n = 1 + weir_random(r, 80);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct weir_port_range *p = &port_pool[weir_random(r, POOL(port_pool))];
@@ -81,6 +83,20 @@ static void random_icmp(struct weir_random *r, struct weir_cond *c)
 	}
 }
 
+static uint32_t random_addrs(struct weir_random *r, const struct weir_imgbuild *b)
+{
+	return one_in(r, 2) ? weir_random(r, b->n_addrs) : WEIR_SPAN | weir_random(r, b->n_spans);
+}
+
+static struct weir_ports random_ports(struct weir_random *r, const struct weir_imgbuild *b)
+{
+	const struct weir_port_range *p = &port_pool[weir_random(r, POOL(port_pool))];
+
+	if (one_in(r, 2))
+		return (struct weir_ports){ .list = (uint16_t)weir_random(r, b->n_ports) };
+	return (struct weir_ports){ WEIR_NO_LIST, p->lo, p->hi };
+}
+
 /* Any conditions, each as likely as `odds` says; their values from the pools. */
 static void random_cond(struct weir_random *r, struct weir_imgbuild *b, struct weir_cond *c, uint32_t odds)
 {
@@ -90,11 +106,11 @@ static void random_cond(struct weir_random *r, struct weir_imgbuild *b, struct w
 	for (uint32_t bit = 0; bit < 16; bit++)
 		if (one_in(r, odds))
 			c->set |= 1u << bit;
-	c->from = (uint16_t)weir_random(r, b->n_addrs);
-	c->to = (uint16_t)weir_random(r, b->n_addrs);
-	c->peer = (uint16_t)weir_random(r, b->n_addrs);
-	c->ports = (uint16_t)weir_random(r, b->n_ports);
-	c->sports = (uint16_t)weir_random(r, b->n_ports);
+	c->from = random_addrs(r, b);
+	c->to = random_addrs(r, b);
+	c->peer = random_addrs(r, b);
+	c->ports = random_ports(r, b);
+	c->sports = random_ports(r, b);
 	for (uint32_t n = 1 + weir_random(r, 3); n > 0 && (c->set & WEIR_C_PROTO); n--)
 		weir_cond_proto(c, protos[weir_random(r, sizeof protos)]);
 	random_icmp(r, c);
@@ -119,8 +135,7 @@ static void random_rule(struct weir_random *r, struct weir_imgbuild *b, struct w
 	rule->mode = detect || one_in(r, 4) ? WEIR_DETECT : WEIR_PREVENT;
 	random_cond(r, b, &rule->pos, 8);
 	if (one_in(r, 4)) {
-		rule->flags |= WEIR_RF_NOT;
-		random_cond(r, b, &rule->neg, 12);
+		random_cond(r, b, weir_imgbuild_neg(b, rule), 12);
 	}
 	if (one_in(r, 5))
 		rule->flags |= WEIR_RF_LOG;

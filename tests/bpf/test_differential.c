@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <string.h>
 
+#include "lib/policy/boxes.h"
 #include "tests/bpf/oracle.h"
 #include "tests/bpf/random.h"
 
@@ -31,6 +33,7 @@ struct trial {
 	struct weir_ban ban;
 	uint64_t tc, tc_refused, xdp, xdp_drops, drops, differences;
 	uint64_t reasons[WEIR_REASON_COUNT];
+	uint64_t trees; /* policies with trees */
 };
 
 static struct trial t;
@@ -174,19 +177,41 @@ static int random_ban(void)
 	return err || !t.banning ? err : weir_kern_ban_add(k, &t.ban_key, &t.ban);
 }
 
+/* The kernel's image may have trees; the oracle asks rule by rule. NULL: as it is. */
+static void *with_trees(const void *blob, uint32_t size, uint32_t *ret_size)
+{
+	struct weir_why why = { 0 };
+	void *copy;
+
+	if (weir_random(&t.random, 3) == 0)
+		return NULL;
+	copy = malloc(size);
+	if (!copy)
+		abort();
+	memcpy(copy, blob, size);
+	*ret_size = size;
+	if (weir_image_add_trees(&copy, ret_size, &why)) {
+		printf("# trees: %s\n", why.message);
+		abort();
+	}
+	t.trees += *ret_size > size;
+	return copy;
+}
+
 /* 0, or a negative errno when the machinery failed: that is no difference. */
 static int try_policy(uint32_t frames)
 {
 	static struct weir_frame f;
-	uint32_t size;
-	void *blob;
+	uint32_t size, tree_size;
+	void *blob, *trees;
 	int err;
 
 	weir_random_image(&t.random, &t.build);
 	t.build.cfg.test_flags = WEIR_TEST_NO_FLOW;
 	blob = weir_imgbuild_make(&t.build, &size);
+	trees = with_trees(blob, size, &tree_size);
 	t.adopting = weir_random(&t.random, 3) == 0;
-	err = weir_runner_install(&t.runner, blob, size, WEIR_RANDOM_PAT, WEIR_RANDOM_LOWER, WEIR_RANDOM_PAT_IN);
+	err = weir_runner_install(&t.runner, trees ? trees : blob, trees ? tree_size : size, WEIR_RANDOM_PAT, WEIR_RANDOM_LOWER, WEIR_RANDOM_PAT_IN);
 	if (!err)
 		err = weir_kern_adopt(t.runner.kern, t.adopting ? 3600 : 0);
 	if (!err)
@@ -206,6 +231,7 @@ static int try_policy(uint32_t frames)
 		}
 	}
 	free(blob);
+	free(trees);
 	return err;
 }
 
@@ -216,14 +242,14 @@ static int summary(uint32_t policies)
 
 	for (int i = 0; i < WEIR_REASON_COUNT; i++)
 		reasons += t.reasons[i] != 0;
-	printf("%u policies: TC %lu verdicts (%lu not passed, %u reasons), %lu frames too short for TC, XDP %lu (%lu "
+	printf("%u policies (%lu with trees): TC %lu verdicts (%lu not passed, %u reasons), %lu frames too short for TC, XDP %lu (%lu "
 	       "drops), "
 	       "%lu differences\n",
-	       policies, t.tc, t.drops, reasons, t.tc_refused, t.xdp, t.xdp_drops, t.differences);
+	       policies, t.trees, t.tc, t.drops, reasons, t.tc_refused, t.xdp, t.xdp_drops, t.differences);
 	if (planted && !found)
 		printf("the planted mistake was not found\n");
 	/* a run that judged nothing proves nothing */
-	if (!t.drops || t.drops == t.tc || !t.xdp_drops || reasons < 15)
+	if (!t.drops || t.drops == t.tc || !t.xdp_drops || reasons < 15 || !t.trees)
 		return 1;
 	return planted ? !found : found;
 }

@@ -33,6 +33,22 @@ static void *base_add(struct weir_section *s, uint32_t entry, uint32_t count)
 	return at;
 }
 
+/* One tree per family: a node over the protocol's lowest bit, both its words the same leaf. */
+static void base_tree(void)
+{
+	struct weir_tree_line *t = base_add(&base.h.tree, sizeof *t, WEIR_TREE_HEAD + 2);
+
+	memset(t, 0, (WEIR_TREE_HEAD + 2) * sizeof *t);
+	for (uint32_t i = 0; i < WEIR_TREE_HEAD; i++)
+		for (uint32_t k = 1; k < 8; k += 2)
+			t[i].w[k] = WEIR_TREE_END;
+	for (uint32_t i = 0; i < WEIR_TREE_HEAD; i += WEIR_TREE_HEAD / 2) {
+		t[i].w[0] = WEIR_TREE_HEAD * 8 | 1ull << 38 | (i ? 4ull : 1ull) << 43;
+		t[i].w[1] = 1ull << 32;
+	}
+	t[WEIR_TREE_HEAD].w[0] = t[WEIR_TREE_HEAD].w[1] = 1ull << 63 | 1ull << 26 | (WEIR_TREE_HEAD + 1);
+}
+
 /* Two rules, one failsafe entry, two classes of everything, one list. */
 static void base_fill(void)
 {
@@ -41,6 +57,7 @@ static void base_fill(void)
 	struct weir_rule *r;
 	struct weir_bound4 *b4;
 	struct weir_bound6 *b6;
+	struct weir_cond *neg;
 	struct weir_limit *l;
 	uint64_t *row;
 
@@ -49,7 +66,7 @@ static void base_fill(void)
 	r = base_add(&h->rules, sizeof *r, 2);
 	r[0] = (struct weir_rule){
 		.pos = { .set = WEIR_C_FROM | WEIR_C_PORTS | WEIR_C_ANY_IF, .any_if = 1 },
-		.neg = { .set = WEIR_C_ICMP | WEIR_C_VLAN | WEIR_C_MAC, .n_icmp = 1, .n_vlan = 1, .n_mac = 1 },
+		.neg = 0,
 		.action = WEIR_ACT_REJECT,
 		.mode = WEIR_PREVENT,
 		.flags = WEIR_RF_NOT | WEIR_RF_LOG
@@ -58,6 +75,11 @@ static void base_fill(void)
 					    .dirs = WEIR_DIR_ANY },
 				   .action = WEIR_ACT_DROP,
 				   .mode = WEIR_DETECT };
+	neg = base_add(&h->negs, sizeof *neg, 1);
+	neg[0] = (struct weir_cond){ .set = WEIR_C_ICMP | WEIR_C_VLAN | WEIR_C_MAC, .n_icmp = 1, .n_vlan = 1, .n_mac = 1 };
+	r[1].pos.to = WEIR_SPAN;
+	((struct weir_span *)base_add(&h->spans, sizeof(struct weir_span), 1))->hi_lo = 7;
+	base_tree();
 	r = base_add(&h->failsafe, sizeof *r, 1);
 	r[0] = (struct weir_rule){ .pos = { .set = WEIR_C_FROM | WEIR_C_TTL, .ttl = 255 }, .flags = WEIR_RF_REPLY };
 	b4 = base_add(&h->bounds4, sizeof *b4, 2);
@@ -80,6 +102,7 @@ static void base_fill(void)
 	*cfg = (struct weir_config){ .n_rules = 2,
 				     .n_failsafe = 1,
 				     .n_limits = 1,
+				     .tree_lines = WEIR_TREE_HEAD + 2,
 				     .n_bounds4 = 2,
 				     .n_bounds6 = 2,
 				     .n_bounds_port = 2,

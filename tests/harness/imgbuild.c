@@ -90,21 +90,32 @@ uint16_t weir_imgbuild_addrs(struct weir_imgbuild *b, ...)
 	return (uint16_t)b->n_addrs++;
 }
 
-uint16_t weir_imgbuild_ports(struct weir_imgbuild *b, uint16_t lo, uint16_t hi)
+uint32_t weir_imgbuild_span(struct weir_imgbuild *b, const char *range)
+{
+	struct weir_addr_range r;
+
+	if (b->n_spans >= WEIR_IMGBUILD_LISTS)
+		abort();
+	parse_range(range, &r);
+	b->spans[b->n_spans] = (struct weir_span){ weir_be64(r.lo), weir_be64(r.lo + 8), weir_be64(r.hi), weir_be64(r.hi + 8) };
+	return WEIR_SPAN | b->n_spans++;
+}
+
+struct weir_ports weir_imgbuild_ports(struct weir_imgbuild *b, uint16_t lo, uint16_t hi)
 {
 	struct weir_port_list *l = &b->ports[b->n_ports];
 
 	if (b->n_ports >= WEIR_IMGBUILD_LISTS)
 		abort();
 	l->r[l->n++] = (struct weir_port_range){ lo, hi };
-	return (uint16_t)b->n_ports++;
+	return (struct weir_ports){ .list = (uint16_t)b->n_ports++ };
 }
 
 struct weir_rule *weir_imgbuild_rule(struct weir_imgbuild *b, uint8_t action)
 {
 	struct weir_rule *r = &b->rules[b->n_rules++];
 
-	if (b->n_rules > WEIR_RULES_MAX)
+	if (b->n_rules > WEIR_LINEAR_MAX)
 		abort();
 	r->action = action;
 	r->mode = WEIR_PREVENT;
@@ -119,6 +130,13 @@ struct weir_rule *weir_imgbuild_failsafe(struct weir_imgbuild *b)
 		abort();
 	r->mode = WEIR_PREVENT;
 	return r;
+}
+
+struct weir_cond *weir_imgbuild_neg(struct weir_imgbuild *b, struct weir_rule *r)
+{
+	r->flags |= WEIR_RF_NOT;
+	r->neg = b->n_negs;
+	return &b->negs[b->n_negs++];
 }
 
 /* 128-bit numbers, most significant byte first: addresses as they are compared. */
@@ -275,12 +293,17 @@ void *weir_imgbuild_make(const struct weir_imgbuild *b, uint32_t *ret_size)
 	cfg->n_rules = b->n_rules;
 	cfg->n_failsafe = b->n_failsafe;
 	for (uint32_t i = 0; i < b->n_rules; i++)
-		cfg->conds_used |= b->rules[i].pos.set | b->rules[i].neg.set;
+		cfg->conds_used |= b->rules[i].pos.set;
 	for (uint32_t i = 0; i < b->n_failsafe; i++)
-		cfg->conds_used |= b->failsafe[i].pos.set | b->failsafe[i].neg.set;
+		cfg->conds_used |= b->failsafe[i].pos.set;
+	for (uint32_t i = 0; i < b->n_negs; i++)
+		cfg->conds_used |= b->negs[i].set;
 	memcpy(grow_section(&g, &h->rules, sizeof b->rules[0], b->n_rules), b->rules, b->n_rules * sizeof b->rules[0]);
 	memcpy(grow_section(&g, &h->failsafe, sizeof b->failsafe[0], b->n_failsafe), b->failsafe,
 	       b->n_failsafe * sizeof b->failsafe[0]);
+	memcpy(grow_section(&g, &h->negs, sizeof b->negs[0], b->n_negs), b->negs, b->n_negs * sizeof b->negs[0]);
+	memcpy(grow_section(&g, &h->spans, sizeof b->spans[0], b->n_spans), b->spans, b->n_spans * sizeof b->spans[0]);
+	grow_section(&g, &h->tree, sizeof(struct weir_tree_line), 0);
 	add_addresses(b, &g, h, cfg);
 	add_ports(b, &g, h, cfg);
 	memcpy(grow_section(&g, &h->ifpats, sizeof b->ifpats[0], b->n_ifpats), b->ifpats,

@@ -29,11 +29,13 @@ struct weir_port_list {
 
 struct weir_imgbuild {
 	struct weir_config cfg; /* counts and WEIR_C_* in use are filled by weir_imgbuild_make */
-	struct weir_rule rules[WEIR_RULES_MAX], failsafe[WEIR_FAILSAFE_MAX];
+	struct weir_rule rules[WEIR_LINEAR_MAX], failsafe[WEIR_FAILSAFE_MAX];
+	struct weir_cond negs[WEIR_LINEAR_MAX + WEIR_FAILSAFE_MAX];
 	struct weir_addr_list addrs[WEIR_IMGBUILD_LISTS];
 	struct weir_port_list ports[WEIR_IMGBUILD_LISTS];
+	struct weir_span spans[WEIR_IMGBUILD_LISTS];
 	struct weir_ifpat ifpats[WEIR_IFPAT_MAX];
-	uint32_t n_rules, n_failsafe, n_addrs, n_ports, n_ifpats;
+	uint32_t n_rules, n_failsafe, n_negs, n_spans, n_addrs, n_ports, n_ifpats;
 };
 
 /* Everything allowed, everything in prevent, nothing else. */
@@ -41,10 +43,14 @@ void weir_imgbuild_init(struct weir_imgbuild *b);
 
 /* "10.0.0.0/8", "192.0.2.1-192.0.2.9", "2001:db8::/32"; several, NULL at the end. Returns the list's number. */
 uint16_t weir_imgbuild_addrs(struct weir_imgbuild *b, ...) __attribute__((sentinel));
-uint16_t weir_imgbuild_ports(struct weir_imgbuild *b, uint16_t lo, uint16_t hi);
+/* The same as a span, of one range. */
+uint32_t weir_imgbuild_span(struct weir_imgbuild *b, const char *range);
+struct weir_ports weir_imgbuild_ports(struct weir_imgbuild *b, uint16_t lo, uint16_t hi);
 /* A rule in prevent that the caller completes. */
 struct weir_rule *weir_imgbuild_rule(struct weir_imgbuild *b, uint8_t action);
 struct weir_rule *weir_imgbuild_failsafe(struct weir_imgbuild *b);
+/* The negated group of this rule, empty as yet. */
+struct weir_cond *weir_imgbuild_neg(struct weir_imgbuild *b, struct weir_rule *r);
 
 /* The blob (free it) with its digest; its size in *ret_size. Aborts on what no test should ask for. */
 void *weir_imgbuild_make(const struct weir_imgbuild *b, uint32_t *ret_size);
