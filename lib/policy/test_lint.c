@@ -63,7 +63,10 @@ static int lint(const struct weir_set *s, struct weir_diags *diags)
 	assert_int_equal(weir_policy_write(f, s, WEIR_STYLE_FLOW), 0);
 	fclose(f);
 	*diags = (struct weir_diags){ 0 };
-	assert_int_equal(weir_policy_read_text("p.yaml", NULL, text, len, &p, diags), 0);
+	n = weir_policy_read_text("p.yaml", NULL, text, len, &p, diags);
+	if (n < 0)
+		weir_diags_format(stderr, diags, false);
+	assert_int_equal(n, 0);
 	n = weir_policy_lint(p, &o, diags);
 	if (n < 0)
 		weir_diags_format(stderr, diags, false);

@@ -41,7 +41,8 @@ static void ports(struct writer *w, const char *name, uint16_t lo, uint16_t hi)
 	if (!lo && hi == 65535)
 		return;
 	key(w, name);
-	lo = lo ? lo : 1;
+	lo = lo ? lo : 1; /* the language knows no port 0 */
+	hi = hi ? hi : 1;
 	snprintf(text, sizeof text, lo == hi ? "%u" : "%u-%u", lo, hi);
 	fprintf(w->out, lo != hi && w->style == WEIR_STYLE_JSON ? "\"%s\"" : "%s", text);
 }
