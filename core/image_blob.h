@@ -200,8 +200,8 @@ static inline bool weir_image_content_ok(const uint8_t *blob, const struct weir_
 	       weir_bounds4_ok((const void *)(blob + h->bounds_port.off), c->n_bounds_port, c->n_port_rows);
 }
 
-/* 0, or -1: not an image of this version, or one whose parts do not fit together. `blob` must be 8-aligned. */
-static inline int weir_image_open(struct weir_img *img, const void *blob, uint32_t size)
+/* As weir_image_open, also of an image that is to get its trees yet. */
+static inline int weir_image_open_bare(struct weir_img *img, const void *blob, uint32_t size)
 {
 	const struct weir_image_header *h = blob;
 	const struct weir_config *c;
@@ -230,7 +230,7 @@ static inline int weir_image_open(struct weir_img *img, const void *blob, uint32
 	c = (const void *)((const uint8_t *)blob + h->config.off);
 	if (c->n_rules != h->rules.count || c->n_failsafe != h->failsafe.count || c->n_limits != h->limits.count ||
 	    c->tree_lines != h->tree.count || (h->tree.count && h->tree.count < WEIR_TREE_HEAD) ||
-	    (!h->tree.count && c->n_rules > WEIR_LINEAR_MAX) || c->n_bounds4 != h->bounds4.count ||
+	    c->n_bounds4 != h->bounds4.count ||
 	    c->n_bounds6 != h->bounds6.count || c->n_bounds_port != h->bounds_port.count || !c->n_bounds4 ||
 	    !c->n_bounds6 || !c->n_bounds_port || !c->row_words_addr || !c->row_words_port ||
 	    c->row_words_addr > WEIR_ROW_WORDS || c->row_words_port > WEIR_ROW_WORDS ||
@@ -243,4 +243,15 @@ static inline int weir_image_open(struct weir_img *img, const void *blob, uint32
 	img->h = h;
 	img->cfg = c;
 	return 0;
+}
+
+/*
+ * 0, or -1: not an image of this version, or one whose parts do not fit together; many rules without trees are one.
+ * `blob` must be 8-aligned.
+ */
+static inline int weir_image_open(struct weir_img *img, const void *blob, uint32_t size)
+{
+	int r = weir_image_open_bare(img, blob, size);
+
+	return !r && !img->cfg->tree_lines && img->cfg->n_rules > WEIR_LINEAR_MAX ? -1 : r;
 }

@@ -190,7 +190,7 @@ int weir_image_add_trees(void **blob, uint32_t *size, struct weir_why *why)
 	void *more;
 	int r;
 
-	if (weir_image_open(&img, *blob, *size) || h->tree.count)
+	if (weir_image_open_bare(&img, *blob, *size) || h->tree.count)
 		return -EINVAL;
 	n_rules = img.cfg->n_rules;
 	r = weir_boxes_make(&img, (struct weir_rule *)((uint8_t *)*blob + h->rules.off), &boxes, &n);
@@ -239,7 +239,7 @@ int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_o
 		err = assemble(b, &blob, &size);
 	if (!err)
 		err = weir_image_add_trees(&blob, &size, &why);
-	if (err == -E2BIG)
+	if (err == -E2BIG || (err == -EINVAL && *why.message))
 		err = weir_build_tell(b, *why.hint ? why.hint : NULL, "%s", why.message);
 	if (!err) {
 		*ret_blob = TAKE_PTR(blob);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/image_blob.h"
 #include "lib/policy/model.h"
 #include "lib/util/cleanup.h"
 #include "tests/harness/policies.h"
@@ -195,6 +196,52 @@ static void test_rules_that_spell_out_too_much_are_named(void **state)
 	weir_diags_free(&diags);
 }
 
+static int compile(enum weir_set_kind kind, size_t n, struct weir_img *ret, void **ret_blob, struct weir_diags *diags)
+{
+	struct weir_compile_options o = { .mode_ceiling = WEIR_PREVENT };
+	_cleanup_policy_ struct weir_policy *p = NULL;
+	_cleanup_free_ char *text = NULL;
+	struct weir_set s;
+	uint32_t size = 0;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+	int r;
+
+	assert_int_equal(weir_set_make(&s, kind, 0, n, 7), 0);
+	assert_int_equal(weir_policy_write(f, &s, WEIR_STYLE_FLOW), 0);
+	fclose(f);
+	weir_set_free(&s);
+	p = read_text(text, len, diags);
+	assert_non_null(p);
+	r = weir_policy_compile(p, &o, ret_blob, &size, diags);
+	if (!r)
+		assert_int_equal(weir_image_open(ret, *ret_blob, size), 0);
+	return r;
+}
+
+/* As many rules as there may be have trees; rules that lie all over each other are refused with the reason. */
+static void test_many_rules_are_compiled_or_refused(void **state)
+{
+	struct weir_diags diags = { 0 };
+	struct weir_img img;
+	void *blob = NULL;
+
+	assert_int_equal(compile(WEIR_SET_ACL, N, &img, &blob, &diags), 0);
+	assert_int_equal(img.cfg->n_rules, N);
+	assert_true(img.cfg->tree_lines > N / 2);
+	assert_true(img.size < 64u << 20);
+	free(blob);
+	blob = NULL;
+	assert_int_equal(compile(WEIR_SET_SAME, N, &img, &blob, &diags), -22);
+	assert_null(blob);
+	assert_int_equal(diags.n, 1);
+	assert_non_null(strstr(diags.v[0].message, "rules overlap so much"));
+	weir_diags_free(&diags);
+	/* few rules that no tree takes are asked one after the other */
+	assert_int_equal(compile(WEIR_SET_SAME, WEIR_LINEAR_MAX, &img, &blob, &diags), 0);
+	free(blob);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -204,6 +251,7 @@ int main(void)
 		cmocka_unit_test(test_many_warnings_refuse_nothing),
 		cmocka_unit_test(test_a_long_list_is_not_read_for_each_rule),
 		cmocka_unit_test(test_rules_that_spell_out_too_much_are_named),
+		cmocka_unit_test(test_many_rules_are_compiled_or_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
