@@ -35,6 +35,7 @@ struct weir_build {
 	struct weir_diags *diags;
 	struct weir_arena arena;
 	struct weir_ranges *sets; /* beside policy->sets, edits applied */
+	struct weir_flat_when when; /* of the group whose rules are compiled */
 	struct weir_lists addrs, ports;
 	struct weir_space addr_space, port_space;
 	char ifpats[WEIR_IFPAT_MAX][16];

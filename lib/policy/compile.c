@@ -274,7 +274,8 @@ static uint8_t ceiling(uint8_t policy, uint8_t mode)
 
 static int build_rule(struct weir_build *b, const struct weir_p_rule *r)
 {
-	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets };
+	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets,
+				       .when = &b->when };
 	struct weir_rule model = { .action = r->action - 1, .overlay_id = r->overlay_id,
 				   .max_duration = r->action == WEIR_ACT_BAN + 1 ? (r->ban ? r->ban : WEIR_BAN_S) : r->max_duration,
 				   .idle = r->idle, .max_bytes = r->max_bytes };
@@ -438,6 +439,7 @@ int weir_build_make(struct weir_build *b)
 	int err;
 
 	b->arena.limit = (size_t)1 << 30;
+	b->when.arena = &b->arena;
 	build_config(b);
 	err = weir_build_string(b, "", &empty);
 	if (!err)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The last step: everything laid out in one blob, as core/image.h describes it, and sealed by its digest. */
 #include <errno.h>
-#include <sha256.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +8,7 @@
 #include "lib/policy/boxes.h"
 #include "lib/policy/build.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/digest.h"
 
 static void build_freep(struct weir_build **b)
 {
@@ -174,7 +174,7 @@ static void seal(void *blob, uint32_t size)
 
 	memset(h->digest, 0, sizeof h->digest);
 	SHA256Init(&sha);
-	SHA256Update(&sha, blob, size);
+	weir_sha256_update(&sha, blob, size);
 	SHA256Final(h->digest, &sha);
 }
 
