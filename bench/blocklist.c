@@ -132,7 +132,7 @@ static int row(struct bpf_object *o, const char *group, const char *name, bool s
 static int bench(const char *object, const char *group, bool six, uint32_t addresses, uint32_t prefixes)
 {
 	static const uint64_t key[2] = { 0x0123456789abcdefu, 0xfedcba9876543211u };
-	struct weir_ranges block = { 0 }, none = { 0 };
+	struct weir_ranges block = { 0 };
 	struct weir_arena arena = { 0 };
 	struct weir_blocklist b = { 0 };
 	struct bpf_object *o = NULL;
@@ -148,7 +148,7 @@ static int bench(const char *object, const char *group, bool six, uint32_t addre
 		err = weir_ranges_add(&arena, &block, (struct weir_range){ a & ~wide, a | wide });
 	}
 	err = err ? err : weir_ranges_normal(&arena, &block);
-	err = err ? err : weir_blocklist_build(&block, &none, key, &b, &why);
+	err = err ? err : weir_blocklist_build(&block, key, &b, &why);
 	list = &b;
 	err = err ? err : load(object, &o);
 	for (int hit = 0; hit < 2 && !err; hit++) {

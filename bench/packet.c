@@ -147,7 +147,7 @@ static int install(struct bench *b, uint32_t n, uint32_t test_flags)
 	ports = weir_imgbuild_ports(&build, 443, 443);
 	listed = weir_imgbuild_addrs(&build, "192.0.2.0/24", NULL);
 	build.cfg.proto_features = WEIR_FEAT_BLOCKLIST | WEIR_FEAT_XDP_DROP;
-	build.cfg.blocklist_list = listed;
+	build.block = listed;
 	weir_imgbuild_addrs(&build, "198.51.100.0/24", NULL);
 	weir_imgbuild_addrs(&build, "10.0.0.0/7", NULL);
 	for (uint32_t i = 0; i < n; i++) {

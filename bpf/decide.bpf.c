@@ -102,7 +102,7 @@ WEIR_INLINE bool weir_stage_lists(struct weir_scratch *s)
 		if (s->res.enforced != WEIR_PASS)
 			return true;
 	}
-	return weir_judge_blocklist(0, cfg, in ? s->facts.src_class : s->facts.dst_class, &s->res);
+	return weir_judge_blocklist(0, cfg, k->addr, &s->res);
 }
 
 WEIR_INLINE void weir_iface_facts(struct weir_facts *f, uint32_t in, uint32_t out)

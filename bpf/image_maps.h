@@ -56,6 +56,13 @@ static inline const struct weir_bound4 *weir_img_bound_port(const struct weir_im
 	return bpf_map_lookup_elem(&weir_bounds_p, &key);
 }
 
+static inline const struct weir_block_line *weir_img_block_line(const struct weir_img *img, uint32_t i)
+{
+	uint32_t key = i;
+
+	return bpf_map_lookup_elem(&weir_block, &key);
+}
+
 static inline const struct weir_limit *weir_img_limit(const struct weir_img *img, uint32_t i)
 {
 	uint32_t key = i;
@@ -91,6 +98,8 @@ int weir_search4(uint32_t n, uint32_t key);
 int weir_search6(uint32_t n, uint64_t hi, uint64_t lo);
 int weir_search_port(uint32_t n, uint32_t port);
 int weir_addr_match(uint32_t of, uint32_t ref);
+int weir_block_search4(uint32_t a);
+int weir_block_search6(uint64_t hi, uint64_t lo);
 int weir_match(uint32_t at, uint32_t which, uint32_t neg);
 int weir_tree_scan_lines(uint32_t line, uint32_t end);
 int weir_tree_skip_lines(uint32_t line, uint32_t end);
@@ -118,6 +127,17 @@ WEIR_INLINE uint32_t weir_find6(const struct weir_img *img, uint32_t n, uint64_t
 WEIR_INLINE uint32_t weir_find_port(const struct weir_img *img, uint32_t n, uint32_t port)
 {
 	return (uint32_t)weir_search_port(n, port);
+}
+
+#define WEIR_BLOCK_FIND_PROVIDED
+WEIR_INLINE bool weir_block_find4(const struct weir_img *img, uint32_t a)
+{
+	return weir_block_search4(a);
+}
+
+WEIR_INLINE bool weir_block_find6(const struct weir_img *img, uint64_t hi, uint64_t lo)
+{
+	return weir_block_search6(hi, lo);
 }
 
 #define WEIR_TREE_PARTS_PROVIDED

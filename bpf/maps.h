@@ -43,6 +43,17 @@ WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_bound6, weir_bounds6);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_bound4, weir_bounds_p);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, uint64_t, weir_addr_rows);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, uint64_t, weir_port_rows);
+/*
+ * generation: what the blocklists hold, in one of two places (core/block_line.h). The keeper writes the lines that
+ * differ into the place that is not asked, and then says in line 0 that it is.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, uint32_t);
+	__type(value, struct weir_block_line);
+} weir_block __weak SEC(".maps");
 /* generation: the limits of the image */
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_limit, weir_limits);
 /* shared: the buckets, see core/limit.h; programs write. Larger when the policy has limits */

@@ -29,7 +29,7 @@ WEIR_INLINE bool weir_xdp_listed(struct weir_scratch *s)
 		weir_result_fixed(&s->res, &cfg->ban, WEIR_REASON_BAN, WEIR_RULE_NONE);
 		return true;
 	}
-	return weir_judge_blocklist(0, cfg, weir_class_addr(0, cfg, s->pkt.t.src), &s->res);
+	return weir_judge_blocklist(0, cfg, s->pkt.t.src, &s->res);
 }
 
 /* Could a stage before the lists let it pass? When in doubt, TC decides. */

@@ -3,10 +3,27 @@
 #include "cli/opts.h"
 #include "cli/policy_file.h"
 
+/* "2,200 ranges in 3 blocklists, ", or "" */
+static const char *blocked(const struct weir_img *img, char *buf, size_t size)
+{
+	const struct weir_list_info *l;
+	uint32_t n = img->h->block_sets.count;
+	uint64_t ranges = 0;
+
+	for (uint32_t i = 0; (l = weir_img_at(img, &img->h->block_sets, i, sizeof *l)); i++)
+		ranges += l->ranges;
+	buf[0] = 0;
+	if (n)
+		snprintf(buf, size, "%llu range%s in %u blocklist%s, ", (unsigned long long)ranges, ranges == 1 ? "" : "s", n,
+			 n == 1 ? "" : "s");
+	return buf;
+}
+
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
 	_cleanup_policy_file_ struct weir_policy_file f = { 0 };
 	bool strict = false;
+	char text[64];
 	const struct weir_opt opts[] = { { "--strict", .flag = &strict }, { NULL } };
 	int n = weir_opts_parse(&weir_cmd_check, opts, argc, argv);
 
@@ -21,9 +38,10 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	} else {
 		weir_policy_file_complain(&f, cli);
 		if (f.blob)
-			weir_cli_say("%s: ok: %u rule%s, %u address list%s, mode %s, compiled to %u bytes.\n", argv[1],
+			weir_cli_say("%s: ok: %u rule%s, %u address list%s, %smode %s, compiled to %u bytes.\n", argv[1],
 				     f.img.cfg->n_rules, f.img.cfg->n_rules == 1 ? "" : "s", f.img.h->lists.count,
-				     f.img.h->lists.count == 1 ? "" : "s", weir_mode_name(f.img.cfg->mode), f.size);
+				     f.img.h->lists.count == 1 ? "" : "s", blocked(&f.img, text, sizeof text),
+				     weir_mode_name(f.img.cfg->mode), f.size);
 	}
 	return !f.blob || (strict && f.diags.n) ? WEIR_EXIT_FAIL : WEIR_EXIT_OK;
 }

@@ -3,18 +3,21 @@
  * The image: a compiled policy. One flat blob, versioned, with a digest; the keeper checks it and copies
  * its sections into maps, the oracle and the browser read it in place. Nothing in it is a pointer.
  *
- *   header | config | rules | failsafe rules | negated groups | single ranges | bounds4 | bounds6 | bounds_port | addr_rows | port_rows |
- *   interface patterns | limits | strings (names and places of rules; for people, never for a decision) | trees
+ *   header | config | rules | failsafe rules | negated groups | single ranges | bounds4 | bounds6 | bounds_port |
+ *   addr_rows | port_rows | interface patterns | limits | strings (names and places of rules; for people, never for a
+ *   decision) | trees | block
  *
- * How a list of addresses becomes a bit. Every address list of the policy (a `from`, a `$set`, a blocklist)
+ * How a list of addresses becomes a bit. Every address list of the policy (a `from`, a `$set`)
  * has a number. The address space is cut where any list begins or ends; each piece has a class; a class has
  * a row of bits, bit n = "list n holds it". Finding an address is one binary search, testing a list one
- * bit. Ports work in the same way. A range that stands alone and has no name is no list: it is compared.
+ * bit. Ports work in the same way. A range that stands alone and has no name is no list: it is compared. What the
+ * blocklists hold stands apart, in `block`: see core/block_line.h.
  *
  * How a rule is found among many: by the trees of core/tree_line.h over what of each rule can be said in ranges.
  * Few rules may come without (WEIR_LINEAR_MAX), and are then asked one after the other.
  */
 #pragma once
+#include "core/block_line.h"
 #include "core/limit.h"
 #include "core/types.h"
 
@@ -208,7 +211,6 @@ struct weir_config {
 	uint32_t established;         /* WEIR_EST_* */
 	uint32_t idle_s;              /* flows.idle */
 	uint32_t adopt_s;             /* flows.adopt_window */
-	uint32_t blocklist_list;      /* address list number, or WEIR_NO_LIST */
 	uint32_t hz;                  /* jiffies per second; filled by the keeper */
 	uint32_t port_eph_min;        /* lowest ephemeral port of this host; filled by the keeper */
 	uint32_t test_flags;          /* WEIR_TEST_*; filled by tests */
@@ -218,6 +220,7 @@ struct weir_config {
 	uint32_t n_limits;
 	uint32_t limit_counts;        /* a bit per WEIR_LIMIT_PACKETS ... that some limit counts */
 	uint32_t tree_lines;          /* 0: no trees, WEIR_LINEAR_MAX rules at most */
+	uint32_t reserved[1];
 };
 _Static_assert(sizeof(struct weir_config) == 160, "ABI");
 
@@ -248,6 +251,8 @@ struct weir_image_header {
 	struct weir_section xdp;    /* struct weir_ifxdp: how XDP is used, first match by name wins */
 	struct weir_section lists;  /* struct weir_list_info, one per address list; for people */
 	struct weir_section limits; /* struct weir_limit, in the order of the policy */
+	struct weir_section block_sets; /* struct weir_list_info: what the blocklists are made of; for people */
+	struct weir_section block;  /* struct weir_block_line: what is in them and not excepted; none: nothing */
 	struct weir_section strings; /* NUL-terminated, offset 0 is "" */
 	struct weir_section tree;   /* struct weir_tree_line */
 };

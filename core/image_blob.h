@@ -71,6 +71,11 @@ static inline const struct weir_limit *weir_img_limit(const struct weir_img *img
 	return weir_img_at(img, &img->h->limits, i, sizeof(struct weir_limit));
 }
 
+static inline const struct weir_block_line *weir_img_block_line(const struct weir_img *img, uint32_t i)
+{
+	return weir_img_at(img, &img->h->block, i, sizeof(struct weir_block_line));
+}
+
 static inline uint64_t weir_img_addr_word(const struct weir_img *img, uint32_t row, uint32_t word)
 {
 	const uint64_t *w = word < img->cfg->row_words_addr
@@ -163,8 +168,7 @@ static inline bool weir_config_ok(const struct weir_config *c)
 			return false;
 	return c->mode <= WEIR_PREVENT && c->block_new < WEIR_REASON_COUNT && c->established <= WEIR_EST_KILL && weir_fixed_ok(&c->malformed) &&
 	       weir_fixed_ok(&c->fragments) && weir_fixed_ok(&c->unknown_l2) && weir_fixed_ok(&c->on_error) &&
-	       weir_fixed_ok(&c->blocklist) && weir_fixed_ok(&c->ban) &&
-	       (c->blocklist_list < WEIR_LISTS_MAX || c->blocklist_list == WEIR_NO_LIST);
+	       weir_fixed_ok(&c->blocklist) && weir_fixed_ok(&c->ban);
 }
 
 /* What the sections hold, once their frames are known to be sound. */
@@ -176,6 +180,7 @@ static inline bool weir_image_content_ok(const uint8_t *blob, const struct weir_
 	const struct weir_ifxdp *xdp = (const void *)(blob + h->xdp.off);
 	const struct weir_limit *limits = (const void *)(blob + h->limits.off);
 	const struct weir_cond *negs = (const void *)(blob + h->negs.off);
+	const struct weir_list_info *block_sets = (const void *)(blob + h->block_sets.off);
 
 	for (uint32_t i = 0; i < h->ifpats.count; i++)
 		if (ifpats[i].glob[sizeof ifpats[i].glob - 1])
@@ -192,12 +197,32 @@ static inline bool weir_image_content_ok(const uint8_t *blob, const struct weir_
 	for (uint32_t i = 0; i < h->negs.count; i++)
 		if (!weir_cond_ok(&negs[i]))
 			return false;
-	return weir_config_ok(c) && weir_spans_ok((const void *)(blob + h->spans.off), h->spans.count) &&
+	for (uint32_t i = 0; i < h->block_sets.count; i++)
+		if (block_sets[i].name >= h->strings.count)
+			return false;
+	return weir_config_ok(c) && weir_block_ok((const void *)(blob + h->block.off), h->block.count) &&
+	       weir_spans_ok((const void *)(blob + h->spans.off), h->spans.count) &&
 	       weir_rules_ok((const void *)(blob + h->rules.off), c->n_rules, h->strings.count, h->negs.count) &&
 	       weir_rules_ok((const void *)(blob + h->failsafe.off), c->n_failsafe, h->strings.count, h->negs.count) &&
 	       weir_bounds4_ok((const void *)(blob + h->bounds4.off), c->n_bounds4, c->n_addr_rows) &&
 	       weir_bounds6_ok((const void *)(blob + h->bounds6.off), c->n_bounds6, c->n_addr_rows) &&
 	       weir_bounds4_ok((const void *)(blob + h->bounds_port.off), c->n_bounds_port, c->n_port_rows);
+}
+
+/*
+ * Do two images that were opened differ in what the blocklists hold, and in nothing else? Their sections stand last in
+ * a blob; all before them is compared as it is.
+ */
+static inline bool weir_image_blocks_only(const struct weir_img *a, const struct weir_img *b)
+{
+	struct weir_image_header x = *a->h, y = *b->h;
+
+	if (x.block.count < 3 || y.block.count < 3 || x.block_sets.off != y.block_sets.off || x.block.off != y.block.off)
+		return false;
+	x.size = y.size = x.block.count = y.block.count = 0;
+	__builtin_memset(x.digest, 0, sizeof x.digest);
+	__builtin_memset(y.digest, 0, sizeof y.digest);
+	return !__builtin_memcmp(&x, &y, sizeof x) && !__builtin_memcmp(a->h + 1, b->h + 1, x.block_sets.off - sizeof x);
 }
 
 /* As weir_image_open, also of an image that is to get its trees yet. */
@@ -223,6 +248,8 @@ static inline int weir_image_open_bare(struct weir_img *img, const void *blob, u
 	    !weir_section_ok(&h->ifpats, sizeof(struct weir_ifpat), size, WEIR_IFPAT_MAX) ||
 	    !weir_section_ok(&h->lists, sizeof(struct weir_list_info), size, WEIR_LISTS_MAX) ||
 	    !weir_section_ok(&h->limits, sizeof(struct weir_limit), size, WEIR_LIMITS_MAX) ||
+	    !weir_section_ok(&h->block_sets, sizeof(struct weir_list_info), size, WEIR_LISTS_MAX) ||
+	    !weir_section_ok(&h->block, sizeof(struct weir_block_line), size, WEIR_BLOCK_LINES) ||
 	    !weir_section_ok(&h->strings, 1, size, size) || !h->strings.count)
 		return -1;
 	if (((const uint8_t *)blob)[h->strings.off + h->strings.count - 1])

@@ -15,6 +15,7 @@
  * walk, so that staging can neither stop traffic nor open a hole in front of the rules behind it.
  */
 #pragma once
+#include "core/blocklist.h"
 #include "core/classify.h"
 #include "core/reason.h"
 #include "core/result.h"
@@ -205,12 +206,11 @@ WEIR_INLINE bool weir_judge_failsafe(const struct weir_img *img, const struct we
 	return true;
 }
 
-/* Stage 3, blocklists: `remote_class` is the class of the packet's source at ingress, destination at egress. */
+/* Stage 3, blocklists: `remote` is the packet's source at ingress, its destination at egress. */
 WEIR_INLINE bool weir_judge_blocklist(const struct weir_img *img, const struct weir_config *cfg,
-				      uint32_t remote_class, struct weir_result *res)
+				      const uint8_t remote[static 16], struct weir_result *res)
 {
-	if (!(cfg->proto_features & WEIR_FEAT_BLOCKLIST) ||
-	    !weir_in_list(img, remote_class, cfg->blocklist_list))
+	if (!(cfg->proto_features & WEIR_FEAT_BLOCKLIST) || !weir_block_find(img, remote))
 		return false;
 	weir_result_fixed(res, &cfg->blocklist, WEIR_REASON_BLOCKLIST, WEIR_RULE_NONE);
 	return res->enforced != WEIR_PASS;

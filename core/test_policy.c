@@ -194,15 +194,15 @@ static void fragments_as_the_policy_says(void **state)
 static void blocklist(void **state)
 {
 	weir_imgbuild_init(&b);
-	b.cfg.blocklist_list = weir_imgbuild_addrs(&b, "10.0.0.1", NULL);
+	b.block = weir_imgbuild_addrs(&b, "10.0.0.1", NULL);
 	build();
 	struct weir_facts f = facts(6, 80);
 
-	assert_false(weir_judge_blocklist(&img, img.cfg, f.src_class, &res)); /* not switched on */
+	assert_false(weir_judge_blocklist(&img, img.cfg, f.t.src, &res)); /* not switched on */
 	b.cfg.proto_features = WEIR_FEAT_BLOCKLIST;
 	build();
-	assert_false(weir_judge_blocklist(&img, img.cfg, f.dst_class, &res));
-	assert_true(weir_judge_blocklist(&img, img.cfg, f.src_class, &res));
+	assert_false(weir_judge_blocklist(&img, img.cfg, f.t.dst, &res));
+	assert_true(weir_judge_blocklist(&img, img.cfg, f.t.src, &res));
 	assert_enforced(WEIR_DROP, WEIR_REASON_BLOCKLIST, WEIR_RULE_NONE);
 }
 
@@ -334,7 +334,7 @@ static void mode_detect_never_denies(void **state)
 		deny;
 	b.cfg.essentials = 0;
 	b.cfg.proto_features = WEIR_FEAT_BLOCKLIST;
-	b.cfg.blocklist_list = weir_imgbuild_addrs(&b, "0.0.0.0/0", NULL);
+	b.block = weir_imgbuild_addrs(&b, "0.0.0.0/0", NULL);
 	weir_imgbuild_rule(&b, WEIR_ACT_DROP)->mode = WEIR_DETECT;
 	build();
 	struct weir_facts f = facts(6, 80);
@@ -346,7 +346,7 @@ static void mode_detect_never_denies(void **state)
 	}
 	weir_result_init(&res);
 	assert_false(weir_judge_fragment(img.cfg, WEIR_FRAG_FIRST, &res));
-	assert_false(weir_judge_blocklist(&img, img.cfg, f.src_class, &res));
+	assert_false(weir_judge_blocklist(&img, img.cfg, f.t.src, &res));
 	weir_judge_rules(&img, img.cfg, &f, weir_result_staged(&res), &res);
 	assert_wanted(WEIR_DROP, WEIR_REASON_FRAGMENT, WEIR_RULE_NONE);
 	assert_int_equal(res.enforced, WEIR_PASS);

@@ -240,6 +240,83 @@ static void test_image_that_is_another(void **state)
 	assert_int_equal(install(f, &c, weir_memfd_of("t", f->blob, f->size)), -EBADMSG);
 }
 
+/* The image of a policy with a blocklist, in a sealed file. */
+static int blocked(const char *addresses, const char *rest, uint32_t generation, struct weir_call_blocks *ret)
+{
+	struct weir_compile_options o = { .generation = generation, .epoch = 4, .mode_ceiling = WEIR_PREVENT };
+	struct weir_policy *p = NULL;
+	struct weir_diags d = { 0 };
+	char text[256];
+	void *blob;
+	int fd;
+
+	snprintf(text, sizeof text, "version: 1\nmode: prevent\nblocklists: $bad\nsets: { bad: { addresses: [%s] } }\n%s",
+		 addresses, rest);
+	assert_int_equal(weir_policy_read_text("t", NULL, text, strlen(text), &p, &d), 0);
+	*ret = (struct weir_call_blocks){ 0 };
+	assert_int_equal(weir_policy_compile(p, &o, &blob, &ret->size, &d), 0);
+	memset(((struct weir_image_header *)blob)->source_digest, 0, 32); /* the text is not what this is about */
+	weir_image_seal(blob, ret->size);
+	memcpy(ret->digest, ((struct weir_image_header *)blob)->digest, 32);
+	fd = weir_memfd_of("t", blob, ret->size);
+	free(blob);
+	weir_policy_free(p);
+	weir_diags_free(&d);
+	return fd;
+}
+
+static int blocks(struct fixture *f, struct weir_call_blocks *c, int fd)
+{
+	uint32_t before = weir_kern_fake_of(weir_keeper_kern(f->keeper))->blocks;
+
+	assert_int_equal(say(f, c, WEIR_CALL_BLOCKS, sizeof *c, &fd, 1), 0);
+	close(fd);
+	assert_int_equal(weir_kern_fake_of(weir_keeper_kern(f->keeper))->blocks - before, f->got.result < 0 ? 0 : 1);
+	return f->got.result;
+}
+
+/* Other blocklists for the image in force, and nothing else under that name. */
+static void test_blocks(void **state)
+{
+	struct fixture *f = *state;
+	struct weir_call_install image = { 0 };
+	struct weir_call_blocks c;
+	struct weir_memmap m = { 0 };
+	int fd;
+
+	hello(f);
+	fd = blocked("192.0.2.1", "", 3, &c);
+	assert_true(say(f, &c, WEIR_CALL_BLOCKS, sizeof c, &fd, 1) < 0); /* of what? */
+	close(fd);
+	weir_serve_begin(f->serve);
+	hello(f);
+	fd = blocked("192.0.2.1", "", 3, &c);
+	image.size = c.size;
+	memcpy(image.digest, c.digest, 32);
+	assert_int_equal(install(f, &image, fd), 0);
+	fd = blocked("192.0.2.1, 192.0.2.2, 2001:db8::/32", "", 3, &c);
+	assert_true(blocks(f, &c, fd) > 0);
+	assert_int_equal(plain(f, WEIR_CALL_IMAGE), 0); /* the next worker is told */
+	assert_int_equal(weir_memfd_map(f->fds[0], 1 << 20, &m), 0);
+	assert_memory_equal(((const struct weir_image_header *)m.data)->digest, c.digest, 32);
+	weir_memfd_unmap(&m);
+	fd = blocked("192.0.2.1", "rules: [ { name: all, action: allow } ]\n", 3, &c);
+	assert_int_equal(blocks(f, &c, fd), -ESTALE);
+	fd = blocked("192.0.2.1", "", 4, &c);
+	assert_int_equal(blocks(f, &c, fd), -ESTALE);
+	fd = blocked("192.0.2.1", "", 3, &c);
+	c.digest[0] ^= 1;
+	assert_int_equal(blocks(f, &c, fd), -EBADMSG);
+	image = call_of(f); /* one without blocklists */
+	assert_int_equal(install(f, &image, weir_memfd_of("t", f->blob, f->size)), 0);
+	fd = blocked("192.0.2.1", "", 3, &c);
+	assert_int_equal(blocks(f, &c, fd), -ESTALE);
+	image.deadline = weir_kern_now() + 60000000000u;
+	assert_int_equal(install(f, &image, weir_memfd_of("t", f->blob, f->size)), 0);
+	fd = blocked("192.0.2.1", "", 3, &c);
+	assert_int_equal(blocks(f, &c, fd), -EBUSY);
+}
+
 static void test_bans(void **state)
 {
 	struct fixture *f = *state;
@@ -321,7 +398,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(x) cmocka_unit_test_setup_teardown(test_##x, setup, teardown)
-		T(order), T(shape), T(hello_of_another_version), T(image_that_can_change), T(image_that_is_another), T(bans),
+		T(order), T(shape), T(hello_of_another_version), T(image_that_can_change), T(image_that_is_another), T(blocks),
+		T(bans),
 		T(ends_as_asked_only), T(socket),
 	};
 

@@ -194,6 +194,40 @@ static int do_install(struct weir_turn *t)
 	return r;
 }
 
+/* Is it the image in force, but for what the blocklists hold? */
+static int blocks_check(struct weir_turn *t, const struct weir_img *img)
+{
+	_cleanup_memmap_ struct weir_memmap m = { 0 };
+	struct weir_img now;
+	int r = weir_memfd_map(t->s->image[WEIR_IMAGE_NOW], WEIR_BLOB_MAX, &m);
+
+	if (r)
+		return r;
+	if (weir_image_open(&now, m.data, (uint32_t)m.size) || !weir_image_blocks_only(&now, img))
+		return refuse(t, -ESTALE, "more than the blocklists differs from what is in force");
+	return 0;
+}
+
+static int do_blocks(struct weir_turn *t)
+{
+	const struct weir_call_blocks *c = t->msg;
+	_cleanup_memmap_ struct weir_memmap now = { 0 };
+	uint32_t written = 0;
+	struct weir_img img;
+	int r = t->s->image[WEIR_IMAGE_BACK] >= 0 ? -EBUSY : image_take(t, t->fds[0], c->size, c->digest, &now);
+
+	if (!r && weir_image_open(&img, now.data, c->size))
+		r = -EBADMSG;
+	if (!r)
+		r = blocks_check(t, &img);
+	if (!r)
+		r = weir_kern_blocks(weir_keeper_kern(t->s->keeper), &img, &written);
+	if (r)
+		return r;
+	image_keep(t->s, WEIR_IMAGE_NOW, t->fds[0], &now);
+	return (int)written;
+}
+
 static int do_image(struct weir_turn *t)
 {
 	for (int i = WEIR_IMAGE_NOW; i <= WEIR_IMAGE_BACK; i++) {
@@ -493,4 +527,5 @@ const struct weir_kind weir_kinds[WEIR_CALL_COUNT] = {
 	[WEIR_CALL_HEALTH] = PLAIN("health", GREETED, do_health),
 	[WEIR_CALL_RINGS] = PLAIN("rings", WEIR_AT_IMAGE, do_rings),
 	[WEIR_CALL_END] = { "end", sizeof(struct weir_call_end), 0, 0, GREETED, do_end },
+	[WEIR_CALL_BLOCKS] = { "blocks", sizeof(struct weir_call_blocks), 1, 1, WEIR_AT_IMAGE, do_blocks },
 };

@@ -40,6 +40,7 @@ enum weir_call {
 	WEIR_CALL_HEALTH,
 	WEIR_CALL_RINGS,     /* both maps, and the tally: one struct weir_ring_tally each, which the worker writes */
 	WEIR_CALL_END,
+	WEIR_CALL_BLOCKS,    /* an image that differs in what the blocklists hold; the result: lines that were written */
 	WEIR_CALL_COUNT,
 };
 
@@ -52,6 +53,11 @@ struct weir_call_hello {
 	uint32_t magic, version, image_version, pad;
 };
 
+struct weir_call_blocks { /* fds: the image */
+	struct weir_call_head h;
+	uint32_t size, pad;
+	uint8_t digest[32];
+};
 struct weir_call_install { /* fds: the image; the one that it goes back to, where back_size says that there is one */
 	struct weir_call_head h;
 	uint32_t size, back_size;

@@ -111,6 +111,8 @@ static json_t *put_result(struct weir_worker *w, const struct weir_change *c)
 
 	for (uint32_t i = 0; (l = weir_img_at(&w->img, &w->img.h->lists, i, sizeof *l)); i++)
 		ranges += l->ranges;
+	for (uint32_t i = 0; (l = weir_img_at(&w->img, &w->img.h->block_sets, i, sizeof *l)); i++)
+		ranges += l->ranges;
 	weir_hex(weir_policy_digest(w->policy), 32, digest);
 	j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:o, s:s, s:I}", "generation", (json_int_t)w->generation,
 		      "rules", (json_int_t)w->img.cfg->n_rules, "ranges", (json_int_t)ranges, "ms", (json_int_t)c->ms,

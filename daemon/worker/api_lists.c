@@ -212,6 +212,8 @@ static int do_set_remove(struct weir_worker *w, const struct weir_request *rq, s
 	return set_edit(w, rq, rp, true);
 }
 
+#define SET_SHOWN_MAX 10000 /* elements */
+
 static json_t *edits_json(const struct weir_worker *w, const char *set)
 {
 	json_t *list = json_array();
@@ -226,25 +228,65 @@ static json_t *edits_json(const struct weir_worker *w, const char *set)
 	return list;
 }
 
+struct elements {
+	json_t *list;
+	size_t n;
+};
+
+static void element_add(const char *range, void *data)
+{
+	struct elements *e = data;
+
+	if (e->n++ < SET_SHOWN_MAX)
+		json_array_append_new(e->list, json_string(range));
+}
+
+/* The sets of the image, then those that only blocklists name: their addresses are in no list of it. */
+static const struct weir_list_info *set_at(const struct weir_worker *w, uint32_t i, bool *ret_block)
+{
+	const struct weir_section *lists = &w->img.h->lists;
+
+	*ret_block = i >= lists->count;
+	return *ret_block ? weir_img_at(&w->img, &w->img.h->block_sets, i - lists->count, sizeof(struct weir_list_info)) :
+			    weir_img_at(&w->img, lists, i, sizeof(struct weir_list_info));
+}
+
+static bool told(const json_t *sets, const char *name)
+{
+	const json_t *j;
+	size_t i;
+
+	json_array_foreach(sets, i, j)
+		if (!strcmp(json_string_value(json_object_get(j, "set")), name))
+			return true;
+	return false;
+}
+
 static int do_set_list(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	const struct weir_list_info *l;
 	const char *set = NULL;
 	json_t *sets = json_array();
 	int r = WEIR_ARGS(rq, rp, "{s?s}", "set", &set);
+	bool block;
 
 	if (set && *set == '$')
 		set++;
-	for (uint32_t i = 0; !r && (l = weir_img_at(&w->img, &w->img.h->lists, i, sizeof *l)); i++) {
+	for (uint32_t i = 0; !r && (l = set_at(w, i, &block)); i++) {
+		struct elements e = { 0 };
 		const char *name = weir_img_string(&w->img, l->name);
 		json_t *j;
 
 		name += *name == '$';
-		if (!*name || (set && strcmp(set, name)))
+		if (!*name || (set && strcmp(set, name)) || (block && told(sets, name)))
 			continue;
 		j = json_pack("{s:s, s:I}", "set", name, "ranges", (json_int_t)l->ranges);
-		if (set)
-			json_object_set_new(j, "elements", weir_list_json(&w->img, i, 10000));
+		if (set) {
+			e.list = block ? json_array() : weir_list_json(&w->img, i, SET_SHOWN_MAX);
+			if (block)
+				r = weir_policy_set_each(w->policy, &w->overlay.list, name, element_add, &e);
+			json_object_set_new(j, "elements", e.list);
+		}
 		json_array_append_new(sets, j);
 	}
 	if (!r && set && !json_array_size(sets))

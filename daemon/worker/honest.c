@@ -215,6 +215,8 @@ json_t *weir_honest(struct weir_worker *w, const struct weir_counter *stats, jso
 	}
 	if (w->bans_why[0])
 		weir_degrade(degraded, "%s", w->bans_why);
+	if (w->lists.why[0])
+		weir_degrade(degraded, "%s", w->lists.why);
 	weir_failures_degraded(w, degraded);
 	if (lost)
 		weir_degrade(degraded, "%llu events were lost within the last minute: a ring was full", (unsigned long long)lost);

@@ -272,12 +272,13 @@ bool weir_worker_enforces(const struct weir_worker *w)
 
 /* --- after a restart --- */
 
-/* A generation's policy, whole and unchanged, as it was kept. */
-int weir_history_policy(const struct weir_worker *w, const struct weir_gen *g, struct weir_policy **ret,
-			struct weir_diags *diags, char *why, size_t why_size)
+/* A generation's policy, whole and unchanged, as it was kept; with ret_lists its files of addresses may be others. */
+static int history_policy(const struct weir_worker *w, const struct weir_gen *g, struct weir_policy **ret, bool *ret_lists,
+			  struct weir_diags *diags, char *why, size_t why_size)
 {
 	_cleanup_policy_ struct weir_policy *p = NULL;
 	_cleanup_free_ char *text = NULL;
+	bool lists;
 	size_t len = 0;
 	int r = weir_history_text(w->o.state_dir, g, &text, &len);
 
@@ -291,13 +292,22 @@ int weir_history_policy(const struct weir_worker *w, const struct weir_gen *g, s
 		snprintf(why, why_size, "the policy of generation %u does not check any more", g->generation);
 		return r;
 	}
-	if (memcmp(weir_policy_digest(p), g->digest, 32) || memcmp(weir_policy_lists_digest(p), g->lists, 32)) {
+	lists = memcmp(weir_policy_lists_digest(p), g->lists, 32);
+	if (memcmp(weir_policy_digest(p), g->digest, 32) || (lists && !ret_lists)) {
 		snprintf(why, why_size, "a file that generation %u includes or takes addresses from has changed since (%s)",
 			 g->generation, g->path);
 		return -ESTALE;
 	}
+	if (ret_lists)
+		*ret_lists = lists;
 	*ret = TAKE_PTR(p);
 	return 0;
+}
+
+int weir_history_policy(const struct weir_worker *w, const struct weir_gen *g, struct weir_policy **ret,
+			struct weir_diags *diags, char *why, size_t why_size)
+{
+	return history_policy(w, g, ret, NULL, diags, why, why_size);
 }
 
 struct note {
@@ -338,7 +348,7 @@ static int resume(struct weir_worker *w, uint32_t generation, char *why, size_t 
 	const struct weir_gen *g = weir_history_find(&w->history, generation);
 	struct weir_policy *p = NULL;
 	struct weir_diags diags = { 0 };
-	int r = g ? weir_history_policy(w, g, &p, &diags, why, why_size) : -ENOENT;
+	int r = g ? history_policy(w, g, &p, &w->lists.again, &diags, why, why_size) : -ENOENT;
 
 	if (!g)
 		snprintf(why, why_size, "the history does not know generation %u", generation);

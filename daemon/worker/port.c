@@ -245,6 +245,18 @@ int weir_port_install(struct weir_port *p, const struct weir_kern_change *c, cha
 	return r;
 }
 
+int weir_port_blocks(struct weir_port *p, const void *blob, uint32_t size)
+{
+	struct weir_call_blocks m = { .size = size };
+	_cleanup_close_ int fd = weir_memfd_of("weir-image", blob, size);
+	_cleanup_got_ struct got g = { 0 };
+
+	if (fd < 0)
+		return fd;
+	memcpy(m.digest, ((const struct weir_image_header *)blob)->digest, 32);
+	return ask(p, &m.h, WEIR_CALL_BLOCKS, sizeof m, &fd, 1, &g);
+}
+
 static int image_copy(int fd, void **ret, uint32_t *ret_size)
 {
 	_cleanup_memmap_ struct weir_memmap m = { 0 };

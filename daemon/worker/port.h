@@ -31,6 +31,8 @@ int weir_port_image(struct weir_port *p, void **ret, uint32_t *ret_size, void **
 const struct weir_kern_pinned *weir_port_before(struct weir_port *p);
 
 int weir_port_install(struct weir_port *p, const struct weir_kern_change *c, char *why, size_t why_size);
+/* What is in force with other blocklists, at once; the number of lines that were written. Negative: install it. */
+int weir_port_blocks(struct weir_port *p, const void *blob, uint32_t size);
 /* -ENOENT: nothing waits for a confirmation. */
 int weir_port_confirm(struct weir_port *p);
 int weir_port_revert(struct weir_port *p);

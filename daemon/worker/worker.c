@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -199,6 +200,8 @@ int weir_worker_open(const struct weir_worker_options *o, struct weir_port *p, s
 	w->started = (uint64_t)time(NULL);
 	w->hits = json_object();
 	r = w->hits ? weir_recent_init(&w->recent) : -ENOMEM;
+	if (!r && getrandom(w->block_key, sizeof w->block_key, 0) != sizeof w->block_key)
+		r = -errno;
 	if (!r)
 		r = weir_names_new(WEIR_NAMES_MAX, &w->names);
 	if (!r)
@@ -386,9 +389,13 @@ json_t *weir_worker_event_json(struct weir_worker *w, const struct weir_ev_verdi
 		.out_if = weir_port_if_name(w->port, ev->out_ifindex),
 		.boot_ns = w->boot_ns,
 	};
+	struct weir_packet_spec packet = { .t = ev->t, .dir = ev->dir };
 	struct weir_owner owner;
 	struct weir_name name;
 
+	if (ev->res.wanted_reason == WEIR_REASON_BLOCKLIST)
+		weir_packet_listed(w->policy, &w->overlay.list, &packet);
+	words.block_set = packet.block_set;
 	if (!weir_names_find(w->names, remote, (uint64_t)time(NULL), &name))
 		words.name = name.name;
 	weir_owners_refresh(w->owners);
@@ -465,6 +472,7 @@ void weir_worker_tick(struct weir_worker *w)
 	struct weir_counter stats[WEIR_STATS_MAX];
 
 	weir_pending_tick(w);
+	weir_lists_tick(w);
 	expire(w, (uint64_t)time(NULL));
 	if (w->ticks++ % WEIR_RATES_EVERY_S == 0 && weir_port_stats(w->port, stats, WEIR_STATS_MAX) >= 0) {
 		weir_rates_sample(&w->rates, stats);

@@ -88,6 +88,7 @@ struct weir_worker {
 	struct weir_img img;
 	uint32_t generation, epoch;
 	uint32_t epoch_max;        /* never used again */
+	uint64_t block_key[2];     /* of what the blocklists hold: nobody can aim at one of its lines */
 	struct weir_pending pending;
 	struct weir_history history;
 	bool seeded;
@@ -101,6 +102,11 @@ struct weir_worker {
 	uint64_t plain_dns;
 	char notes[5][256];        /* what was found damaged at the start, or went otherwise than asked; "" = nothing */
 	char bans_why[128];        /* why a kept ban is not in force; "" = all are */
+	struct {
+		uint64_t seen, tried; /* how the files of addresses stood at the last look; when they were read last */
+		bool again;           /* they changed while no worker looked */
+		char why[256];        /* why they are not in force; "" = they are */
+	} lists;
 	char audit_why[128];       /* why the audit log cannot be written; "" = it can */
 	bool saved_copy;           /* the boot order took, or tried, the copy of what was confirmed last */
 	struct weir_failing failing;
@@ -210,6 +216,9 @@ int weir_lockout_check(struct weir_worker *w, const struct weir_img *img, const 
 int weir_lockout_seen(struct weir_worker *w);
 /* "ssh from 192.0.2.1" */
 const char *weir_session_words(const struct weir_session *s, char *buf, size_t size);
+
+/* lists.c: read the files of addresses again when they have changed. */
+void weir_lists_tick(struct weir_worker *w);
 
 /* kill.c: end the conversations that what is in force denies, when the policy says so. Returns how many. */
 uint32_t weir_worker_kill(struct weir_worker *w);

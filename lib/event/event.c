@@ -127,9 +127,11 @@ static void set_packet(struct obj *o, const struct weir_ev_verdict *ev)
 }
 
 /* What a blocklist holds is known by the image alone: the command that takes the address out of its set. */
-static void set_fix(struct obj *o, const struct weir_ev_verdict *ev, const struct weir_img *img)
+static void set_fix(struct obj *o, const struct weir_ev_verdict *ev, const struct weir_event_words *words)
 {
-	struct weir_packet_spec s = { .t = ev->t, .proto = ev->proto, .family = ev->family, .dir = ev->dir };
+	struct weir_packet_spec s = { .t = ev->t, .proto = ev->proto, .family = ev->family, .dir = ev->dir,
+				      .block_set = words->block_set };
+	const struct weir_img *img = words->img;
 	char buf[256] = "";
 	FILE *f;
 
@@ -177,7 +179,7 @@ json_t *weir_event_json(const struct weir_ev_verdict *ev, const struct weir_even
 			set_int(&o, "pid", w->owner->pid);
 		set_text(&o, "process_from", "proc"); /* a look from outside, not the kernel's word */
 	}
-	set_fix(&o, ev, w->img);
+	set_fix(&o, ev, w);
 	if (o.failed) {
 		json_decref(o.j);
 		return NULL;

@@ -92,6 +92,7 @@ static int size_maps(struct weir_net *s, const struct weir_image_header *h)
 	r = r ? r : size_map(s->maps.weir_addr_rows, h->addr_rows.count);
 	r = r ? r : size_map(s->maps.weir_port_rows, h->port_rows.count);
 	r = r ? r : size_map(s->maps.weir_limits, h->limits.count);
+	r = r ? r : size_map(s->maps.weir_block, weir_blocks_room(h->block.count));
 	return r ? r : size_map(s->maps.weir_hits, h->rules.count + 3 + h->limits.count);
 }
 
@@ -130,6 +131,7 @@ static int fill_maps(struct weir_net *s, const struct weir_img *img)
 	r = r ? r : fill(s->maps.weir_bounds_p, img, &h->bounds_port, sizeof(struct weir_bound4));
 	r = r ? r : fill(s->maps.weir_addr_rows, img, &h->addr_rows, 8);
 	r = r ? r : fill(s->maps.weir_limits, img, &h->limits, sizeof(struct weir_limit));
+	r = r ? r : weir_blocks_fill(bpf_map__fd(s->maps.weir_block), img);
 	return r ? r : fill(s->maps.weir_port_rows, img, &h->port_rows, 8);
 }
 

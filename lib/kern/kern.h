@@ -64,6 +64,14 @@ static inline bool weir_kern_change_waits(const struct weir_kern_change *c)
 	return c->span || c->deadline;
 }
 
+/*
+ * Another image whose blocklists alone differ from those of the one in force: they change at one moment, the programs
+ * and all else stay. *ret_written: lines of 64 bytes. -EBUSY: a change waits for its confirmation; -E2BIG: there is no
+ * room; another errno: this kernel cannot say that no program reads what is to be written. Install it then.
+ */
+struct weir_img;
+int weir_kern_blocks(struct weir_kern *k, const struct weir_img *img, uint32_t *ret_written);
+
 /* What waits for its confirmation. */
 struct weir_kern_pending {
 	bool pending;      /* a change waits, and its deadline is still to come */

@@ -140,6 +140,15 @@ int weir_kern_flush(const char *runtime_dir, char *report, size_t report_size)
 	return 0;
 }
 
+int weir_kern_blocks(struct weir_kern *k, const struct weir_img *img, uint32_t *ret_written)
+{
+	if (k->waits.pending)
+		return -EBUSY;
+	k->f.blocks++;
+	*ret_written = img->h->block.count;
+	return 0;
+}
+
 int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, char *why, size_t why_size)
 {
 	struct weir_counter *hits;

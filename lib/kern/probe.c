@@ -436,6 +436,42 @@ static int give_edges(struct giver *g, const struct weir_img *img)
 	return r;
 }
 
+static int give_listed(struct giver *g, bool six, uint32_t way, uint64_t hi, uint64_t lo)
+{
+	struct weir_probe_spec s;
+
+	plain(&s, way ? WEIR_PROBE_OUT : WEIR_PROBE_IN, six ? 6 : 4, WEIR_IPPROTO_UDP);
+	if (six)
+		set6(way ? s.dst : s.src, hi, lo);
+	else
+		set4(way ? s.dst : s.src, (uint32_t)lo);
+	return give(g, &s);
+}
+
+/* What the blocklists hold: lines of the tables, and both sides of borders. */
+static int give_blocked(struct giver *g, const struct weir_img *img)
+{
+	int r = 0;
+
+	for (uint32_t f = 0; img->h->block.count && f < 2 && !r; f++) {
+		const struct weir_block_head *h = &weir_img_block_line(img, 1 + f)->head;
+
+		for (uint32_t i = 0; i < h->n_table && !r; i += h->n_table / EDGES_PROBED + 1) {
+			const struct weir_block_line *l = weir_img_block_line(img, 1 + h->table + i);
+
+			r = give_listed(g, f, i & 1, l->w[0], f ? l->w[1] : l->d[0]);
+		}
+		for (uint32_t i = 0; i < h->n_bounds && !r; i += h->n_bounds / EDGES_PROBED + 1) {
+			const struct weir_block_line *l = weir_img_block_line(img, 1 + h->bounds + i / (f ? 4 : 16));
+			uint64_t hi = l->w[i % 4 * 2], lo = f ? l->w[i % 4 * 2 + 1] : l->d[i % 16];
+
+			r = give_listed(g, f, 0, hi, lo);
+			r = r ? r : give_listed(g, f, 1, hi - !lo, lo - 1);
+		}
+	}
+	return r;
+}
+
 int weir_probes_each(const struct weir_img *img, weir_probe_cb cb, void *data)
 {
 	_cleanup_free_ struct firsts *f = calloc(1, sizeof *f);
@@ -449,5 +485,6 @@ int weir_probes_each(const struct weir_img *img, weir_probe_cb cb, void *data)
 	r = r ? r : give_lies(&g);
 	r = r ? r : give_rules(&g, img, WEIR_FAILSAFE, f);
 	r = r ? r : give_rules(&g, img, WEIR_RULES, f);
+	r = r ? r : give_blocked(&g, img);
 	return r ? r : give_edges(&g, img);
 }

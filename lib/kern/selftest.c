@@ -110,7 +110,7 @@ static bool listed(const struct run *t, const struct weir_probe *p, const struct
 		if (res->enforced != WEIR_PASS)
 			return true;
 	}
-	return weir_judge_blocklist(t->img, t->cfg, in ? f->src_class : f->dst_class, res);
+	return weir_judge_blocklist(t->img, t->cfg, key.addr, res);
 }
 
 /* From the middle of a conversation that nobody knows: refused, or as either side's while the window is open. */

@@ -6,20 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct weir_img; /* the builder reads through none */
-static inline const struct weir_block_line *weir_img_block_line(const struct weir_img *img, uint32_t i);
-#include "core/blocklist.h"
-
-static inline const struct weir_block_line *weir_img_block_line(const struct weir_img *img, uint32_t i)
-{
-	(void)img;
-	(void)i;
-	return NULL;
-}
+#include "core/block_line.h"
 
 #define SMALL 4u       /* a range of so many addresses still goes to the table, one by one */
 #define MOVES 500u     /* addresses that one may push aside before a table counts as full */
-#define CELLS_MAX 65536u
+#define CELLS_MAX (1u << 20) /* of an index: 4 MB */
 
 struct parts { /* of one family */
 	bool six;
@@ -69,33 +60,6 @@ static int take(struct parts parts[2], weir_u128 lo, weir_u128 hi)
 	return err;
 }
 
-/* `block` without `except`, in one pass over both. */
-static int split(const struct weir_ranges *block, const struct weir_ranges *except, struct parts parts[2])
-{
-	size_t k = 0;
-	int err = 0;
-
-	for (size_t i = 0; i < block->n && !err; i++) {
-		weir_u128 lo = block->v[i].lo, hi = block->v[i].hi;
-		bool rest = true;
-
-		while (k < except->n && except->v[k].hi < lo)
-			k++;
-		for (size_t j = k; j < except->n && except->v[j].lo <= hi && !err; j++) {
-			if (except->v[j].lo > lo)
-				err = take(parts, lo, except->v[j].lo - 1);
-			if (except->v[j].hi >= hi) {
-				rest = false;
-				break;
-			}
-			lo = except->v[j].hi + 1;
-		}
-		if (rest && !err)
-			err = take(parts, lo, hi);
-	}
-	return err;
-}
-
 /* The part of an address that the index is over. */
 static uint64_t upper(const struct parts *p, weir_u128 a)
 {
@@ -105,7 +69,7 @@ static uint64_t upper(const struct parts *p, weir_u128 a)
 static void measure(struct parts *p)
 {
 	uint32_t slots = p->six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4;
-	size_t need = (p->n_exact + slots - 1) / slots, step;
+	size_t need = (p->n_exact + slots - 1) / slots, step, most;
 
 	/* Filled to three quarters, and in steps of about an eighth, so that a few more addresses leave it as it is. */
 	need += need / 3;
@@ -115,7 +79,9 @@ static void measure(struct parts *p)
 	if (!p->n_bounds)
 		return;
 	p->base = upper(p, p->bounds[0]);
-	while ((upper(p, p->bounds[p->n_bounds - 1]) - p->base) >> p->shift >= CELLS_MAX)
+	for (most = 16; most < CELLS_MAX && most < 4 * p->n_bounds;)
+		most *= 2;
+	while ((upper(p, p->bounds[p->n_bounds - 1]) - p->base) >> p->shift >= most)
 		p->shift++;
 	p->n_cells = (uint32_t)((upper(p, p->bounds[p->n_bounds - 1]) - p->base) >> p->shift) + 1;
 }
@@ -213,7 +179,7 @@ static bool fill(struct weir_block_line *lines, const struct parts *p)
 static int build(struct parts parts[2], const uint64_t key[2], struct weir_blocklist *ret)
 {
 	struct weir_block_head head[2] = { 0 };
-	uint64_t at = 2;
+	uint64_t at = 2; /* from the head of IPv4 on */
 
 	for (int f = 0; f < 2; f++) {
 		struct parts *p = &parts[f];
@@ -229,28 +195,31 @@ static int build(struct parts parts[2], const uint64_t key[2], struct weir_block
 		head[f].n_bounds = (uint32_t)p->n_bounds;
 		at += (p->n_bounds + (f ? 3 : 15)) / (f ? 4 : 16);
 	}
+	at++;
 	if (at > WEIR_BLOCK_LINES)
 		return -E2BIG;
-	ret->lines = aligned_alloc(64, at * 64);
+	ret->lines = calloc(at, sizeof *ret->lines);
 	if (!ret->lines)
 		return -ENOMEM;
-	memset(ret->lines, 0, at * 64);
 	ret->n = (uint32_t)at;
-	ret->lines[0].head = head[0];
-	ret->lines[1].head = head[1];
-	if (fill(ret->lines, &parts[0]) && fill(ret->lines, &parts[1]))
+	ret->lines[0].w[0] = 1;
+	ret->lines[1].head = head[0];
+	ret->lines[2].head = head[1];
+	if (fill(ret->lines + 1, &parts[0]) && fill(ret->lines + 1, &parts[1]))
 		return 0;
 	weir_blocklist_free(ret);
 	return -EAGAIN;
 }
 
-int weir_blocklist_build(const struct weir_ranges *block, const struct weir_ranges *except, const uint64_t key[2],
-			 struct weir_blocklist *ret, struct weir_why *why)
+int weir_blocklist_build(const struct weir_ranges *block, const uint64_t key[2], struct weir_blocklist *ret,
+			 struct weir_why *why)
 {
 	struct parts parts[2] = { { .six = false }, { .six = true } };
-	int err = split(block, except, parts);
+	int err = 0;
 
 	*ret = (struct weir_blocklist){ 0 };
+	for (size_t i = 0; i < block->n && !err; i++)
+		err = take(parts, block->v[i].lo, block->v[i].hi);
 	for (int f = 0; f < 2 && !err; f++) {
 		if (parts[f].n_bounds > WEIR_BLOCK_BOUNDS || parts[f].n_exact > (size_t)WEIR_BLOCK_LINES * 8)
 			err = -E2BIG;
@@ -289,6 +258,56 @@ void weir_blocklist_free(struct weir_blocklist *b)
 {
 	free(b->lines);
 	*b = (struct weir_blocklist){ 0 };
+}
+
+static int table_ranges(const struct weir_block_line *l, const struct weir_block_head *h, bool six, struct weir_arena *a,
+			struct weir_ranges *ret)
+{
+	int err = 0;
+
+	for (uint64_t i = 0; i < (uint64_t)h->n_table * (six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4) && !err; i++) {
+		const struct weir_block_line *at = &l[h->table + i / (six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4)];
+		const uint64_t *w = &at->w[i % WEIR_BLOCK_SLOTS6 * 2];
+		weir_u128 x = six ? (weir_u128)w[0] << 64 | w[1] : at->d[i % WEIR_BLOCK_SLOTS4];
+
+		if (x && !six)
+			x |= WEIR_V4_LOW;
+		if (x)
+			err = weir_ranges_add(a, ret, (struct weir_range){ x, x });
+	}
+	return err;
+}
+
+static weir_u128 bound(const struct weir_block_line *l, const struct weir_block_head *h, bool six, uint32_t i)
+{
+	const uint64_t *w = &l[h->bounds + i / (six ? 4 : 16)].w[i % 4 * 2];
+
+	return six ? (weir_u128)w[0] << 64 | w[1] : WEIR_V4_LOW | l[h->bounds + i / 16].d[i % 16];
+}
+
+int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, struct weir_arena *a, struct weir_ranges *ret)
+{
+	struct weir_ranges all = { 0 };
+	int err = 0;
+
+	for (int six = 0; six < 2 && n && !err; six++) {
+		const struct weir_block_head *h = &lines[1 + six].head;
+
+		err = table_ranges(lines + 1, h, six, a, &all);
+		for (uint32_t i = 0; i < h->n_bounds && !err; i += 2) {
+			weir_u128 last = six ? ~(weir_u128)0 : WEIR_V4_HIGH;
+			struct weir_range r = { bound(lines + 1, h, six, i), last };
+
+			if (i + 1 < h->n_bounds)
+				r.hi = bound(lines + 1, h, six, i + 1) - 1;
+			err = weir_ranges_add(a, &all, r);
+		}
+	}
+	if (!err)
+		err = weir_ranges_normal(a, &all);
+	if (!err)
+		*ret = all;
+	return err;
 }
 
 uint32_t weir_blocklist_differs(const struct weir_blocklist *a, const struct weir_blocklist *b, uint32_t from)

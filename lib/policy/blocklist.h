@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Building the lines of core/blocklist.h, and what differs between two builds. */
+/* Building the lines of core/block_line.h, and what differs between two builds. */
 #pragma once
 #include "lib/policy/ranges.h"
 
@@ -12,12 +12,15 @@ struct weir_blocklist {
 };
 
 /*
- * `block` without `except`, both in normal form. `key`: random, secret; the same key and the same addresses give the
- * same lines. 0; -E2BIG with `why` when there are too many; -ENOMEM.
+ * From what is in normal form. `key`: random, secret; the same key and the same addresses give the same lines. 0;
+ * -E2BIG with `why` when there are too many; -ENOMEM.
  */
-int weir_blocklist_build(const struct weir_ranges *block, const struct weir_ranges *except, const uint64_t key[2],
-			 struct weir_blocklist *ret, struct weir_why *why);
+int weir_blocklist_build(const struct weir_ranges *block, const uint64_t key[2], struct weir_blocklist *ret,
+			 struct weir_why *why);
 void weir_blocklist_free(struct weir_blocklist *b);
+
+/* What such lines hold, in normal form. They are sound: weir_block_ok. -ENOMEM. */
+int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, struct weir_arena *a, struct weir_ranges *ret);
 
 /* The first line at or after `from` in which the two differ; the larger number of lines when none does. */
 uint32_t weir_blocklist_differs(const struct weir_blocklist *a, const struct weir_blocklist *b, uint32_t from);

@@ -4,6 +4,7 @@
  * source that it came from. Shared by the compiler and by lint, which asks the same questions.
  */
 #pragma once
+#include "lib/policy/blocklist.h"
 #include "lib/policy/flat.h"
 
 /* Entries by their hash: open addressing, entry + 1, at most half full. */
@@ -50,6 +51,10 @@ struct weir_build {
 	struct weir_by_hash span_index; /* its n: how many spans */
 	struct weir_limit limits[WEIR_LIMITS_MAX];
 	uint32_t n_limits;
+	struct weir_blocklist block;
+	struct weir_ranges listed, blocked; /* by the blocklists; less what is excepted */
+	struct weir_list_info *block_sets;
+	uint32_t n_block_sets;
 	char *strings;
 	size_t n_strings, room_strings;
 	struct weir_config config;
@@ -65,6 +70,12 @@ int weir_space_make(struct weir_arena *a, const struct weir_ranges *lists, uint3
 
 /* The built-in failsafe entries, then the policy's own. failsafe.c */
 int weir_build_failsafe(struct weir_build *b);
+
+/* What the blocklists hold and is not excepted. sets.c */
+int weir_build_blocklists(struct weir_build *b);
+/* A set with its edits; the ranges of the set itself may be shared. -EINVAL: `why` says what is wrong with an edit. */
+int weir_set_now(struct weir_arena *a, const struct weir_p_set *s, const struct weir_overlay *o, struct weir_ranges *ret,
+		 struct weir_why *why);
 
 /* The policy's limits. limits.c */
 int weir_build_limits(struct weir_build *b);

@@ -82,6 +82,23 @@ static int check_room(const struct weir_p_rule *r, size_t used, struct weir_diag
 	return -E2BIG;
 }
 
+static int check_excepted(const struct weir_flat_context *c, const struct weir_policy *p)
+{
+	const struct weir_p_addr *e = p->doc.blocklist_except.v;
+	int err = 0;
+
+	for (uint32_t i = 0; i < p->doc.blocklist_except.n; i++) {
+		if (e[i].any) {
+			weir_diag_hint(weir_node_error(c->diags, e[i].node, "'any' would except every address"),
+				       "take 'blocklists' away");
+			err = -EINVAL;
+		} else if (e[i].set && !weir_set_find(c, &e[i])) {
+			err = -EINVAL;
+		}
+	}
+	return err;
+}
+
 static int check_rules(struct weir_policy *p, struct weir_diags *diags)
 {
 	struct weir_p_rule *fs = p->doc.failsafe.v;
@@ -107,6 +124,8 @@ static int check_rules(struct weir_policy *p, struct weir_diags *diags)
 	for (uint32_t i = 0; i < p->doc.blocklists.n; i++)
 		if (!weir_set_find(&c, &b[i]))
 			err = err < 0 ? err : -EINVAL;
+	if (check_excepted(&c, p) < 0)
+		err = err < 0 ? err : -EINVAL;
 	weir_arena_free(&scratch);
 	weir_arena_free(&groups);
 	return err;

@@ -55,42 +55,22 @@ static int build_sets(struct weir_build *b)
 {
 	const struct weir_policy *p = b->policy;
 	const struct weir_overlay *o = b->options->overlay;
+	struct weir_why why;
 	uint16_t number;
 	int err = 0;
 
 	b->sets = weir_arena_array(&b->arena, p->n_sets, sizeof *b->sets);
 	if (!b->sets)
 		return -ENOMEM;
-	for (size_t i = 0; i < p->n_sets; i++)
-		b->sets[i] = p->sets[i]->ranges;
-	for (size_t e = 0; o && e < o->n_edits && !err; e++) {
-		const struct weir_set_edit *x = &o->edits[e];
-		struct weir_ranges next = { 0 };
-		struct weir_range r;
-		struct weir_why why;
-		size_t i = 0;
-
-		while (i < p->n_sets && strcmp(p->sets[i]->name, x->set))
-			i++;
-		if (i == p->n_sets)
-			continue; /* the file no longer has this set: the edit sleeps */
-		if (weir_range_parse(x->element, &r, &why) < 0)
-			return weir_build_tell(b, NULL, "edit of $%s: %s", x->set, why.message);
-		if (x->remove) {
-			err = weir_ranges_minus(&b->arena, &b->sets[i], r, &b->sets[i]);
-			continue;
-		}
-		err = weir_ranges_append(&b->arena, &next, &b->sets[i]);
-		if (!err)
-			err = weir_ranges_add(&b->arena, &next, r);
-		if (!err)
-			err = weir_ranges_normal(&b->arena, &next);
-		b->sets[i] = next;
+	for (size_t i = 0; i < p->n_sets && !err; i++) { /* an edit of a set that the file no longer has sleeps */
+		err = weir_set_now(&b->arena, p->sets[i], o, &b->sets[i], &why);
+		if (err == -EINVAL)
+			return weir_build_tell(b, NULL, "edit of $%s: %s", p->sets[i]->name, why.message);
 	}
 	for (size_t i = 0; i < p->n_sets && !err; i++) {
 		_cleanup_free_ char *name = NULL;
 
-		if (!p->sets[i]->used)
+		if (!p->sets[i]->ruled)
 			continue;
 		if (asprintf(&name, "$%s", p->sets[i]->name) < 0)
 			return -ENOMEM;
@@ -367,39 +347,12 @@ static void build_config(struct weir_build *b)
 	c->recheck_unknown = d->recheck_unknown ? d->recheck_unknown - 1 : WEIR_UNKNOWN_KEEP;
 	c->idle_s = d->idle ? d->idle : 3600;
 	c->adopt_s = d->adopt_window ? d->adopt_window : 60;
-	c->blocklist_list = WEIR_NO_LIST;
 	for (int i = 0; i < WEIR_FAILURE_COUNT; i++)
 		c->failures.choice[i] = (uint8_t)(d->failures.choice[i] ? d->failures.choice[i] - 1 : 0);
 	c->failures.daemon_after_s = d->failures.daemon_after ? d->failures.daemon_after : 60;
 	c->failures.simulate = b->options->simulate;
 	if (b->options->disk_full && c->failures.choice[WEIR_FAILURE_DISK_FULL] == WEIR_DISK_DROP)
 		c->block_new = WEIR_REASON_DISK_FULL;
-}
-
-static int build_blocklists(struct weir_build *b)
-{
-	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets };
-	const struct weir_values *v = &b->policy->doc.blocklists;
-	const struct weir_p_addr *a = v->v;
-	struct weir_ranges all = { 0 };
-	uint16_t number = 0;
-	int err = 0;
-
-	for (uint32_t i = 0; i < v->n && !err; i++) {
-		const struct weir_ranges *r = weir_set_find(&c, &a[i]);
-
-		err = r ? weir_ranges_append(&b->arena, &all, r) : -EINVAL;
-	}
-	if (err < 0 || !v->n)
-		return err;
-	err = weir_ranges_normal(&b->arena, &all);
-	if (!err)
-		err = weir_build_list(b, &all, "", &number);
-	if (err < 0)
-		return err;
-	b->config.blocklist_list = number;
-	b->config.proto_features |= WEIR_FEAT_BLOCKLIST;
-	return 0;
 }
 
 /* What the programs may fold away. */
@@ -451,7 +404,7 @@ int weir_build_make(struct weir_build *b)
 	for (size_t i = 0; i < b->policy->n_rules && !err; i++)
 		err = build_rule(b, b->policy->rules[i]);
 	if (!err)
-		err = build_blocklists(b);
+		err = weir_build_blocklists(b);
 	if (!err)
 		err = weir_build_limits(b);
 	if (!err)
@@ -469,6 +422,7 @@ void weir_build_free(struct weir_build *b)
 	free(b->rules);
 	free(b->source);
 	free(b->negs);
+	weir_blocklist_free(&b->block);
 	free(b->strings);
 	free(b);
 }

@@ -8,6 +8,7 @@
 
 #include "core/image_blob.h"
 #include "core/policy.h"
+#include "lib/policy/blocklist.h"
 #include "lib/policy/flat.h"
 
 #define SHOWN_MAX 100 /* ranges of one list */
@@ -381,9 +382,35 @@ static void put_failsafe(struct show *s)
 	}
 }
 
+/* What the blocklists hold together, without what is excepted. */
+static void put_blocklists(struct show *s, bool any)
+{
+	const struct weir_section *block = &s->img->h->block, *sets = &s->img->h->block_sets;
+	struct weir_ranges all = { 0 };
+	struct ranges_out out = { .out = s->out };
+	struct weir_arena arena = { 0 };
+
+	if (!block->count || weir_blocklist_ranges(weir_img_block_line(s->img, 0), block->count, &arena, &all))
+		return;
+	fprintf(s->out, "%s  all-blocklists: { addresses: [", any ? "" : "\nsets:\n");
+	for (size_t i = 0; i < all.n; i++)
+		take_piece(&out, all.v[i].lo, all.v[i].hi, true);
+	put_range(&out);
+	fputs("] }", s->out);
+	if (out.n > SHOWN_MAX)
+		fprintf(s->out, " # and %zu more ranges", out.n - SHOWN_MAX);
+	fputs("\n  # the blocklists, without what is excepted:", s->out);
+	for (uint32_t i = 0; i < sets->count; i++) {
+		const struct weir_list_info *l = weir_img_at(s->img, sets, i, sizeof *l);
+
+		fprintf(s->out, " %s", weir_img_string(s->img, l->name));
+	}
+	fputs("\nblocklists: [$all-blocklists]\n", s->out);
+	weir_arena_free(&arena);
+}
+
 static void put_sets(struct show *s)
 {
-	uint32_t block = s->img->cfg->blocklist_list;
 	bool any = false;
 
 	for (uint32_t i = 0; i < s->img->h->lists.count; i++) {
@@ -391,25 +418,18 @@ static void put_sets(struct show *s)
 		const char *name = weir_img_string(s->img, l->name);
 		size_t n;
 
-		if (!*name && i != block)
+		if (!*name)
 			continue;
 		fputs(any ? "" : "\nsets:\n", s->out);
 		any = true;
-		fprintf(s->out, "  %s: { addresses: [", *name ? name + 1 : "all-blocklists");
+		fprintf(s->out, "  %s: { addresses: [", name + 1);
 		n = put_addresses(s, i);
 		fputs("] }", s->out);
 		if (n > SHOWN_MAX)
 			fprintf(s->out, " # and %zu more ranges", n - SHOWN_MAX);
 		putc('\n', s->out);
-		if (i == block)
-			fprintf(s->out, "  # the blocklists: $%s\n", *name ? name + 1 : "all-blocklists");
 	}
-	if (block != WEIR_NO_LIST) {
-		const struct weir_list_info *l = weir_img_at(s->img, &s->img->h->lists, block, sizeof *l);
-		const char *name = l ? weir_img_string(s->img, l->name) : "";
-
-		fprintf(s->out, "blocklists: [%s]\n", *name ? name : "$all-blocklists");
-	}
+	put_blocklists(s, any);
 }
 
 static void put_seconds(FILE *out, const char *key, uint32_t seconds)

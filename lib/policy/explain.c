@@ -202,23 +202,18 @@ static void judge(struct steps *s, const struct weir_img *img, const struct weir
 
 /* --- the command that would let it by --- */
 
-static const char *blocking_set(const struct weir_img *img, uint32_t class_id)
+/* One set alone needs no looking for. */
+static const char *blocking_set(const struct weir_img *img, const struct weir_packet_spec *s)
 {
-	for (uint32_t i = 0; i < img->h->lists.count; i++) {
-		const struct weir_list_info *l = weir_img_at(img, &img->h->lists, i, sizeof *l);
-		const char *name = weir_img_string(img, l->name);
+	const struct weir_list_info *l = weir_img_at(img, &img->h->block_sets, 0, sizeof *l);
 
-		if (*name == '$' && weir_in_list(img, class_id, i))
-			return name + 1;
-	}
-	return NULL;
+	return s->block_set ? s->block_set : img->h->block_sets.count == 1 ? weir_img_string(img, l->name) + 1 : NULL;
 }
 
 static void fix_blocklist(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s)
 {
-	uint32_t src = weir_class_addr(img, img->cfg, s->t.src), dst = weir_class_addr(img, img->cfg, s->t.dst);
-	bool at_src = s->dir != WEIR_DIR_OUT && weir_in_list(img, src, img->cfg->blocklist_list);
-	const char *set = blocking_set(img, at_src ? src : dst);
+	bool at_src = s->dir != WEIR_DIR_OUT && weir_block_find(img, s->t.src);
+	const char *set = blocking_set(img, s);
 	char addr[64];
 
 	if (set)

@@ -57,6 +57,16 @@ const struct weir_ranges *weir_set_find(const struct weir_flat_context *c, const
 
 /* --- one map of conditions --- */
 
+/* A set that a rule names is one of the lists whose pieces have classes: see core/image.h. */
+static const struct weir_ranges *rule_set(const struct weir_flat_context *c, const struct weir_p_addr *a)
+{
+	const struct weir_ranges *r = weir_set_find(c, a);
+
+	if (r)
+		weir_policy_set(c->policy, a->set)->ruled = true;
+	return r;
+}
+
 static int lower_addrs(const struct weir_flat_context *c, const struct weir_values *v, uint32_t bit, bool negated,
 		       struct weir_flat_cond *f, struct weir_ranges *ret)
 {
@@ -72,14 +82,14 @@ static int lower_addrs(const struct weir_flat_context *c, const struct weir_valu
 	}
 	f->set |= bit;
 	if (v->n == 1 && a[0].set) {
-		const struct weir_ranges *r = weir_set_find(c, &a[0]);
+		const struct weir_ranges *r = rule_set(c, &a[0]);
 
 		if (r)
 			*ret = *r;
 		return r ? 0 : -EINVAL;
 	}
 	for (uint32_t i = 0; i < v->n && !err; i++) {
-		const struct weir_ranges *r = a[i].set ? weir_set_find(c, &a[i]) : NULL;
+		const struct weir_ranges *r = a[i].set ? rule_set(c, &a[i]) : NULL;
 
 		if (a[i].set)
 			err = r ? weir_ranges_append(c->arena, ret, r) : -EINVAL;

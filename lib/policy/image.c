@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/block_line.h"
 #include "core/image_blob.h"
 #include "lib/policy/boxes.h"
 #include "lib/policy/build.h"
@@ -93,6 +94,17 @@ static int make_xdp(struct weir_build *b, struct weir_ifxdp **ret, uint32_t *ret
 	return 0;
 }
 
+void weir_image_seal(void *blob, size_t size)
+{
+	struct weir_image_header *h = blob;
+	SHA2_CTX sha;
+
+	memset(h->digest, 0, sizeof h->digest);
+	SHA256Init(&sha);
+	weir_sha256_update(&sha, blob, size);
+	SHA256Final(h->digest, &sha);
+}
+
 struct part {
 	struct weir_section *section;
 	const void *data;
@@ -146,6 +158,9 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 		{ &h.limits, b->limits, b->n_limits, sizeof *b->limits },
 		{ &h.strings, b->strings, b->n_strings, 1 },
 		{ &h.tree, NULL, 0, sizeof(struct weir_tree_line) },
+		/* last: the only ones that change without a new generation of programs, see weir_image_blocks_only */
+		{ &h.block_sets, b->block_sets, b->n_block_sets, sizeof *b->block_sets },
+		{ &h.block, b->block.lines, b->block.n, sizeof *b->block.lines },
 	};
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
 		*parts[i].section = (struct weir_section){ (uint32_t)size, (uint32_t)parts[i].count };
@@ -167,15 +182,22 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 	return 0;
 }
 
-static void seal(void *blob, uint32_t size)
+/* The trees into the blob, which has the room, in front of what the blocklists hold: that stands last. */
+static void put_trees(uint8_t *blob, uint32_t size, const struct weir_tree *tree)
 {
-	struct weir_image_header *h = blob;
-	SHA2_CTX sha;
+	struct weir_image_header *h = (void *)blob;
+	struct weir_section *s = &h->config;
+	uint32_t at = h->block_sets.off, bytes = tree->n * (uint32_t)sizeof *tree->lines;
+	size_t n = (sizeof *h - offsetof(struct weir_image_header, config)) / sizeof *s;
 
-	memset(h->digest, 0, sizeof h->digest);
-	SHA256Init(&sha);
-	weir_sha256_update(&sha, blob, size);
-	SHA256Final(h->digest, &sha);
+	memmove(blob + at + bytes, blob + at, size - at);
+	memcpy(blob + at, tree->lines, bytes);
+	for (size_t i = 0; i < n; i++)
+		if (s[i].off >= at)
+			s[i].off += bytes;
+	h->tree = (struct weir_section){ at, tree->n };
+	h->size = size + bytes;
+	((struct weir_config *)(blob + h->config.off))->tree_lines = tree->n;
 }
 
 int weir_image_add_trees(void **blob, uint32_t *size, struct weir_why *why)
@@ -205,18 +227,16 @@ int weir_image_add_trees(void **blob, uint32_t *size, struct weir_why *why)
 		more = realloc(*blob, whole);
 		r = more ? 0 : -ENOMEM;
 		if (more) {
-			memcpy((uint8_t *)more + *size, tree.lines, tree.n * sizeof *tree.lines);
-			h = *blob = more;
-			h->tree = (struct weir_section){ *size, tree.n };
-			((struct weir_config *)((uint8_t *)more + h->config.off))->tree_lines = tree.n;
-			h->size = *size = (uint32_t)whole;
+			put_trees(more, *size, &tree);
+			*blob = more;
+			*size = (uint32_t)whole;
 		}
 	}
 	weir_tree_free(&tree);
 	if (r == -E2BIG && n_rules <= WEIR_LINEAR_MAX)
 		r = 0;
 	if (!r)
-		seal(*blob, *size);
+		weir_image_seal(*blob, *size);
 	return r;
 }
 

@@ -54,9 +54,9 @@ static bool judge_lists(const struct weir_img *img, const struct weir_facts *f, 
 		if (res->enforced != WEIR_PASS)
 			return true;
 	}
-	if (f->dir != WEIR_DIR_OUT && weir_judge_blocklist(img, img->cfg, f->src_class, res))
+	if (f->dir != WEIR_DIR_OUT && weir_judge_blocklist(img, img->cfg, f->t.src, res))
 		return true;
-	return f->dir != WEIR_DIR_IN && weir_judge_blocklist(img, img->cfg, f->dst_class, res);
+	return f->dir != WEIR_DIR_IN && weir_judge_blocklist(img, img->cfg, f->t.dst, res);
 }
 
 static void judge(const struct weir_img *img, const struct weir_facts *f, bool opens, bool banned,

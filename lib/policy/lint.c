@@ -318,6 +318,42 @@ static void lint_sets(struct lint *l)
 	}
 }
 
+/* An exception that is in no blocklist does nothing. */
+static void lint_excepted(struct lint *l)
+{
+	const struct weir_values *v = &l->b->policy->doc.blocklist_except;
+	const struct weir_p_addr *a = v->v;
+	struct weir_ranges common;
+
+	for (uint32_t i = 0; i < v->n; i++) {
+		struct weir_ranges one = { .v = (struct weir_range *)&a[i].range, .n = 1 };
+		const struct weir_ranges *r = &one;
+
+		for (size_t k = 0; a[i].set && k < l->b->policy->n_sets; k++)
+			if (!strcmp(l->b->policy->sets[k]->name, a[i].set))
+				r = &l->b->sets[k];
+		if (weir_ranges_and(&l->b->arena, &l->b->listed, r, &common) < 0 || common.n)
+			continue;
+		weir_node_warn(l->b->diags, a[i].node, "ineffective: no blocklist holds what is excepted here");
+		l->findings++;
+	}
+}
+
+/* The blocklists stop what comes from them before any rule: what only they hold never reaches one. */
+static bool blocked(const struct lint *l, uint32_t i)
+{
+	const struct weir_build *b = l->b;
+	const struct weir_flat_cond *c = &l->rules[i].pos;
+
+	if (!(c->set & WEIR_C_FROM) || !(c->set & WEIR_C_DIR) || (c->dirs & WEIR_DIR_OUT) ||
+	    b->config.blocklist.mode != WEIR_PREVENT || !b->blocked.n || !c->from.n)
+		return false;
+	for (size_t k = 0; k < c->from.n; k++)
+		if (!weir_ranges_cover(&b->blocked, &c->from.v[k]))
+			return false;
+	return true;
+}
+
 /* --- all of it --- */
 
 /* The rules once more, each by itself: one that became several in the image is one here. */
@@ -370,12 +406,15 @@ static int lint(struct weir_build *b)
 	for (i = 0; i < l.n && l.work <= WORK; i++) {
 		if (empty_list(&l.rules[i]))
 			tell(&l, i, "empty", "can match nothing: a set that it names holds no address");
+		else if (blocked(&l, i))
+			tell(&l, i, "shadowed", "can match nothing: the blocklists stop all of its addresses");
 		else if (!shadowed(&l, i) && allow_for_nothing(&l, i))
 			tell(&l, i, "ineffective", "changes nothing: the default allows the same");
 	}
 	if (l.work > WORK)
 		tell(&l, i - 1, "not looked at", "and the %u rules behind it: too many rules lie over each other", l.n - i);
 	lint_sets(&l);
+	lint_excepted(&l);
 	weir_lint_finder_free(l.find);
 	return l.findings + weir_limits_lint(b);
 }

@@ -82,10 +82,11 @@ struct weir_p_set {
 	const char *name;
 	const struct weir_node *node;
 	struct weir_values addresses; /* struct weir_p_addr */
-	const char *file;
+	const char *file, *path; /* as it is named; as it was opened */
+	uint64_t mark;             /* of the file as it was read */
 	struct weir_ranges ranges; /* normal form, the lines of the file included */
 	uint32_t number;	   /* in weir_policy.sets */
-	bool used;
+	bool used, ruled; /* named anywhere; by something else than a blocklist */
 };
 
 struct weir_p_interface {
@@ -130,6 +131,7 @@ struct weir_p_doc {
 	struct weir_values include;    /* const char * */
 	struct weir_values sets;       /* struct weir_p_set */
 	struct weir_values blocklists; /* struct weir_p_addr, sets only */
+	struct weir_values blocklist_except; /* struct weir_p_addr */
 	struct weir_values rules;      /* struct weir_p_entry */
 	struct weir_values limits;     /* struct weir_p_limit */
 };
@@ -137,6 +139,7 @@ struct weir_p_doc {
 struct weir_policy {
 	struct weir_arena arena;
 	char *path, *dir;
+	bool bare; /* without the files of addresses */
 	const struct weir_source *main;
 	uint8_t digest[32];
 	uint8_t lists[32]; /* of the address files of the sets, in the order of the sets; zero: none */
@@ -148,7 +151,7 @@ struct weir_policy {
 	struct weir_dict rule_names, set_names; /* struct weir_p_rule, struct weir_p_set */
 };
 
-#define WEIR_SET_LINES_MAX 1000000u
+#define WEIR_SET_LINES_MAX 4000000u
 
 struct weir_p_set *weir_policy_set(const struct weir_policy *p, const char *name);
 
@@ -157,6 +160,10 @@ int weir_policy_check(struct weir_policy *p, struct weir_diags *diags);
 
 /* Read the addresses of a set, from the policy and from its file. */
 int weir_set_load(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags);
+
+/* A path of the policy, seen from its folder; and why a file cannot be read. */
+char *weir_policy_beside(struct weir_arena *a, const char *dir, const char *path);
+const char *weir_policy_file_trouble(int err, const char *most);
 
 /* Parse one rule from JSON text. *ret lives in the arena. */
 int weir_rule_read(struct weir_arena *a, const char *json, struct weir_p_rule **ret, struct weir_diags *diags);

@@ -12,6 +12,7 @@
 #include "lib/util/diag.h"
 
 #define WEIR_FILE_MAX (32u << 20) /* the most rules, of 250 bytes each */
+#define WEIR_LIST_FILE_MAX (128u << 20) /* of addresses */
 #define WEIR_DEPTH_MAX 64
 #define WEIR_NODES_MAX 3000000u /* 20 to a rule */
 

@@ -22,9 +22,20 @@ struct weir_policy; /* a file with its includes, read and checked */
  */
 int weir_policy_read(const char *path, struct weir_policy **ret, struct weir_diags *diags);
 
+/* The same without its files of addresses, which may be large: to be looked at, not to be compiled. */
+int weir_policy_read_bare(const char *path, struct weir_policy **ret, struct weir_diags *diags);
+
 /* The same from memory. `name` is shown in messages; includes are looked up beside `dir` (NULL: refused). */
 int weir_policy_read_text(const char *name, const char *dir, const char *text, size_t len, struct weir_policy **ret,
 			  struct weir_diags *diags);
+/* The same text again, with its includes and files of addresses as they stand now. */
+int weir_policy_again(const struct weir_policy *p, struct weir_policy **ret, struct weir_diags *diags);
+/*
+ * A number for the state of all files of addresses (which files they are, their sizes, when they were written): as they
+ * were read, and as they stand now. 0: the policy names none.
+ */
+uint64_t weir_policy_files_read(const struct weir_policy *p);
+uint64_t weir_policy_files_now(const struct weir_policy *p);
 void weir_policy_free(struct weir_policy *p);
 #define _cleanup_policy_ __attribute__((cleanup(weir_policy_freep)))
 static inline void weir_policy_freep(struct weir_policy **p)
@@ -79,6 +90,7 @@ struct weir_compile_options {
 	const uint16_t *sshd_ports; /* ports that sshd listens on here */
 	size_t n_sshd_ports;
 	const struct weir_overlay *overlay; /* NULL: none */
+	const uint64_t *block_key;	    /* two secret numbers; NULL: where nobody can aim at what is built */
 	uint32_t simulate; /* bit per enum weir_failure: for drills */
 	bool disk_full;	   /* the audit log cannot be written: failures.audit_full counts */
 	bool management;   /* nothing but management access: ssh is open to everybody */
@@ -87,6 +99,12 @@ struct weir_compile_options {
 /* Compile. *ret_blob is malloced (8-aligned) and owned by the caller. */
 int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_options *o, void **ret_blob,
 			uint32_t *ret_size, struct weir_diags *diags);
+
+/* The ranges of a set with its edits, in order. -ENOENT: there is no such set. */
+int weir_policy_set_each(const struct weir_policy *p, const struct weir_overlay *o, const char *set,
+			 void (*cb)(const char *range, void *data), void *data);
+/* Give a blob that was changed its digest. */
+void weir_image_seal(void *blob, size_t size);
 
 /* Shadowed and ineffective rules: warnings in diags. Returns the number of findings or negative errno. */
 int weir_policy_lint(const struct weir_policy *p, const struct weir_compile_options *o, struct weir_diags *diags);
@@ -100,8 +118,12 @@ struct weir_packet_spec {
 	uint16_t vlan[2];
 	uint8_t mac[6], has_mac;
 	uint32_t mark, has_mark;
+	const char *block_set; /* of the blocklists, the one that holds the remote address; NULL: not looked for */
 };
 int weir_packet_parse(const char *text, struct weir_packet_spec *ret, struct weir_diags *diags);
+
+/* Which set of the blocklists holds it, for the command that takes it out. `s` points into `p` then. */
+void weir_packet_listed(const struct weir_policy *p, const struct weir_overlay *o, struct weir_packet_spec *s);
 
 /* Facts as the kernel would gather them, pattern bits filled from the image. */
 struct weir_img; /* core/image_blob.h */

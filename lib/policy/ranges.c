@@ -5,30 +5,42 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/util/cleanup.h"
+
+int weir_ranges_reserve(struct weir_arena *a, struct weir_ranges *r, size_t room)
+{
+	struct weir_range *v;
+
+	if (room <= r->room)
+		return 0;
+	v = weir_arena_array(a, room, sizeof *v);
+	if (!v)
+		return -ENOMEM;
+	if (r->n)
+		memcpy(v, r->v, r->n * sizeof *v);
+	r->v = v;
+	r->room = room;
+	return 0;
+}
+
 int weir_ranges_add(struct weir_arena *a, struct weir_ranges *r, struct weir_range one)
 {
-	if (r->n == r->room) {
-		size_t room = r->room ? r->room * 2 : 1;
-		struct weir_range *v = weir_arena_array(a, room, sizeof *v);
-
-		if (!v)
-			return -ENOMEM;
-		if (r->n)
-			memcpy(v, r->v, r->n * sizeof *v);
-		r->v = v;
-		r->room = room;
-	}
+	if (r->n == r->room && weir_ranges_reserve(a, r, r->room ? r->room * 2 : 1) < 0)
+		return -ENOMEM;
 	r->v[r->n++] = one;
 	return 0;
 }
 
 int weir_ranges_append(struct weir_arena *a, struct weir_ranges *r, const struct weir_ranges *more)
 {
-	int err = 0;
+	size_t need = r->n + more->n, half = r->room + r->room / 2;
 
-	for (size_t i = 0; i < more->n && !err; i++)
-		err = weir_ranges_add(a, r, more->v[i]);
-	return err;
+	if (need > r->room && weir_ranges_reserve(a, r, need > half ? need : half) < 0)
+		return -ENOMEM;
+	if (more->n)
+		memcpy(r->v + r->n, more->v, more->n * sizeof *r->v);
+	r->n += more->n;
+	return 0;
 }
 
 static int by_low(const void *x, const void *y)
@@ -36,6 +48,55 @@ static int by_low(const void *x, const void *y)
 	const struct weir_range *a = x, *b = y;
 
 	return a->lo < b->lo ? -1 : a->lo > b->lo;
+}
+
+#define RADIX_FROM 4096u /* so many are worth the tables */
+
+/*
+ * The same for many: by 16 bits at a time, the lowest first. What is alike in all is passed over, so that IPv4 takes two
+ * turns. False: no memory.
+ */
+static bool sort_many(struct weir_range *v, size_t n)
+{
+	_cleanup_free_ struct weir_range *other = malloc(n * sizeof *v);
+	_cleanup_free_ uint32_t *at = malloc(65536 * sizeof *at);
+	struct weir_range *from = v, *to = other;
+
+	if (!other || !at || n > UINT32_MAX)
+		return false;
+	for (int shift = 0; shift < 128; shift += 16) {
+		uint32_t sum = 0;
+
+		memset(at, 0, 65536 * sizeof *at);
+		for (size_t i = 0; i < n; i++)
+			at[(uint16_t)(from[i].lo >> shift)]++;
+		if (at[(uint16_t)(from[0].lo >> shift)] == n)
+			continue;
+		for (uint32_t k = 0; k < 65536; k++) {
+			uint32_t here = at[k];
+
+			at[k] = sum;
+			sum += here;
+		}
+		for (size_t i = 0; i < n; i++)
+			to[at[(uint16_t)(from[i].lo >> shift)]++] = from[i];
+		to = from;
+		from = from == v ? other : v;
+	}
+	if (from != v)
+		memcpy(v, from, n * sizeof *v);
+	return true;
+}
+
+/* What is in order already is most of what is asked for. */
+static void sort(struct weir_range *v, size_t n)
+{
+	size_t i = 1;
+
+	while (i < n && v[i].lo >= v[i - 1].lo)
+		i++;
+	if (i < n && !(n >= RADIX_FROM && sort_many(v, n)))
+		qsort(v, n, sizeof *v, by_low);
 }
 
 int weir_ranges_normal(struct weir_arena *a, struct weir_ranges *r)
@@ -53,8 +114,7 @@ int weir_ranges_normal(struct weir_arena *a, struct weir_ranges *r)
 				return -ENOMEM;
 		}
 	}
-	if (r->n)
-		qsort(r->v, r->n, sizeof *r->v, by_low);
+	sort(r->v, r->n);
 	for (size_t i = 0; i < r->n; i++) {
 		struct weir_range *last = out ? &r->v[out - 1] : NULL, x = r->v[i];
 
@@ -113,25 +173,65 @@ int weir_ranges_and(struct weir_arena *a, const struct weir_ranges *x, const str
 	return 0;
 }
 
-int weir_ranges_minus(struct weir_arena *a, const struct weir_ranges *x, struct weir_range y, struct weir_ranges *ret)
+int weir_ranges_or(struct weir_arena *a, const struct weir_ranges *x, const struct weir_ranges *y,
+		   struct weir_ranges *ret)
 {
 	struct weir_ranges r = { 0 };
+	size_t i = 0, k = 0;
 
+	if (weir_ranges_reserve(a, &r, x->n + y->n) < 0)
+		return -ENOMEM;
+	while (i < x->n || k < y->n)
+		r.v[r.n++] = k == y->n || (i < x->n && x->v[i].lo <= y->v[k].lo) ? x->v[i++] : y->v[k++];
+	*ret = r;
+	return weir_ranges_normal(a, ret);
+}
+
+int weir_ranges_minus(struct weir_arena *a, const struct weir_ranges *x, const struct weir_ranges *y,
+		      struct weir_ranges *ret)
+{
+	struct weir_ranges r = { 0 };
+	size_t k = 0;
+
+	if (weir_ranges_reserve(a, &r, x->n + y->n) < 0) /* each hole makes one more at most */
+		return -ENOMEM;
 	for (size_t i = 0; i < x->n; i++) {
 		struct weir_range v = x->v[i];
+		bool rest = true;
 
-		if (v.hi < y.lo || v.lo > y.hi) {
-			if (weir_ranges_add(a, &r, v) < 0)
-				return -ENOMEM;
-			continue;
+		while (k < y->n && y->v[k].hi < v.lo)
+			k++;
+		for (size_t j = k; j < y->n && y->v[j].lo <= v.hi && rest; j++) {
+			if (y->v[j].lo > v.lo)
+				r.v[r.n++] = (struct weir_range){ v.lo, y->v[j].lo - 1 };
+			rest = y->v[j].hi < v.hi;
+			v.lo = y->v[j].hi + 1;
 		}
-		if (v.lo < y.lo && weir_ranges_add(a, &r, (struct weir_range){ v.lo, y.lo - 1 }) < 0)
-			return -ENOMEM;
-		if (v.hi > y.hi && weir_ranges_add(a, &r, (struct weir_range){ y.hi + 1, v.hi }) < 0)
-			return -ENOMEM;
+		if (rest)
+			r.v[r.n++] = v;
 	}
 	*ret = r;
 	return 0;
+}
+
+bool weir_ranges_cover(const struct weir_ranges *r, const struct weir_range *x)
+{
+	size_t lo = 0, hi = r->n;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (r->v[mid].hi < x->lo)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < r->n && r->v[lo].lo <= x->lo && x->hi <= r->v[lo].hi;
+}
+
+bool weir_ranges_hold(const struct weir_ranges *r, weir_u128 x)
+{
+	return weir_ranges_cover(r, &(struct weir_range){ x, x });
 }
 
 bool weir_ranges_equal(const struct weir_ranges *x, const struct weir_ranges *y)

@@ -20,7 +20,16 @@ int weir_ranges_normal(struct weir_arena *a, struct weir_ranges *r);
 /* Both normal; the result is normal. */
 int weir_ranges_and(struct weir_arena *a, const struct weir_ranges *x, const struct weir_ranges *y,
 		    struct weir_ranges *ret);
-int weir_ranges_minus(struct weir_arena *a, const struct weir_ranges *x, struct weir_range y, struct weir_ranges *ret);
+int weir_ranges_or(struct weir_arena *a, const struct weir_ranges *x, const struct weir_ranges *y,
+		   struct weir_ranges *ret);
+int weir_ranges_minus(struct weir_arena *a, const struct weir_ranges *x, const struct weir_ranges *y,
+		      struct weir_ranges *ret);
+/* Room for so many in all. */
+int weir_ranges_reserve(struct weir_arena *a, struct weir_ranges *r, size_t room);
+/* In normal form: does one of them hold the number? */
+bool weir_ranges_hold(const struct weir_ranges *r, weir_u128 x);
+/* In normal form: does one of them hold all of `x`? */
+bool weir_ranges_cover(const struct weir_ranges *r, const struct weir_range *x);
 /* Both normal: does y hold all of x; has y anything of x? */
 bool weir_ranges_within(const struct weir_ranges *x, const struct weir_ranges *y);
 bool weir_ranges_touch(const struct weir_ranges *x, const struct weir_ranges *y);

@@ -11,14 +11,16 @@
 #include "lib/util/digest.h"
 #include "lib/util/file.h"
 
-#define ARENA_MAX ((size_t)384 << 20)
+#define ARENA_MAX ((size_t)768 << 20)
 #define INCLUDES_MAX 256
 
-static const char *file_trouble(int err)
+#define FILE_LARGE "it is larger than 32 MiB"
+
+const char *weir_policy_file_trouble(int err, const char *most)
 {
 	return err == -EISDIR	? "it is a directory"
 	       : err == -ENODEV ? "it is a device, a FIFO or a socket, not a file"
-	       : err == -EFBIG	? "it is larger than 32 MiB"
+	       : err == -EFBIG	? most
 	       : err == -EACCES && weir_file_asks()
 		       ? "only some may read it, and it neither stands in the configuration directory nor is named .yaml or .txt"
 				: strerror(-err);
@@ -35,9 +37,9 @@ static int read_source(struct weir_policy *p, const char *path, const char *name
 
 	if (err < 0) {
 		if (at)
-			weir_node_error(diags, at, "cannot read '%s': %s", path, file_trouble(err));
+			weir_node_error(diags, at, "cannot read '%s': %s", path, weir_policy_file_trouble(err, FILE_LARGE));
 		else
-			weir_diags_add(diags, WEIR_ERROR, name, 0, 0, 1, "cannot read it: %s", file_trouble(err));
+			weir_diags_add(diags, WEIR_ERROR, name, 0, 0, 1, "cannot read it: %s", weir_policy_file_trouble(err, FILE_LARGE));
 		return err;
 	}
 	s = weir_arena_alloc(&p->arena, sizeof *s);
@@ -53,7 +55,7 @@ static int read_source(struct weir_policy *p, const char *path, const char *name
 }
 
 /* A path of the policy, seen from its folder. */
-static char *beside(struct weir_arena *a, const char *dir, const char *path)
+char *weir_policy_beside(struct weir_arena *a, const char *dir, const char *path)
 {
 	_cleanup_free_ char *joined = NULL;
 
@@ -62,101 +64,6 @@ static char *beside(struct weir_arena *a, const char *dir, const char *path)
 	if (asprintf(&joined, "%s/%s", dir, path) < 0)
 		return NULL;
 	return weir_arena_text(a, joined, strlen(joined));
-}
-
-static int add_range(struct weir_policy *p, struct weir_p_set *s, const struct weir_source *src, unsigned line,
-		     const char *text, size_t n, struct weir_diags *diags)
-{
-	struct weir_range r;
-	struct weir_why why;
-	struct weir_diag *d;
-	char word[128];
-	size_t lead = strspn(text, " \t");
-
-	lead = lead < n ? lead : n;
-	text += lead;
-	n -= lead;
-	for (size_t i = 0; i < n; i++)
-		if (text[i] == '#')
-			n = i;
-	while (n && (text[n - 1] == ' ' || text[n - 1] == '\t' || text[n - 1] == '\r'))
-		n--;
-	if (!n)
-		return 0;
-	if (n < sizeof word && !memchr(text, 0, n)) {
-		memcpy(word, text, n);
-		word[n] = 0;
-		if (!weir_range_parse(word, &r, &why))
-			return weir_ranges_add(&p->arena, &s->ranges, r);
-	} else {
-		snprintf(why.message, sizeof why.message, "not an address");
-		why.hint[0] = 0;
-	}
-	d = weir_source_diag(diags, WEIR_ERROR, src, line, (unsigned)lead, (unsigned)n, "%s", why.message);
-	if (why.hint[0])
-		weir_diag_hint(d, "%s", why.hint);
-	return -EINVAL;
-}
-
-static void lists_digest_add(struct weir_policy *p, const struct weir_source *src)
-{
-	SHA2_CTX sha;
-
-	SHA256Init(&sha);
-	weir_sha256_update(&sha, p->lists, sizeof p->lists);
-	weir_sha256_update(&sha, src->text, src->len);
-	SHA256Final(p->lists, &sha);
-}
-
-static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
-{
-	const struct weir_node *at = weir_node_get(weir_node_get(s->node, "addresses"), "file");
-	const char *path, *t, *end;
-	struct weir_source *src;
-	unsigned line = 0;
-	int err, bad = 0;
-
-	if (!p->dir) {
-		weir_node_error(diags, at, "a file of addresses has no place here: the policy itself is no file");
-		return -EINVAL;
-	}
-	path = beside(&p->arena, p->dir, s->file);
-	if (!path)
-		return -ENOMEM;
-	err = read_source(p, path, path, at, &src, diags);
-	if (err < 0)
-		return err;
-	lists_digest_add(p, src);
-	for (t = src->text, end = t + src->len; t < end;) {
-		const char *nl = memchr(t, '\n', (size_t)(end - t));
-		size_t n = (size_t)((nl ? nl : end) - t);
-
-		if (++line > WEIR_SET_LINES_MAX) {
-			weir_node_error(diags, at, "'%s' has more than %u lines", path, WEIR_SET_LINES_MAX);
-			return -EINVAL;
-		}
-		err = add_range(p, s, src, line, t, n, diags);
-		if (err == -ENOMEM)
-			return err;
-		if (err < 0)
-			bad = err;
-		if (diags->dropped)
-			return -EINVAL;
-		t += n + 1;
-	}
-	return bad;
-}
-
-int weir_set_load(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
-{
-	const struct weir_p_addr *a = s->addresses.v;
-	int err = 0;
-
-	for (uint32_t i = 0; i < s->addresses.n && !err; i++)
-		err = weir_ranges_add(&p->arena, &s->ranges, a[i].range);
-	if (!err && s->file)
-		err = load_file(p, s, diags);
-	return err < 0 ? err : weir_ranges_normal(&p->arena, &s->ranges);
 }
 
 /* --- files --- */
@@ -216,7 +123,7 @@ static int include(struct weir_policy *p, struct weir_walk *w, struct files *f)
 			weir_node_error(w->diags, at, "an include has no place here: the policy itself is no file");
 			return -EINVAL;
 		}
-		pattern = beside(&p->arena, p->dir, paths[i]);
+		pattern = weir_policy_beside(&p->arena, p->dir, paths[i]);
 		if (!pattern)
 			return -ENOMEM;
 		r = weir_file_list(pattern, &found, &n); /* sorted by name */
@@ -396,7 +303,7 @@ static int read_policy(struct weir_policy *p, const char *path, const char *name
 	return err < 0 && diags->errors ? -EINVAL : err;
 }
 
-int weir_policy_read(const char *path, struct weir_policy **ret, struct weir_diags *diags)
+static int read_path(const char *path, bool bare, struct weir_policy **ret, struct weir_diags *diags)
 {
 	_cleanup_policy_ struct weir_policy *p = calloc(1, sizeof *p);
 	_cleanup_free_ char *copy = strdup(path);
@@ -404,6 +311,7 @@ int weir_policy_read(const char *path, struct weir_policy **ret, struct weir_dia
 
 	if (!p || !copy)
 		return -ENOMEM;
+	p->bare = bare;
 	p->dir = strdup(dirname(copy));
 	if (!p->dir)
 		return -ENOMEM;
@@ -412,6 +320,16 @@ int weir_policy_read(const char *path, struct weir_policy **ret, struct weir_dia
 		return err;
 	*ret = TAKE_PTR(p);
 	return 0;
+}
+
+int weir_policy_read(const char *path, struct weir_policy **ret, struct weir_diags *diags)
+{
+	return read_path(path, false, ret, diags);
+}
+
+int weir_policy_read_bare(const char *path, struct weir_policy **ret, struct weir_diags *diags)
+{
+	return read_path(path, true, ret, diags);
 }
 
 int weir_policy_read_text(const char *name, const char *dir, const char *text, size_t len, struct weir_policy **ret,
@@ -430,6 +348,11 @@ int weir_policy_read_text(const char *name, const char *dir, const char *text, s
 		return err;
 	*ret = TAKE_PTR(p);
 	return 0;
+}
+
+int weir_policy_again(const struct weir_policy *p, struct weir_policy **ret, struct weir_diags *diags)
+{
+	return weir_policy_read_text(p->path, p->dir, p->main->text, p->main->len, ret, diags);
 }
 
 void weir_policy_free(struct weir_policy *p)

@@ -64,21 +64,6 @@ static weir_u128 random6(void)
 	return (a & ~(weir_u128)0 >> 12) | (weir_u128)0x200 << 116;
 }
 
-static bool holds(const struct weir_ranges *r, weir_u128 a)
-{
-	size_t lo = 0, hi = r->n;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (r->v[mid].hi < a)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < r->n && r->v[lo].lo <= a;
-}
-
 struct set {
 	struct weir_ranges block, except;
 	struct weir_blocklist b;
@@ -87,7 +72,7 @@ struct set {
 static void ask(const struct set *s, weir_u128 a)
 {
 	struct weir_img img = { &s->b };
-	bool want = holds(&s->block, a) && !holds(&s->except, a), got;
+	bool want = weir_ranges_hold(&s->block, a) && !weir_ranges_hold(&s->except, a), got;
 
 	got = weir_u128_is_v4(a) ? weir_block_has4(&img, (uint32_t)a)
 				 : weir_block_has6(&img, (uint64_t)(a >> 64), (uint64_t)a);
@@ -110,11 +95,16 @@ static void edges(const struct set *s, const struct weir_ranges *r)
 
 static void build(struct set *s)
 {
+	struct weir_ranges rest = { 0 }, again = { 0 };
 	struct weir_why why = { 0 };
 
 	assert_int_equal(weir_ranges_normal(&arena, &s->block), 0);
 	assert_int_equal(weir_ranges_normal(&arena, &s->except), 0);
-	assert_int_equal(weir_blocklist_build(&s->block, &s->except, key, &s->b, &why), 0);
+	assert_int_equal(weir_ranges_minus(&arena, &s->block, &s->except, &rest), 0);
+	assert_int_equal(weir_blocklist_build(&rest, key, &s->b, &why), 0);
+	assert_true(weir_block_ok(s->b.lines, s->b.n));
+	assert_int_equal(weir_blocklist_ranges(s->b.lines, s->b.n, &arena, &again), 0);
+	assert_true(weir_ranges_equal(&again, &rest));
 }
 
 static void check(struct set *s, uint32_t n)
@@ -256,6 +246,52 @@ static void test_differs(void **state)
 	drop(&a);
 }
 
+/* What would lead a reader out of the lines, or never to an end, is refused. */
+static void test_damaged(void **state)
+{
+	struct weir_block_head *h, good[2];
+	struct set s = { 0 };
+
+	(void)state;
+	for (uint32_t i = 0; i < 1000; i++) {
+		add4(&s.block, (uint32_t)rnd(), i % 2 ? 32 : 24);
+		add6(&s.block, random6(), i % 2 ? 128 : 48);
+	}
+	build(&s);
+	for (int f = 0; f < 2; f++) {
+		h = &s.b.lines[1 + f].head;
+		good[0] = *h;
+#define BAD(change)                                              \
+	do {                                                     \
+		change;                                          \
+		assert_false(weir_block_ok(s.b.lines, s.b.n));   \
+		*h = good[0];                                    \
+		assert_true(weir_block_ok(s.b.lines, s.b.n));    \
+	} while (0)
+		BAD(h->table = s.b.n - h->n_table);
+		BAD(h->table = 1);
+		BAD(h->table = UINT32_MAX);
+		BAD(h->n_table = UINT32_MAX);
+		BAD(h->index = s.b.n - 1);
+		BAD(h->n_index = UINT32_MAX);
+		BAD(h->n_index = 0);
+		BAD(h->bounds = s.b.n - 1);
+		BAD(h->n_bounds = UINT32_MAX);
+		BAD(h->n_bounds = 0);
+		BAD(h->shift = 64);
+		BAD(h->n_bounds--); /* the index names more */
+	}
+	h = &s.b.lines[1].head;
+	s.b.lines[1 + h->index].d[1] = UINT32_MAX;
+	assert_false(weir_block_ok(s.b.lines, s.b.n));
+	s.b.lines[1 + h->index].d[1] = s.b.lines[1 + h->index].d[0];
+	assert_true(weir_block_ok(s.b.lines, s.b.n));
+	s.b.lines[1 + h->bounds].d[1] = s.b.lines[1 + h->bounds].d[0];
+	assert_false(weir_block_ok(s.b.lines, s.b.n));
+	assert_false(weir_block_ok(s.b.lines, 2));
+	drop(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -263,6 +299,7 @@ int main(void)
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_differs),
+		cmocka_unit_test(test_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,6 +57,22 @@ int weir_fd_read(int fd, size_t max, char **ret, size_t *ret_len)
 	return 0;
 }
 
+uint64_t weir_fd_mark(int fd)
+{
+	struct stat st;
+	uint64_t h = 0x9e3779b97f4a7c15u;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return 1;
+	const uint64_t v[] = { st.st_dev, st.st_ino, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec,
+			       (uint64_t)st.st_mtim.tv_nsec, (uint64_t)st.st_ctim.tv_sec, (uint64_t)st.st_ctim.tv_nsec };
+	for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
+		h = (h ^ v[i]) * 0xff51afd7ed558ccdu;
+		h ^= h >> 32;
+	}
+	return h | 2;
+}
+
 static struct weir_file_source source;
 
 void weir_file_ask(const struct weir_file_source *s)

@@ -6,6 +6,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * *ret is malloced, with a NUL behind its *ret_len bytes. -EISDIR, -ENODEV (a device, FIFO or socket),
@@ -14,6 +15,9 @@
 int weir_file_read(const char *path, size_t max, char **ret, size_t *ret_len);
 /* The same of an open file, from where it stands; the fd stays the caller's. */
 int weir_fd_read(int fd, size_t max, char **ret, size_t *ret_len);
+
+/* A number for which file it is, its size and when it was written; never 0. */
+uint64_t weir_fd_mark(int fd);
 
 /* Open a file as weir_file_read does; an fd or negative errno. What it is has to be looked at still. */
 int weir_file_open(const char *path);

@@ -101,7 +101,7 @@ static bool listed(const struct weir_img *img, const struct weir_oracle_in *in, 
 		if (res->enforced != WEIR_PASS)
 			return true;
 	}
-	return weir_judge_blocklist(img, img->cfg, ingress ? f->src_class : f->dst_class, res);
+	return weir_judge_blocklist(img, img->cfg, ingress ? f->t.src : f->t.dst, res);
 }
 
 void weir_oracle_tc(const struct weir_img *img, const struct weir_oracle_in *in, struct weir_result *res)

@@ -163,7 +163,7 @@ void weir_random_image(struct weir_random *r, struct weir_imgbuild *b)
 	random_lists(r, b);
 	if (one_in(r, 2)) {
 		b->cfg.proto_features |= WEIR_FEAT_BLOCKLIST;
-		b->cfg.blocklist_list = weir_random(r, b->n_addrs);
+		b->block = (uint16_t)weir_random(r, b->n_addrs);
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		static const uint8_t actions[] = { WEIR_ACT_ALLOW, WEIR_ACT_ALLOW, WEIR_ACT_DROP, WEIR_ACT_REJECT,

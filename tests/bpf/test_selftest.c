@@ -66,11 +66,11 @@ static void *image(uint32_t generation, enum weir_mode mode, uint32_t *size)
 	for (int i = 0; i < 3; i++)
 		build.cfg.defaults[i] = (struct weir_fixed){ WEIR_ACT_DROP, (uint8_t)mode, 1, 0 };
 	build.cfg.blocklist = (struct weir_fixed){ WEIR_ACT_DROP, (uint8_t)mode, 1, 0 };
-	build.cfg.blocklist_list = weir_imgbuild_addrs(&build, "203.0.113.0/24", "2001:db8:bad::/48", NULL);
+	build.block = weir_imgbuild_addrs(&build, "203.0.113.0/24", "2001:db8:bad::/48", "198.51.100.77", "2001:db8::77", NULL);
 	r = weir_imgbuild_failsafe(&build);
 	r->pos.set = WEIR_C_DIR | WEIR_C_PORTS | WEIR_C_FROM;
 	r->pos.dirs = WEIR_DIR_IN;
-	r->pos.from = weir_imgbuild_addrs(&build, "10.9.0.0/24", NULL);
+	r->pos.from = weir_imgbuild_addrs(&build, "10.9.0.0/24", "2001:db8:9::/48", NULL);
 	r->pos.ports = weir_imgbuild_ports(&build, 22, 22);
 	weir_cond_proto(&r->pos, WEIR_IPPROTO_TCP);
 	for (int i = 0; i < 4; i++) {

@@ -49,6 +49,26 @@ static void base_tree(void)
 	t[WEIR_TREE_HEAD].w[0] = t[WEIR_TREE_HEAD].w[1] = 1ull << 63 | 1ull << 26 | (WEIR_TREE_HEAD + 1);
 }
 
+/* In each family one address in a table of one line, and a network that an index of one cell names. */
+static void base_block(struct weir_section *s)
+{
+	struct weir_block_line *l = base_add(s, sizeof *l, 9);
+
+	l->w[0] = 1;
+	l++;
+	for (uint32_t f = 0; f < 2; f++) {
+		l[f].head = (struct weir_block_head){ .key = { 1, 2 }, .table = 2 + 3 * f, .n_table = 1, .index = 3 + 3 * f,
+						      .n_index = 1, .bounds = 4 + 3 * f, .n_bounds = 2, .shift = 63 };
+		l[3 + 3 * f].d[1] = 2;
+	}
+	l[2].d[0] = 0x0a000001;
+	l[4].d[0] = 0xc0000200;
+	l[4].d[1] = 0xc0000300;
+	l[5].w[0] = l[7].w[0] = 0x20010db800000000;
+	l[5].w[1] = 1;
+	l[7].w[2] = 0x20010db800000001;
+}
+
 /* Two rules, one failsafe entry, two classes of everything, one list. */
 static void base_fill(void)
 {
@@ -98,6 +118,8 @@ static void base_fill(void)
 	l = base_add(&h->limits, sizeof *l, 1);
 	l[0] = (struct weir_limit){ .rate = 10, .rate_s = 1, .burst = 5, .action = WEIR_ACT_DROP };
 	weir_limit_make(&l[0]);
+	base_add(&h->block_sets, sizeof(struct weir_list_info), 1);
+	base_block(&h->block);
 	base_add(&h->strings, 1, 8);
 	*cfg = (struct weir_config){ .n_rules = 2,
 				     .n_failsafe = 1,
@@ -162,6 +184,8 @@ static void use_accessors(const struct weir_img *img)
 		sink += weir_img_addr_word(img, i, i) + weir_img_addr_word(img, UINT32_MAX - i, 0);
 	for (uint32_t i = 0; i < few(h->port_rows.count); i++)
 		sink += weir_img_port_word(img, i, i) + weir_img_port_word(img, UINT32_MAX - i, 0);
+	for (uint32_t i = 0; i < few(h->block.count); i++)
+		use_bytes(weir_img_block_line(img, i), sizeof(struct weir_block_line));
 	sink += strlen(weir_img_string(img, h->strings.count - 1)) + strlen(weir_img_string(img, UINT32_MAX));
 }
 
@@ -179,7 +203,8 @@ static void judge(const struct weir_img *img, const uint8_t *data, size_t size)
 	weir_classify_prepare(img, img->cfg, &f);
 	weir_result_init(&res);
 	sink += weir_judge_failsafe(img, img->cfg, &f, false, &res);
-	sink += weir_judge_blocklist(img, img->cfg, f.src_class, &res);
+	sink += weir_judge_blocklist(img, img->cfg, f.t.src, &res);
+	sink += weir_block_has4(img, weir_be32(f.t.dst)) + weir_block_has6(img, weir_be64(f.t.dst), weir_be64(f.t.dst + 8));
 	weir_judge_rules(img, img->cfg, &f, false, &res);
 	if (res.enforced > WEIR_REJECT || res.wanted > WEIR_REJECT)
 		abort();

@@ -104,6 +104,11 @@ static void fill(uint32_t call, char *msg)
 
 		memcpy(c.digest, ((struct weir_image_header *)blob)->digest, 32);
 		memcpy(msg, &c, sizeof c);
+	} else if (call == WEIR_CALL_BLOCKS) {
+		struct weir_call_blocks c = { .size = blob_size };
+
+		memcpy(c.digest, ((struct weir_image_header *)blob)->digest, 32);
+		memcpy(msg, &c, sizeof c);
 	} else if (call == WEIR_CALL_BANS || call == WEIR_CALL_STATS) {
 		struct weir_call_some c = { .n = 1 };
 

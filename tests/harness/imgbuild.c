@@ -28,8 +28,8 @@ void weir_imgbuild_init(struct weir_imgbuild *b)
 		.blocklist = drop,
 		.ban = drop,
 		.idle_s = 3600,
-		.blocklist_list = WEIR_NO_LIST,
 	};
+	b->block = WEIR_NO_LIST;
 }
 
 static void parse_addr(const char *text, uint8_t out[16], int *ret_bits)
@@ -281,7 +281,9 @@ void *weir_imgbuild_make(const struct weir_imgbuild *b, uint32_t *ret_size)
 {
 	struct grow g = { malloc(1u << 24), sizeof(struct weir_image_header) };
 	struct weir_image_header *h = (void *)g.b;
+	struct weir_block_line lines[WEIR_IMGBLOCK_LINES];
 	struct weir_config *cfg;
+	uint32_t n_lines = 0;
 	struct weir_img img;
 	SHA2_CTX sha;
 
@@ -311,6 +313,10 @@ void *weir_imgbuild_make(const struct weir_imgbuild *b, uint32_t *ret_size)
 	grow_section(&g, &h->xdp, sizeof(struct weir_ifxdp), 0);
 	grow_section(&g, &h->limits, sizeof(struct weir_limit), 0);
 	grow_section(&g, &h->lists, sizeof(struct weir_list_info), b->n_addrs);
+	if (b->block != WEIR_NO_LIST)
+		n_lines = weir_imgblock_make(&b->addrs[b->block], lines);
+	grow_section(&g, &h->block_sets, sizeof(struct weir_list_info), 0);
+	memcpy(grow_section(&g, &h->block, sizeof lines[0], n_lines), lines, n_lines * sizeof lines[0]);
 	grow_section(&g, &h->strings, 1, 1);
 	h->magic = WEIR_IMAGE_MAGIC;
 	h->version = WEIR_IMAGE_VERSION;

@@ -36,6 +36,7 @@ struct weir_imgbuild {
 	struct weir_span spans[WEIR_IMGBUILD_LISTS];
 	struct weir_ifpat ifpats[WEIR_IFPAT_MAX];
 	uint32_t n_rules, n_failsafe, n_negs, n_spans, n_addrs, n_ports, n_ifpats;
+	uint16_t block; /* number of the address list that is the blocklist, or WEIR_NO_LIST */
 };
 
 /* Everything allowed, everything in prevent, nothing else. */
@@ -54,6 +55,10 @@ struct weir_cond *weir_imgbuild_neg(struct weir_imgbuild *b, struct weir_rule *r
 
 /* The blob (free it) with its digest; its size in *ret_size. Aborts on what no test should ask for. */
 void *weir_imgbuild_make(const struct weir_imgbuild *b, uint32_t *ret_size);
+
+/* Lines of core/block_line.h that hold a list. Returns their number; `to` has room for WEIR_IMGBLOCK_LINES. */
+#define WEIR_IMGBLOCK_LINES 64
+uint32_t weir_imgblock_make(const struct weir_addr_list *l, struct weir_block_line *to);
 
 static inline void weir_cond_proto(struct weir_cond *c, uint8_t proto)
 {

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A large set of addresses, laid out in lines of 64 bytes, one to a cache line.
+ *
+ * Line 0 says at which line the set begins: in the kernel there is room for two, and one store changes from one to
+ * the other. There stands the head of IPv4, behind it that of IPv6. A single address stands in one of two lines of a
+ * table, which a hash under a secret key names: who fills the list cannot aim at a line. An empty slot is 0; the
+ * address 0 is never in the table. What is wider stands in bounds, ascending: with an odd number of them at or below
+ * an address it is in the set. An index over the upper bits names the few bounds to look at.
+ */
+#pragma once
+#include "core/types.h"
+
+#define WEIR_BLOCK_LINES (1u << 21)  /* 128 MB */
+#define WEIR_BLOCK_BOUNDS (1u << 22)
+#define WEIR_BLOCK_STEPS 23          /* halvings of so many bounds, and the last look */
+#define WEIR_BLOCK_SLOTS4 16u
+#define WEIR_BLOCK_SLOTS6 4u
+
+struct weir_block_head {
+	uint64_t key[2];
+	uint64_t base;               /* where the index begins: an IPv4 address, or the upper half of an IPv6 one */
+	uint32_t table, n_table;     /* first line, counted from the head of IPv4; lines */
+	uint32_t index, n_index;     /* first line, cells; cells + 1 entries: bounds below the cell */
+	uint32_t bounds, n_bounds;   /* first line, bounds: uint32_t, or two uint64_t, the upper first */
+	uint32_t shift, pad[3];
+};
+
+struct weir_block_line {
+	union {
+		struct weir_block_head head;
+		uint64_t w[8];
+		uint32_t d[16];
+	};
+};
+_Static_assert(sizeof(struct weir_block_line) == 64, "a cache line");
+
+WEIR_INLINE uint64_t weir_block_mix(uint64_t x)
+{
+	x ^= x >> 32;
+	x *= 0xd6e8feb86659fd93ull;
+	x ^= x >> 32;
+	x *= 0xd6e8feb86659fd93ull;
+	return x ^ x >> 32;
+}
+
+/* Both halves name a line: see weir_block_place. */
+WEIR_INLINE uint64_t weir_block_hash4(const struct weir_block_head *h, uint32_t a)
+{
+	return weir_block_mix((a ^ h->key[0]) * (h->key[1] | 1));
+}
+
+WEIR_INLINE uint64_t weir_block_hash6(const struct weir_block_head *h, uint64_t hi, uint64_t lo)
+{
+	return weir_block_mix(weir_block_mix((hi ^ h->key[0]) * (h->key[1] | 1)) ^ lo ^ h->key[1]);
+}
+
+WEIR_INLINE uint32_t weir_block_place(uint64_t hash, uint32_t n)
+{
+	return (uint32_t)((hash & 0xffffffffu) * n >> 32);
+}
+
+/* Nonzero when one of the 16 slots is a. Two slots at a time: a word with no zero half stays without a top bit. */
+WEIR_INLINE uint64_t weir_block_line4(const struct weir_block_line *l, uint32_t a)
+{
+	uint64_t both = (uint64_t)a << 32 | a, found = 0;
+
+	for (int i = 0; i < 8; i++) {
+		uint64_t x = l->w[i] ^ both;
+
+		found |= (x - 0x0000000100000001ull) & ~x;
+	}
+	return found & 0x8000000080000000ull;
+}
+
+WEIR_INLINE uint64_t weir_block_line6(const struct weir_block_line *l, uint64_t hi, uint64_t lo)
+{
+	uint64_t found = 0;
+
+	for (int i = 0; i < 4; i++) {
+		uint64_t x = (l->w[2 * i] ^ hi) | (l->w[2 * i + 1] ^ lo);
+
+		found |= (x - 1) & ~x;
+	}
+	return found >> 63;
+}
+
+
+/* Do `n` entries, `per` to a line, lie within so many lines behind the heads? */
+WEIR_INLINE bool weir_block_within(uint32_t first, uint64_t n, uint32_t per, uint32_t lines)
+{
+	return !n || (first >= 2 && first + (n + per - 1) / per <= lines);
+}
+
+/* The index names stretches of the bounds in their order, and the bounds ascend. `l`: from the head of IPv4 on. */
+static inline bool weir_block_bounds_ok(const struct weir_block_line *l, const struct weir_block_head *h, bool six)
+{
+	uint32_t last = 0;
+
+	for (uint32_t c = 0; h->n_index && c <= h->n_index; c++) {
+		uint32_t k = l[h->index + c / 16].d[c % 16];
+
+		if (k < last || k > h->n_bounds)
+			return false;
+		last = k;
+	}
+	for (uint32_t i = 1, k = 0; six && i < h->n_bounds; k = i++) {
+		const uint64_t *a = &l[h->bounds + k / 4].w[k % 4 * 2], *b = &l[h->bounds + i / 4].w[i % 4 * 2];
+
+		if (a[0] > b[0] || (a[0] == b[0] && a[1] >= b[1]))
+			return false;
+	}
+	for (uint32_t i = 1, k = 0; !six && i < h->n_bounds; k = i++)
+		if (l[h->bounds + k / 16].d[k % 16] >= l[h->bounds + i / 16].d[i % 16])
+			return false;
+	return true;
+}
+
+/* Lines as a builder lays them out: the first names the second, everything is where the heads say. */
+static inline bool weir_block_ok(const struct weir_block_line *lines, uint32_t n)
+{
+	const struct weir_block_line *l = lines + 1;
+
+	if (!n)
+		return true;
+	if (n < 3 || n > WEIR_BLOCK_LINES || lines[0].w[0] != 1)
+		return false;
+	for (uint32_t f = 0; f < 2; f++) {
+		const struct weir_block_head *h = &l[f].head;
+
+		if (h->shift > 63 || h->n_bounds > WEIR_BLOCK_BOUNDS || !h->n_bounds != !h->n_index ||
+		    !weir_block_within(h->table, h->n_table, 1, n - 1) ||
+		    !weir_block_within(h->index, h->n_index ? (uint64_t)h->n_index + 1 : 0, 16, n - 1) ||
+		    !weir_block_within(h->bounds, h->n_bounds, f ? 4 : 16, n - 1) || !weir_block_bounds_ok(l, h, f))
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The files of addresses that the policy names. Once a second it is looked whether they are still what was read; who
+ * writes one may need a while, so what has changed is read when it was the same at two looks. What cannot be read, or
+ * has a broken line, changes nothing: what is in force stays, and status says so until the file is sound again.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/worker/api.h"
+#include "daemon/worker/worker.h"
+
+/* The generation is the same, with other lists: a restart that finds these takes it for what it is. */
+static void lists_note(struct weir_worker *w)
+{
+	struct weir_gen *g = weir_history_find(&w->history, w->generation);
+
+	if (!g)
+		return;
+	memcpy(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
+	weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history));
+}
+
+static int lists_read(struct weir_worker *w, char *why, size_t size)
+{
+	struct weir_diags diags = { 0 };
+	struct weir_change c = { 0 };
+	struct weir_kern_pending alive;
+	int r = weir_policy_again(w->policy, &c.policy, &diags);
+
+	why[0] = 0;
+	if (!r && memcmp(weir_policy_digest(c.policy), weir_policy_digest(w->policy), 32)) {
+		snprintf(why, size, "a file that the policy includes has changed, too: weir apply");
+		r = -ESTALE;
+	}
+	weir_port_pending(w->port, &alive); /* a sign of life: the keeper ends a worker that is silent for long */
+	if (!r)
+		r = weir_worker_put(w, &c, &diags, why, size);
+	if (r && !why[0] && diags.n && diags.v[0].file)
+		snprintf(why, size, "%s:%u: %s", diags.v[0].file, diags.v[0].line, diags.v[0].message);
+	else if (r && !why[0])
+		snprintf(why, size, "%s", diags.n ? diags.v[0].message : strerror(-r));
+	if (r)
+		weir_policy_free(c.policy);
+	weir_diags_free(&diags);
+	return r;
+}
+
+void weir_lists_tick(struct weir_worker *w)
+{
+	uint64_t read = weir_policy_files_read(w->policy), now;
+	char why[200];
+
+	/* after a crash the policy in force may not be to be had: then what is in force stays */
+	if (!read || memcmp(w->img.h->source_digest, weir_policy_digest(w->policy), 32)) {
+		w->lists.why[0] = 0;
+		return;
+	}
+	now = weir_policy_files_now(w->policy);
+	if (now == read && !w->lists.again)
+		w->lists.why[0] = 0;
+	if (!w->lists.again && (now == read || now != w->lists.seen || now == w->lists.tried)) {
+		w->lists.seen = now;
+		return;
+	}
+	w->lists.again = false;
+	w->lists.tried = now;
+	if (!lists_read(w, why, sizeof why)) {
+		w->lists.why[0] = 0;
+		lists_note(w);
+		weir_worker_kill(w);
+		weir_api_audit(w, 0, getpid(), "lists read again", w->path, "ok");
+		return;
+	}
+	snprintf(w->lists.why, sizeof w->lists.why, "lists in force are older than their files: %s", why);
+	weir_api_audit(w, 0, getpid(), "lists read again", w->path, why);
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files of addresses that change while they are in force. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/image_blob.h"
+#include "core/policy.h"
+#include "daemon/worker/test_instance.h"
+
+static bool listed(struct fixture *f, uint8_t last)
+{
+	uint8_t addr[16] = { [10] = 0xff, 0xff, 192, 0, 2, last };
+
+	return weir_block_find(&f->worker->img, addr);
+}
+
+static void ticks(struct fixture *f, int n)
+{
+	while (n-- > 0)
+		weir_worker_tick(f->worker);
+}
+
+static void degraded(struct fixture *f, const char *what)
+{
+	json_t *j = ask(f, "status", NULL);
+	char *text = json_dumps(json_object_get(json_object_get(j, "result"), "degraded"), 0);
+
+	if (what ? !strstr(text, what) : strstr(text, "older than their files") != NULL)
+		fail_msg("degraded: %s", text);
+	free(text);
+	json_decref(j);
+}
+
+/* What only blocklists name changes at once, with the programs that are there; a broken file changes nothing. */
+static void lists_follow_their_files(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t installs;
+	char path[320];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	test_file(path, "192.0.2.1\n");
+	write_policy(f, "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } }, ours: { addresses: 10.0.0.1 } }\n"
+			"blocklists: [$bad]\nblocklist_except: 192.0.2.9\n"
+			"rules: [ { name: ours, action: allow, from: $ours } ]\n");
+	start(f, NULL);
+	installs = fake(f)->installs;
+	ticks(f, 3);
+	assert_true(listed(f, 1) && !listed(f, 2));
+	test_file(path, "192.0.2.1\n192.0.2.2 # new\n192.0.2.9\n");
+	ticks(f, 1);
+	assert_false(listed(f, 2)); /* somebody may still be writing */
+	ticks(f, 1);
+	assert_true(listed(f, 1) && listed(f, 2) && !listed(f, 9));
+	assert_int_equal(fake(f)->blocks, 1);
+	good(f, "set add", json_pack("{s:s, s:s}", "set", "bad", "element", "192.0.2.3"));
+	assert_true(listed(f, 3));
+	assert_int_equal(fake(f)->blocks, 2);
+	assert_int_equal(fake(f)->installs, installs);
+	test_file(path, "192.0.2.1\n192.0.2.300\n");
+	ticks(f, 3);
+	assert_true(listed(f, 2) && listed(f, 3));
+	degraded(f, "ips.txt:2: bad address '192.0.2.300'");
+	assert_int_equal(unlink(path), 0);
+	ticks(f, 3);
+	assert_true(listed(f, 2));
+	degraded(f, "cannot read");
+	test_file(path, "192.0.2.4\n");
+	ticks(f, 3);
+	assert_true(!listed(f, 2) && listed(f, 3) && listed(f, 4));
+	degraded(f, NULL);
+	assert_int_equal(fake(f)->installs, installs);
+	assert_int_equal(f->worker->generation, 1);
+	good(f, "set add", json_pack("{s:s, s:s}", "set", "ours", "element", "10.0.0.2")); /* a list of rules: more than that */
+	assert_int_equal(fake(f)->installs, installs + 1);
+}
+
+/* A list of rules is read again, too; a change of what else the policy is made of waits for somebody who applies it. */
+static void lists_of_rules_follow_as_well(void **state)
+{
+	struct fixture *f = *state;
+	char list[320], part[320];
+	uint32_t installs;
+
+	snprintf(list, sizeof list, "%s/ips.txt", f->etc);
+	snprintf(part, sizeof part, "%s/part.yaml", f->etc);
+	test_file(list, "192.0.2.1\n");
+	test_file(part, "rules: [ { name: b, action: allow, ports: 80 } ]\n");
+	write_policy(f, "version: 1\nmode: prevent\ninclude: part.yaml\nsets: { ours: { addresses: { file: ips.txt } } }\n"
+			"rules: [ { name: a, action: allow, from: $ours } ]\n");
+	start(f, NULL);
+	installs = fake(f)->installs;
+	test_file(list, "192.0.2.1\n192.0.2.7\n");
+	ticks(f, 2);
+	assert_int_equal(fake(f)->installs, installs + 1);
+	assert_int_equal(fake(f)->blocks, 0);
+	test_file(part, "rules: [ { name: b, action: allow, ports: 81 } ]\n");
+	test_file(list, "192.0.2.1\n");
+	ticks(f, 3);
+	assert_int_equal(fake(f)->installs, installs + 1);
+	degraded(f, "weir apply");
+	good(f, "apply", NULL);
+	ticks(f, 1);
+	degraded(f, NULL);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(lists_follow_their_files),
+		T(lists_of_rules_follow_as_well),
+	};
+
+	return cmocka_run_group_tests_name("lists", tests, NULL, NULL);
+}

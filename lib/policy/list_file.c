@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The addresses of a set: from the policy, and from a file of one a line. */
+#include <errno.h>
+#include <sha256.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/policy/model.h"
+#include "lib/util/cleanup.h"
+#include "lib/util/digest.h"
+#include "lib/util/file.h"
+
+#define RANGE_TEXT_MAX 128
+#define LIST_LARGE "it is larger than 128 MiB"
+
+/* One line of a file of addresses; its text is changed and put back. */
+static int add_range(struct weir_policy *p, struct weir_p_set *s, const struct weir_source *src, unsigned line,
+		     char *text, size_t n, struct weir_diags *diags)
+{
+	size_t lead = strspn(text, " \t");
+	struct weir_range r;
+	struct weir_why why;
+	struct weir_diag *d;
+	char *comment, end;
+	int bad = -EINVAL;
+
+	lead = lead < n ? lead : n;
+	text += lead;
+	n -= lead;
+	comment = memchr(text, '#', n);
+	n = comment ? (size_t)(comment - text) : n;
+	while (n && (text[n - 1] == ' ' || text[n - 1] == '\t' || text[n - 1] == '\r'))
+		n--;
+	if (!n)
+		return 0;
+	if (n < RANGE_TEXT_MAX && !memchr(text, 0, n)) {
+		end = text[n];
+		text[n] = 0;
+		bad = weir_range_parse(text, &r, &why);
+		text[n] = end;
+		if (!bad)
+			return weir_ranges_add(&p->arena, &s->ranges, r);
+	} else {
+		snprintf(why.message, sizeof why.message, "not an address");
+		why.hint[0] = 0;
+	}
+	d = weir_source_diag(diags, WEIR_ERROR, src, line, (unsigned)lead, (unsigned)n, "%s", why.message);
+	if (why.hint[0])
+		weir_diag_hint(d, "%s", why.hint);
+	return -EINVAL;
+}
+
+static void lists_digest_add(struct weir_policy *p, const char *text, size_t len)
+{
+	SHA2_CTX sha;
+
+	SHA256Init(&sha);
+	weir_sha256_update(&sha, p->lists, sizeof p->lists);
+	weir_sha256_update(&sha, text, len);
+	SHA256Final(p->lists, &sha);
+}
+
+static size_t count_lines(const char *t, size_t len)
+{
+	const char *end = t + len;
+	size_t n = 0;
+
+	for (; t < end; n++) {
+		const char *nl = memchr(t, '\n', (size_t)(end - t));
+
+		t = nl ? nl + 1 : end;
+	}
+	return n;
+}
+
+/* The text of such a file may be much: it is let go when it has been read. */
+static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
+{
+	const struct weir_node *at = weir_node_get(weir_node_get(s->node, "addresses"), "file");
+	_cleanup_free_ char *text = NULL;
+	_cleanup_close_ int fd = -1;
+	struct weir_source src = { 0 };
+	unsigned line = 0;
+	size_t lines;
+	int err, bad = 0;
+
+	if (!p->dir) {
+		weir_node_error(diags, at, "a file of addresses has no place here: the policy itself is no file");
+		return -EINVAL;
+	}
+	src.name = s->path = weir_policy_beside(&p->arena, p->dir, s->file);
+	if (!src.name)
+		return -ENOMEM;
+	fd = weir_file_open(src.name);
+	s->mark = weir_fd_mark(fd);
+	err = fd < 0 ? fd : weir_fd_read(fd, WEIR_LIST_FILE_MAX, &text, &src.len);
+	if (err < 0) {
+		weir_node_error(diags, at, "cannot read '%s': %s", src.name, weir_policy_file_trouble(err, LIST_LARGE));
+		return err;
+	}
+	src.text = text;
+	lists_digest_add(p, text, src.len);
+	lines = count_lines(text, src.len);
+	if (lines > WEIR_SET_LINES_MAX) {
+		weir_node_error(diags, at, "'%s' has %zu lines, at most %u", src.name, lines, WEIR_SET_LINES_MAX);
+		return -EINVAL;
+	}
+	if (weir_ranges_reserve(&p->arena, &s->ranges, s->ranges.n + lines) < 0)
+		return -ENOMEM;
+	for (char *t = text, *end = text + src.len; t < end;) {
+		char *nl = memchr(t, '\n', (size_t)(end - t));
+		size_t n = (size_t)((nl ? nl : end) - t);
+
+		err = add_range(p, s, &src, ++line, t, n, diags);
+		if (err == -ENOMEM)
+			return err;
+		if (err < 0)
+			bad = err;
+		if (diags->dropped)
+			return -EINVAL;
+		t += n + 1;
+	}
+	return bad;
+}
+
+int weir_set_load(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
+{
+	const struct weir_p_addr *a = s->addresses.v;
+	int err = 0;
+
+	for (uint32_t i = 0; i < s->addresses.n && !err; i++)
+		err = weir_ranges_add(&p->arena, &s->ranges, a[i].range);
+	if (!err && s->file && !p->bare)
+		err = load_file(p, s, diags);
+	return err < 0 ? err : weir_ranges_normal(&p->arena, &s->ranges);
+}
+
+static uint64_t files_mark(const struct weir_policy *p, bool now)
+{
+	uint64_t h = 0;
+
+	for (size_t i = 0; i < p->n_sets; i++) {
+		uint64_t mark = p->sets[i]->mark;
+
+		if (!p->sets[i]->path)
+			continue;
+		if (now) {
+			_cleanup_close_ int fd = weir_file_open(p->sets[i]->path);
+
+			mark = weir_fd_mark(fd);
+		}
+		h = (h ^ mark) * 0xff51afd7ed558ccdu | 1;
+	}
+	return h;
+}
+
+uint64_t weir_policy_files_read(const struct weir_policy *p)
+{
+	return files_mark(p, false);
+}
+
+uint64_t weir_policy_files_now(const struct weir_policy *p)
+{
+	return files_mark(p, true);
+}
+

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sets as they are now, edits included, and what the blocklists make of them. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/block_line.h"
+#include "lib/policy/build.h"
+#include "lib/util/cleanup.h"
+
+/* Put `r` into one of two lists and take it out of the other: the last word on an address is the one that counts. */
+static int edit(struct weir_arena *a, struct weir_ranges *in, struct weir_ranges *out, struct weir_range r)
+{
+	struct weir_ranges one = { 0 };
+	int err = weir_ranges_add(a, &one, r);
+
+	if (!err)
+		err = weir_ranges_normal(a, &one);
+	if (!err)
+		err = weir_ranges_or(a, in, &one, in);
+	return err < 0 ? err : weir_ranges_minus(a, out, &one, out);
+}
+
+int weir_set_now(struct weir_arena *a, const struct weir_p_set *s, const struct weir_overlay *o, struct weir_ranges *ret,
+		 struct weir_why *why)
+{
+	struct weir_ranges added = { 0 }, removed = { 0 }, now = s->ranges;
+	int err = 0;
+
+	for (size_t i = 0; o && i < o->n_edits && !err; i++) {
+		const struct weir_set_edit *x = &o->edits[i];
+		struct weir_range r;
+
+		if (strcmp(s->name, x->set))
+			continue;
+		if (weir_range_parse(x->element, &r, why) < 0)
+			return -EINVAL;
+		err = x->remove ? edit(a, &removed, &added, r) : edit(a, &added, &removed, r);
+	}
+	if (!err && removed.n)
+		err = weir_ranges_minus(a, &now, &removed, &now);
+	if (!err && added.n)
+		err = weir_ranges_or(a, &now, &added, &now);
+	if (!err)
+		*ret = now;
+	return err;
+}
+
+int weir_policy_set_each(const struct weir_policy *p, const struct weir_overlay *o, const char *set,
+			 void (*cb)(const char *range, void *data), void *data)
+{
+	const struct weir_p_set *s = weir_policy_set(p, set);
+	struct weir_arena arena = { .limit = (size_t)1 << 30 };
+	struct weir_ranges now = { 0 };
+	struct weir_why why;
+	char text[128];
+	int r = s ? weir_set_now(&arena, s, o, &now, &why) : -ENOENT;
+
+	for (size_t i = 0; !r && i < now.n; i++)
+		cb(weir_range_format(&now.v[i], text, sizeof text), data);
+	weir_arena_free(&arena);
+	return r;
+}
+
+/* Does an edit say something of this address, and what? */
+static bool held(const struct weir_p_set *s, const struct weir_overlay *o, weir_u128 a)
+{
+	struct weir_range r;
+	struct weir_why why;
+
+	for (size_t i = o ? o->n_edits : 0; i > 0; i--) {
+		const struct weir_set_edit *x = &o->edits[i - 1];
+
+		if (!strcmp(s->name, x->set) && !weir_range_parse(x->element, &r, &why) && r.lo <= a && a <= r.hi)
+			return !x->remove;
+	}
+	return weir_ranges_hold(&s->ranges, a);
+}
+
+void weir_packet_listed(const struct weir_policy *p, const struct weir_overlay *o, struct weir_packet_spec *s)
+{
+	const struct weir_p_addr *b = p->doc.blocklists.v;
+
+	for (uint32_t i = 0; i < p->doc.blocklists.n && !s->block_set; i++) {
+		const struct weir_p_set *set = weir_policy_set(p, b[i].set);
+
+		if (set && ((s->dir != WEIR_DIR_OUT && held(set, o, weir_u128_from(s->t.src))) ||
+			    (s->dir != WEIR_DIR_IN && held(set, o, weir_u128_from(s->t.dst)))))
+			s->block_set = set->name;
+	}
+}
+
+/* All that `n` lists hold, which are normal each: two and two, so that none is gone through often. */
+static int unite(struct weir_arena *a, struct weir_ranges *v, uint32_t n, struct weir_ranges *ret)
+{
+	int err = 0;
+
+	for (; n > 1 && !err; n = (n + 1) / 2) {
+		for (uint32_t i = 0; i + 1 < n && !err; i += 2)
+			err = weir_ranges_or(a, &v[i], &v[i + 1], &v[i / 2]);
+		if (n % 2)
+			v[n / 2] = v[n - 1];
+	}
+	*ret = v[0];
+	return err;
+}
+
+/* All that a list of sets and addresses holds. */
+static int together(struct weir_build *b, const struct weir_values *v, struct weir_ranges *ret)
+{
+	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets };
+	struct weir_ranges *parts = weir_arena_array(&b->arena, v->n + 1, sizeof *parts);
+	const struct weir_p_addr *a = v->v;
+	uint32_t n = 0;
+	int err = 0;
+
+	if (!parts)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < v->n && !err; i++) {
+		const struct weir_ranges *r = a[i].set ? weir_set_find(&c, &a[i]) : NULL;
+
+		if (a[i].set && !r)
+			return -EINVAL;
+		if (r)
+			parts[++n] = *r;
+		else
+			err = weir_ranges_add(&b->arena, &parts[0], a[i].range);
+	}
+	if (!err)
+		err = weir_ranges_normal(&b->arena, &parts[0]);
+	if (err < 0)
+		return err;
+	return parts[0].n || !n ? unite(&b->arena, parts, n + 1, ret) : unite(&b->arena, parts + 1, n, ret);
+}
+
+static int name_sets(struct weir_build *b)
+{
+	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets };
+	const struct weir_values *v = &b->policy->doc.blocklists;
+	const struct weir_p_addr *a = v->v;
+	int err = 0;
+
+	b->block_sets = weir_arena_array(&b->arena, v->n, sizeof *b->block_sets);
+	if (!b->block_sets)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < v->n && !err; i++) {
+		struct weir_list_info *info = &b->block_sets[b->n_block_sets];
+		_cleanup_free_ char *name = NULL;
+
+		if (b->n_block_sets == WEIR_LISTS_MAX)
+			return weir_build_tell(b, "put them into one file", "more than %d sets in 'blocklists'",
+					       WEIR_LISTS_MAX);
+		if (asprintf(&name, "$%s", a[i].set) < 0)
+			return -ENOMEM;
+		err = weir_build_string(b, name, &info->name);
+		info->ranges = (uint32_t)weir_set_find(&c, &a[i])->n;
+		b->n_block_sets++;
+	}
+	return err;
+}
+
+int weir_build_blocklists(struct weir_build *b)
+{
+	static const uint64_t plain[2] = { 0x9ae16a3b2f90404fu, 0xc949d7c7509e6557u };
+	const struct weir_values *v = &b->policy->doc.blocklists;
+	struct weir_ranges except = { 0 };
+	struct weir_why why;
+	int err;
+
+	if (!v->n)
+		return 0;
+	err = together(b, v, &b->listed);
+	if (!err)
+		err = together(b, &b->policy->doc.blocklist_except, &except);
+	if (!err)
+		err = name_sets(b);
+	if (!err)
+		err = except.n ? weir_ranges_minus(&b->arena, &b->listed, &except, &b->blocked) : 0;
+	if (!err && !except.n)
+		b->blocked = b->listed;
+	if (!err)
+		err = weir_blocklist_build(&b->blocked, b->options->block_key ?: plain, &b->block, &why);
+	if (err == -E2BIG)
+		return weir_build_tell(b, NULL, "%s", why.message);
+	if (!err)
+		b->config.proto_features |= WEIR_FEAT_BLOCKLIST;
+	return err;
+}

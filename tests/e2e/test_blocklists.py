@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Blocklists of a million addresses from files: what is in them reaches nothing, what is not or is excepted does."""
+import os
+import random
+import socket
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from harness import *  # noqa: F403
+from harness.netns import SLOW
+
+MANY = 1000000
+BAD = {4: "10.1.0.70", 6: "fd01::b:7"}       # single addresses of the lists
+NET = {4: "10.1.0.130", 6: "fd01::c:1:9"}    # of networks of the lists
+FINE = {4: "10.1.0.71", 6: "fd01::b:8"}      # in none
+EXCEPTED = {4: "10.1.0.131", 6: "fd01::c:1:a"}
+
+
+def write_lists(w, many=MANY):
+    rnd = random.Random(5)
+    with open(f"{w.dir}/four.txt", "w", newline="") as f:
+        f.write("# IPv4\r\n")
+        f.writelines(socket.inet_ntoa(rnd.randrange(0x10000000, 0xdfffffff).to_bytes(4, "big")) + "\r\n" for _ in range(many))
+        f.write(f"{BAD[4]} # the one\r\n{BAD[4]}\r\n")
+    with open(f"{w.dir}/six.txt", "w") as f:
+        f.write(f"{BAD[6]}\n\n")
+        f.writelines(socket.inet_ntop(socket.AF_INET6, (0x2 << 124 | rnd.getrandbits(124)).to_bytes(16, "big")) + "\n" for _ in range(many))
+    with open(f"{w.dir}/nets.txt", "w") as f:
+        f.write("10.1.0.128/28\n10.1.0.130/31\nfd01::c:1:0/112\n")
+        for _ in range(many // 10):
+            n = rnd.randrange(14, 31)
+            f.write(f"{socket.inet_ntoa((rnd.randrange(0x10000000, 0xdfffffff) >> 32 - n << 32 - n).to_bytes(4, 'big'))}/{n}\n")
+            n = rnd.randrange(32, 64)
+            f.write(f"{socket.inet_ntop(socket.AF_INET6, ((0x2 << 124 | rnd.getrandbits(124)) >> 128 - n << 128 - n).to_bytes(16, 'big'))}/{n}\n")
+
+
+def policy(xdp="off"):
+    return Policy.text("""
+    - { name: fence, action: allow, protocol: udp, ports: 9999 }
+    - { name: web, action: allow, direction: inbound, ports: 80 }
+    """, inbound="drop", forward="drop", extra=f"""
+sets:
+  four: {{ addresses: {{ file: four.txt }} }}
+  six: {{ addresses: {{ file: six.txt }} }}
+  nets: {{ addresses: {{ file: nets.txt }} }}
+  partners: {{ addresses: [{EXCEPTED[4]}, '{EXCEPTED[6]}'] }}
+blocklists: [$four, $six, $nets]
+blocklist_except: [$partners]
+interfaces: {{ in0: {{ xdp: {xdp} }} }}
+""")
+
+
+def eventually(what, seconds):
+    end = time.monotonic() + seconds * SLOW
+    while not what():
+        if time.monotonic() > end:
+            return False
+    return True
+
+
+class Site:
+    """A router with a listener on port 80, and clients of all kinds."""
+
+    def __init__(self, lab, many=MANY, xdp="off"):
+        self.lab = lab
+        for a in (BAD, NET, FINE, EXCEPTED):
+            lab.alias(lab.client, "cl0", f"{a[4]}/24", f"{a[6]}/64")
+        self.heard = Listener(lab, lab.dut, "udp", 80, 9999)
+        self.w = Weir(lab, lab.dut)
+        write_lists(self.w, many)
+        self.w.run(policy(xdp))
+
+    def arrives(self, src, v):
+        """Does the listener hear what such a source sends?"""
+        t = token("to80")
+        p = Probe(self.lab.client, "udp", self.lab.DUT[v], 80, payload=t, src=src)
+        must(fence(self.lab.client, self.lab.DUT[v], self.heard, 9999), "fence")
+        p.close()
+        return t in self.heard.payloads(80)
+
+
+def test_a_million():
+    for xdp in ("off", "generic"):
+        with Router() as lab:
+            s = Site(lab, xdp=xdp)
+            for v in (4, 6):
+                check(s.arrives(FINE[v], v), f"xdp {xdp}, v{v}: a source that no list holds")
+                check(not s.arrives(BAD[v], v), f"xdp {xdp}, v{v}: an address of the list")
+                check(not s.arrives(NET[v], v), f"xdp {xdp}, v{v}: an address of a network of the list")
+                check(s.arrives(EXCEPTED[v], v), f"xdp {xdp}, v{v}: what is excepted")
+            sets = {x["set"]: x["ranges"] for x in s.w.json("set", "list")["sets"]}
+            check(sets["four"] > MANY * 0.99 and sets["six"] == MANY + 1, f"sets: {sets}")
+            reason = s.w("explain", s.w.write(policy(xdp)), "--packet", f"tcp {BAD[4]}:1 > 10.1.0.1:80 inbound").stdout
+            check("weir set remove four 10.1.0.70" in reason, f"explain names the set: {reason}")
+
+
+def test_edit():
+    """An edit counts at once, both ways."""
+    with Router() as lab:
+        s = Site(lab, many=1000)
+        for v in (4, 6):
+            name = "four" if v == 4 else "six"
+            s.w("set", "add", name, FINE[v])
+            check(not s.arrives(FINE[v], v), f"v{v}: what was added")
+            s.w("set", "remove", name, FINE[v])
+            check(s.arrives(FINE[v], v), f"v{v}: what was added and taken out again")
+            s.w("set", "remove", name, BAD[v])
+            check(s.arrives(BAD[v], v), f"v{v}: what was taken out")
+
+
+def programs(w):
+    return {p["name"]: p["id"] for p in w.json("features")["programs"]}
+
+
+def test_reload():
+    """A file that changes is read again: the programs stay, and nothing of a list that stays gets through meanwhile."""
+    with Router() as lab:
+        s = Site(lab)
+        before, was = programs(s.w), s.w.json("status")
+        must(before, "programs are listed")
+        floods = [Flood(lab, lab.client, lab.DUT[v], 80, payload=b"bad", src=src[v], every=0.01) for v in (4, 6) for src in (BAD, NET)]
+        files = [(v, f"{s.w.dir}/{name}.txt") for v, name in ((4, "four"), (6, "six"))]
+        for turn in range(2):
+            texts = {path: open(path, newline="").read() for _, path in files}
+            for add in (True, False):
+                for v, path in files:
+                    must(eventually(lambda: s.arrives(FINE[v], v) == add, 30), f"turn {turn}, v{v}: as it was")
+                    with open(path + ".new", "w", newline="") as f:
+                        f.write(texts[path] + (FINE[v] + "\n" if add else ""))
+                    os.rename(path + ".new", path)
+                for v, path in files:
+                    must(eventually(lambda: s.arrives(FINE[v], v) != add, 60), f"turn {turn}, v{v}: in the list: {add}")
+        sent = [f.stop() for f in floods]
+        must(all(n > 1000 for n in sent), f"the listed sources were sending: {sent}")
+        check(b"bad" not in s.heard.payloads(80), "something of a source that was listed all the time came through")
+        equal(programs(s.w), before, "the programs are the same ones")
+        now = s.w.json("status")
+        equal((now["generation"], now["edit"]), (was["generation"], was["edit"]), "generation and edit")
+
+        with open(f"{s.w.dir}/nets.txt", "a") as f:
+            f.write("10.1.0.300\n")
+        line = sum(1 for _ in open(f"{s.w.dir}/nets.txt"))
+        must(eventually(lambda: f"nets.txt:{line}: bad address '10.1.0.300'" in str(s.w.json("status", check=False)["degraded"]), 60),
+             "status names the broken line")
+        for v in (4, 6):
+            check(not s.arrives(NET[v], v), f"v{v}: what is in force stays")
+
+
+if __name__ == "__main__":
+    main(globals())
