@@ -14,14 +14,17 @@
 #include "daemon/rundir.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/diag.h"
+#include "lib/util/file.h"
 
-#define ANSWER_SECONDS 30 /* the largest policy takes less than one */
+#define ANSWER_SECONDS 30 /* the largest policy takes less than one; but others may be served before us */
+#define ANSWER_TURNS 4    /* so many times, as long as the daemon was not stopped */
 #define ANSWER_MAX (256u << 20) /* longer than any answer of ours: not ours */
 
 struct weir_conn {
 	const struct weir_cli *cli;
 	int fd;
 	bool json, color, silent; /* silent: it did not answer in time */
+	int turns;                /* so many times more it may take that long */
 	char *data;
 	size_t at, len, space;
 };
@@ -33,6 +36,21 @@ static void answer_within(int fd, time_t seconds)
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t);
+}
+
+/* SIGSTOP, or a debugger: then waiting is in vain. */
+static bool is_stopped(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *name_end;
+	char path[32];
+	size_t len;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	if (weir_file_read(path, 4096, &text, &len))
+		return true;
+	name_end = strrchr(text, ')');
+	return !name_end || len < (size_t)(name_end - text) + 3 || strchr("TtXxZ", name_end[2]);
 }
 
 static void complain_silent(const struct weir_cli *cli)
@@ -106,6 +124,7 @@ void weir_conn_close(struct weir_conn *c)
 
 static int read_more(struct weir_conn *c)
 {
+	int error;
 	ssize_t n;
 
 	if (c->at) {
@@ -122,12 +141,13 @@ static int read_more(struct weir_conn *c)
 		c->data = data;
 		c->space = space;
 	}
-	do
+	do {
 		n = read(c->fd, c->data + c->len, c->space - c->len);
-	while (n < 0 && errno == EINTR);
-	c->silent = n < 0 && errno == EAGAIN;
+		error = n < 0 ? errno : 0;
+	} while (error == EINTR || (error == EAGAIN && c->turns-- > 0 && !is_stopped(weir_daemon_pid(c->cli))));
+	c->silent = error == EAGAIN;
 	if (n <= 0)
-		return n ? -errno : -ECONNRESET;
+		return error ? -error : -ECONNRESET;
 	c->len += (size_t)n;
 	return 0;
 }
@@ -223,10 +243,12 @@ json_t *weir_conn_ask_within(struct weir_conn *c, const char *verb, json_t *args
 		return NULL;
 	}
 	answer_within(c->fd, seconds);
+	c->turns = silent ? 0 : ANSWER_TURNS - 1;
 	/* a daemon that turns us away says so and hangs up before it reads: its words are still to be read */
 	if (!send_all(c->fd, text, strlen(text)))
 		send_all(c->fd, "\n", 1);
 	answer = weir_conn_next(c);
+	c->turns = 0;
 	answer_within(c->fd, 0); /* what it says by itself comes when it comes */
 	if (silent)
 		*silent = !answer;

@@ -6,11 +6,13 @@ import ctypes
 import fcntl
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -342,6 +344,52 @@ def test_nonsense_is_refused():
         flood.stop()
         must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
         equal(denied(heard), [], "delivered meanwhile")
+
+
+SLOW_DAEMON = """
+import fcntl, os, socket, sys, time
+lock = open("lock", "w")
+lock.write(f"{os.getpid()}\\n")
+lock.flush()
+fcntl.lockf(lock, fcntl.LOCK_EX)
+s = socket.socket(socket.AF_UNIX)
+s.bind("control.sock")
+s.listen()
+print("ready", flush=True)
+c, _ = s.accept()
+c.recv(65536)
+print("asked", flush=True)
+time.sleep(33)
+c.send(b'{"ok": true, "result": {"rules": []}}\\n')
+c.recv(1)
+"""
+
+
+def test_who_is_behind_others_waits():
+    """A daemon that is busy with what others want is waited for; one that was stopped is called so after 30 s."""
+    runs = []
+    for stop in (False, True):
+        d = tempfile.mkdtemp(prefix="weir-e2e-")
+        daemon = subprocess.Popen([sys.executable, "-c", SLOW_DAEMON], cwd=d, stdout=subprocess.PIPE, text=True)
+        equal(daemon.stdout.readline(), "ready\n", "the daemon of this test")
+        p = subprocess.Popen([BIN, "rule", "list", "--runtime-dir", d], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        equal(daemon.stdout.readline(), "asked\n", "the daemon of this test")
+        if stop:
+            os.kill(daemon.pid, signal.SIGSTOP)
+        runs.append((stop, d, daemon, p))
+    try:
+        for stop, d, daemon, p in runs:
+            out, err = p.communicate(timeout=60)
+            if stop:
+                check(p.returncode == 1 and "does not answer" in err, f"stopped: exit {p.returncode}: {out}{err}")
+            else:
+                check(p.returncode == 0 and not err, f"busy: exit {p.returncode}: {out}{err}")
+    finally:
+        for _, d, daemon, p in runs:
+            daemon.kill()
+            daemon.wait()
+            p.kill()
+            shutil.rmtree(d)
 
 
 if __name__ == "__main__":
