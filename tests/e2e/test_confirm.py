@@ -24,6 +24,11 @@ NO_NEW = Policy.text(FENCE, extra=CONSOLE + "\nflows: { established: keep }")
 FORCED = ("--force", "--i-have-console")
 
 
+def slow(seconds):
+    """A time to confirm in which a test does something: as much longer as the machine is slower."""
+    return f"{int(seconds * SLOW)}s"
+
+
 class Host:
     """The dut with sshd and weir, and what is typed into a session there."""
 
@@ -221,7 +226,7 @@ def test_on_a_terminal():
             equal(h.waits(), None, f"what waits after {key!r}")
             shell.type("\n")
         start, before = len(shell.heard), h.generation()
-        shell.type(f"{BIN} apply {path} --i-have-console --confirm 4s\n")
+        shell.type(f"{BIN} apply {path} --i-have-console --confirm {slow(4)}\n")
         must(shell.wait("Enter keeps it", start=start), shell.heard[start:])
         shell.hang_up()
         last = max(g["generation"] for g in h.weir.json("history")["generations"])
@@ -251,7 +256,7 @@ def test_replace_and_edits():
         p = w("mode", "detect", check=False)
         check(p.returncode == 1 and "waits" in p.stderr, f"mode while one waits: {p.returncode} {p.stderr}")
         w("rule", "add", "--port", "83", "--proto", "tcp", "--action", "allow")
-        w("apply", w.write(allows(82)), "--confirm", "4s", "--replace")
+        w("apply", w.write(allows(82)), "--confirm", slow(4), "--replace")
         for port, want in ((80, False), (81, False), (82, True), (83, True)):
             opens(port, want, "replaced")
         w("ban", "add", "192.0.2.1")
@@ -286,7 +291,7 @@ def test_reject_waits_too():
         rejects = w.write(Policy.text("- { name: no web, action: reject, direction: inbound, ports: 80 }"))
         live = Probe(lab.client, "tcp", lab.DUT[4], 80)
         equal(live.wait(), "open", "before")
-        w("apply", rejects, "--confirm", "4s")
+        w("apply", rejects, "--confirm", slow(4))
         t = token("waits")
         live.s.send(t)
         equal(ask(lab.client, "tcp", lab.DUT[4], 80), "refused", "a new connection")
@@ -339,7 +344,7 @@ def test_a_start_goes_on_waiting():
         w, closed = h.weir, h.write(CUT)
         ends = [lambda: h.signal_all(signal.SIGKILL), w.stop]
         for n, end in enumerate(long_or(ends, ends[:1]), 2):
-            w("apply", closed, "--confirm", "10s", "--i-have-console")
+            w("apply", closed, "--confirm", slow(10), "--i-have-console")
             end()
             w.run()
             waits = h.waits()
