@@ -15,7 +15,8 @@
 #include "lib/util/cleanup.h"
 
 #define RANGES 8 /* of a list that are kept apart */
-#define BOXES 32 /* of one rule */
+#define BOXES 32 /* of one rule, in a family; fewer where all rules together would have more than: */
+#define BOXES_ALL (4 * WEIR_RULES_MAX) /* two families, two orientations of a peer: what one box of each comes to */
 
 /* Up to RANGES ranges, ascending; more become one around all of them. */
 struct few {
@@ -33,6 +34,7 @@ struct maker {
 	struct lists *lists;
 	struct weir_box *v;
 	size_t n, room;
+	uint32_t most; /* boxes of one rule */
 };
 
 /* Where a rule may lie: one combination of its ranges. */
@@ -176,7 +178,7 @@ static int add_place(struct maker *m, struct place *p, uint32_t rule, bool *exac
 			total *= parts[i]->n;
 			most = parts[i]->n > most->n ? parts[i] : most;
 		}
-		if (total <= BOXES)
+		if (total <= m->most)
 			break;
 		few_around(most);
 	}
@@ -249,8 +251,11 @@ int weir_boxes_make(const struct weir_img *img, struct weir_rule *rules, struct 
 
 	if (!err)
 		read_lists(img, lists);
-	for (uint32_t i = 0; i < img->cfg->n_rules && !err; i++)
-		err = add_rule(&m, i, &rules[i]);
+	for (m.most = BOXES; !err && m.most; m.most = m.n > BOXES_ALL ? m.most / 2 : 0) {
+		m.n = 0;
+		for (uint32_t i = 0; i < img->cfg->n_rules && m.n <= BOXES_ALL && !err; i++)
+			err = add_rule(&m, i, &rules[i]);
+	}
 	if (err < 0) {
 		free(m.v);
 		return err;

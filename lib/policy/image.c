@@ -204,6 +204,7 @@ int weir_image_add_trees(void **blob, uint32_t *size, struct weir_why *why)
 {
 	_cleanup_free_ struct weir_box *boxes = NULL;
 	struct weir_image_header *h = *blob;
+	struct weir_tree_limits limits = { .label = weir_rule_label };
 	struct weir_tree tree = { 0 };
 	struct weir_img img;
 	uint32_t n_rules;
@@ -215,9 +216,10 @@ int weir_image_add_trees(void **blob, uint32_t *size, struct weir_why *why)
 	if (weir_image_open_bare(&img, *blob, *size) || h->tree.count)
 		return -EINVAL;
 	n_rules = img.cfg->n_rules;
+	limits.img = &img;
 	r = weir_boxes_make(&img, (struct weir_rule *)((uint8_t *)*blob + h->rules.off), &boxes, &n);
 	if (!r && n_rules)
-		r = weir_tree_build(boxes, n, NULL, &tree, why);
+		r = weir_tree_build(boxes, n, &limits, &tree, why);
 	whole = *size + (uint64_t)tree.n * sizeof *tree.lines;
 	if (!r && whole > UINT32_MAX / 2) {
 		snprintf(why->message, sizeof why->message, "with its trees the compiled policy is larger than 2 GiB");

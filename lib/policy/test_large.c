@@ -236,10 +236,45 @@ static void test_many_rules_are_compiled_or_refused(void **state)
 	assert_null(blob);
 	assert_int_equal(diags.n, 1);
 	assert_non_null(strstr(diags.v[0].message, "rules overlap so much"));
+	assert_non_null(strstr(diags.v[0].message, " at most): rule 'rule "));
+	assert_non_null(strstr(diags.v[0].message, "(large.yaml:"));
+	assert_non_null(diags.v[0].hint);
+	weir_diags_free(&diags);
+	assert_int_equal(compile(WEIR_SET_WIDE, N, &img, &blob, &diags), -22);
+	assert_non_null(strstr(diags.v[0].message, "the widest: rule 'rule "));
 	weir_diags_free(&diags);
 	/* few rules that no tree takes are asked one after the other */
 	assert_int_equal(compile(WEIR_SET_SAME, WEIR_LINEAR_MAX, &img, &blob, &diags), 0);
 	free(blob);
+}
+
+/* Lists that rules share make many boxes of each: of very many rules they are taken together. */
+static void test_boxes_of_all_rules_together_are_bounded(void **state)
+{
+	struct weir_compile_options o = { .mode_ceiling = WEIR_PREVENT };
+	_cleanup_policy_ struct weir_policy *p = NULL;
+	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ void *blob = NULL;
+	struct weir_diags diags;
+	struct weir_img img;
+	uint32_t size = 0;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	fputs("version: 1\nsets:\n  s: { addresses: [", f);
+	for (int i = 0; i < 8; i++)
+		fprintf(f, "%s%d.0.0.0/8", i ? ", " : "", 1 + 2 * i);
+	fputs("] }\nrules:\n", f);
+	for (uint32_t i = 0; i < N; i++)
+		fprintf(f, "  - { name: r%u, action: drop, from: $s, to: 10.%u.%u.0/25, ports: [%u, 100, 200, 300] }\n", i,
+			i >> 8 & 255, i & 255, 1 + i % 50);
+	fclose(f);
+	p = read_text(text, len, &diags);
+	assert_non_null(p);
+	assert_int_equal(weir_policy_compile(p, &o, &blob, &size, &diags), 0);
+	assert_int_equal(weir_image_open(&img, blob, size), 0);
+	assert_true(img.cfg->tree_lines > N / 2);
+	assert_true(img.cfg->tree_lines < 4 * N);
 }
 
 int main(void)
@@ -252,6 +287,7 @@ int main(void)
 		cmocka_unit_test(test_a_long_list_is_not_read_for_each_rule),
 		cmocka_unit_test(test_rules_that_spell_out_too_much_are_named),
 		cmocka_unit_test(test_many_rules_are_compiled_or_refused),
+		cmocka_unit_test(test_boxes_of_all_rules_together_are_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -253,6 +253,29 @@ static void test_refused(void **state)
 	}
 }
 
+static const char *letter(const struct weir_img *img, uint32_t rule, uint32_t reason, char *buf, size_t size)
+{
+	snprintf(buf, size, "<%c>", 'a' + (int)rule);
+	return buf;
+}
+
+/* Who stands in the way is called by name, and a rule of many boxes counts once. */
+static void test_names(void **state)
+{
+	struct weir_tree_limits l = { .leaf = 4, .label = letter };
+	struct weir_box b[12];
+	struct weir_tree t;
+	struct weir_why why;
+
+	for (uint32_t i = 0; i < 12; i++)
+		b[i] = (struct weir_box){ .src_lo = WEIR_V4_LOW, .src_hi = WEIR_V4_HIGH, .dst_lo = WEIR_V4_LOW,
+					  .dst_hi = WEIR_V4_HIGH, .dport_lo = 80, .dport_hi = 90, .sport_hi = 65535,
+					  .proto_lo = 6, .proto_hi = 6, .dirs = 1, .family = 4, .rule = i / 3 };
+	assert_int_equal(weir_tree_build(b, 12, &l, &t, &why), -E2BIG);
+	assert_non_null(strstr(why.message, "4 rules overlap"));
+	assert_non_null(strstr(why.message, "(12 comparisons, 8 at most): <a>, <b> ... <d>"));
+}
+
 static void test_limits(void **state)
 {
 	struct weir_set s;
@@ -328,7 +351,7 @@ int main(void)
 		cmocka_unit_test(test_key),	cmocka_unit_test(test_empty),	cmocka_unit_test(test_edges),	cmocka_unit_test(test_cover),
 		cmocka_unit_test(test_sets),	cmocka_unit_test(test_large),	cmocka_unit_test(test_odd),
 		cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_nonsense), cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_nonsense), cmocka_unit_test(test_names), cmocka_unit_test(test_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

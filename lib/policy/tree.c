@@ -45,6 +45,7 @@ struct making {
 	uint32_t n;
 	uint32_t lines_max, leaf_max;
 	uint64_t work, work_max;
+	const struct weir_tree_limits *limits;
 	struct weir_tree_stats stats;
 	struct weir_why *why;
 };
@@ -346,7 +347,7 @@ static int try_shape(struct making *m, const struct tree_shape *shape, struct tr
 {
 	struct tree_builder b = {
 		.boxes = &m->boxes, .shape = shape, .limit = m->lines_max, .leaf_limit = m->leaf_max,
-		.work = m->work, .work_limit = m->work_max, .why = m->why,
+		.work = m->work, .work_limit = m->work_max, .limits = m->limits, .why = m->why,
 	};
 	int err;
 
@@ -394,6 +395,18 @@ static void keep(struct making *m, struct trial *t)
 	m->stats.cost = t->cost > m->stats.cost ? t->cost : m->stats.cost;
 }
 
+/*
+ * How much of the budget shape i may use. One that does not end leaves room for those behind it: where the first does not
+ * fit, the next three seldom do, and the last resorts have to find some.
+ */
+static uint64_t share(uint32_t i, bool found, uint64_t whole, uint64_t left)
+{
+	uint64_t s = found ? left / 4 : i == 0 ? whole * 3 / 10 : i < GOOD_SHAPES ? whole / 10 : i == GOOD_SHAPES ? left / 2 :
+		     i < SHAPES - 1 ? left - left / 8 : left;
+
+	return s < left ? s : left;
+}
+
 static int make_family(struct making *m)
 {
 	const struct tree_shape *shapes = m->boxes.six ? shapes6 : shapes4;
@@ -402,13 +415,12 @@ static int make_family(struct making *m)
 	uint64_t end = m->work_max, begun = m->work;
 	int err = 0;
 
-	/* each shape may use a part of what is left, so that one that does not end leaves room for the others */
 	for (uint32_t i = 0; i < SHAPES && m->work < end; i++) {
 		const struct tree_shape *s = &shapes[i];
 
 		if (best.lines && (i >= GOOD_SHAPES || m->work - begun > ENOUGH * (uint64_t)m->boxes.n + (1 << 22)))
 			break;
-		m->work_max = m->work + (end - m->work) / (i < GOOD_SHAPES ? 4 : 2);
+		m->work_max = m->work + share(i, best.lines, end - begun, end - m->work);
 		err = try_shape(m, s, &t);
 		if (err == -ENOMEM)
 			break;
@@ -452,7 +464,8 @@ int weir_tree_build(const struct weir_box *boxes, size_t n, const struct weir_tr
 		    struct weir_tree *ret, struct weir_why *why)
 {
 	uint64_t bytes = limits && limits->bytes ? limits->bytes : 128ull * n + (8 << 20);
-	struct making m = { .n = WEIR_TREE_HEAD, .why = why };
+	struct making m = { .n = WEIR_TREE_HEAD, .limits = limits, .why = why };
+	uint64_t work = limits && limits->work ? limits->work : 200ull * n + 80000000;
 	int err;
 
 	*why = (struct weir_why){ 0 };
@@ -462,7 +475,6 @@ int weir_tree_build(const struct weir_box *boxes, size_t n, const struct weir_tr
 	bytes /= sizeof *m.lines;
 	m.lines_max = bytes > WEIR_TREE_LINES - 1 ? WEIR_TREE_LINES - 1 : (uint32_t)bytes;
 	m.leaf_max = limits && limits->leaf && limits->leaf < WEIR_TREE_LEAF ? limits->leaf : WEIR_TREE_LEAF;
-	m.work_max = limits && limits->work ? limits->work : 500ull * n + 100000000;
 	m.lines = calloc(WEIR_TREE_HEAD, sizeof *m.lines);
 	if (!m.lines)
 		return -ENOMEM;
@@ -470,6 +482,8 @@ int weir_tree_build(const struct weir_box *boxes, size_t n, const struct weir_tr
 		((struct weir_tree_root *)m.lines)[i] = (struct weir_tree_root){ 1ull << 63, WEIR_TREE_END, 0 };
 	for (uint8_t family = 4; family <= 6 && !err; family = (uint8_t)(family + 2)) {
 		err = load_boxes(&m.boxes, boxes, n, family);
+		/* by its part of the boxes, and with what the other family left over */
+		m.work_max = family == 4 && n ? work * m.boxes.n / n : work;
 		if (!err && m.boxes.n)
 			err = make_family(&m);
 		free_boxes(&m.boxes);

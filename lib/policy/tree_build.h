@@ -58,6 +58,7 @@ struct tree_builder {
 	uint32_t *pool;
 	uint32_t n_pool, pool_room;
 	uint32_t *starts, *ends; /* of tree_cut.c */
+	const struct weir_tree_limits *limits; /* for the names of rules */
 	struct weir_why *why;
 };
 
@@ -69,4 +70,5 @@ void tree_cut_cells(const struct tree_builder *b, const struct tree_cut *c, cons
 		    uint32_t *ret_first, uint32_t *ret_last);
 int tree_grow(struct tree_builder *b, const uint32_t *list, uint32_t n, struct tree_region *r, uint32_t depth,
 	      uint64_t *ret_word);
+void tree_refuse_widest(struct tree_builder *b); /* behind a message of too much memory or work: who takes it */
 int tree_lines_reserve(struct tree_builder *b, uint32_t more);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/reason.h"
 #include "lib/util/cleanup.h"
 
 #define EMPTY_LEAF (1ull << 63 | (uint64_t)(WEIR_TREE_RULES - 1) << 37)
@@ -17,6 +18,7 @@ int tree_lines_reserve(struct tree_builder *b, uint32_t more)
 		snprintf(b->why->message, sizeof b->why->message,
 			 "the decision tree needs more than its %llu kB: too many rules overlap",
 			 (unsigned long long)b->limit * sizeof *b->lines / 1000);
+		tree_refuse_widest(b);
 		return -E2BIG;
 	}
 	if (b->n + more > b->room) {
@@ -147,14 +149,64 @@ static int leaf_room(struct tree_builder *b, uint32_t n)
 	return 0;
 }
 
-static int refuse_leaf(struct tree_builder *b, const uint32_t *list, uint32_t n, uint32_t lines)
+#define LABEL 96
+
+static const char *label(const struct tree_builder *b, uint32_t rule, char buf[LABEL])
 {
+	if (b->limits && b->limits->label)
+		return b->limits->label(b->limits->img, rule, WEIR_REASON_RULE, buf, LABEL);
+	snprintf(buf, LABEL, "rule %u", rule);
+	return buf;
+}
+
+static void hint(struct tree_builder *b)
+{
+	snprintf(b->why->hint, sizeof b->why->hint,
+		 "name fewer addresses or ports in each, or make one rule of many: a rule may have lists and sets");
+}
+
+/* The boxes stand in the order of their rules, of which each may have several. */
+static int refuse_leaf(struct tree_builder *b, const uint32_t *list, uint32_t n)
+{
+	const uint32_t *rule = b->boxes->rule;
+	uint32_t rules = 1, second = n - 1;
+	char first[LABEL], next[LABEL], last[LABEL];
+
+	for (uint32_t i = n - 1; i; i--)
+		if (rule[list[i]] != rule[list[i - 1]]) {
+			rules++;
+			second = i;
+		}
 	snprintf(b->why->message, sizeof b->why->message,
-		 "%u rules overlap so much that one packet would be compared with all of them; %u at most, the first is "
-		 "rule %u, the last rule %u",
-		 n, b->leaf_limit * (b->boxes->six ? 1 : 2), b->boxes->rule[list[0]], b->boxes->rule[list[n - 1]]);
-	(void)lines;
+		 "%u rules overlap so much that one packet would be compared with all of them (%u comparisons, %u at most): "
+		 "%s, %s ... %s",
+		 rules, n, b->leaf_limit * (b->boxes->six ? 1 : 2), label(b, rule[list[0]], first),
+		 label(b, rule[list[second]], next), label(b, rule[list[n - 1]], last));
+	hint(b);
 	return -E2BIG;
+}
+
+void tree_refuse_widest(struct tree_builder *b)
+{
+	const struct tree_boxes *x = b->boxes;
+	_cleanup_free_ uint32_t *copies = calloc(x->rule[x->n - 1] + 1, sizeof *copies);
+	size_t at = strlen(b->why->message), room = sizeof b->why->message;
+	char name[LABEL];
+
+	for (uint32_t i = 0; copies && i < b->n_pool; i++)
+		copies[x->rule[b->pool[i]]]++;
+	for (int k = 0; copies && k < 3; k++) {
+		uint32_t most = 0;
+
+		for (uint32_t i = 0; i <= x->rule[x->n - 1]; i++)
+			most = copies[i] > copies[most] ? i : most;
+		if (!copies[most] || at >= room)
+			break;
+		at += (size_t)snprintf(b->why->message + at, room - at, "%s%s (in %u leaves)", k ? ", " : "; the widest: ",
+				       label(b, most, name), copies[most]);
+		copies[most] = 0;
+	}
+	hint(b);
 }
 
 static int make_leaf(struct tree_builder *b, const uint32_t *list, uint32_t n, uint32_t depth, uint64_t *ret_word)
@@ -172,7 +224,7 @@ static int make_leaf(struct tree_builder *b, const uint32_t *list, uint32_t n, u
 		return 0;
 	}
 	if (lines > b->leaf_limit)
-		return refuse_leaf(b, list, n, lines);
+		return refuse_leaf(b, list, n);
 	err = leaf_room(b, n);
 	if (err)
 		return err;
@@ -291,6 +343,7 @@ int tree_grow(struct tree_builder *b, const uint32_t *list, uint32_t n, struct t
 	if (b->work > b->work_limit) {
 		snprintf(b->why->message, sizeof b->why->message,
 			 "building the decision tree takes too long: too many rules overlap");
+		tree_refuse_widest(b);
 		return -E2BIG;
 	}
 	err = take_words(b, c.width, &base);

@@ -20,7 +20,7 @@ struct weir_range {
 };
 
 struct weir_why { /* what is wrong with a word; hint may be "" */
-	char message[200], hint[120];
+	char message[400], hint[120];
 };
 
 static inline bool weir_u128_is_v4(weir_u128 a)
