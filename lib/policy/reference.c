@@ -29,8 +29,10 @@ static void put_takes(FILE *out, const struct weir_type *t)
 	default:
 		if (t->id)
 			fprintf(out, "[%s](#%s)", t->id, t->id);
-		else
+		else if (t->shape == WEIR_T_MAP)
 			fputs("[conditions](#conditions)", out);
+		else
+			fputs(t->name, out);
 	}
 }
 

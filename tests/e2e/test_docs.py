@@ -64,6 +64,69 @@ def test_policies():
     must(found, "the docs show no policy")
 
 
+# Where the entries of a section of the reference stand in a policy, and which others are needed beside one.
+RULE = "{ action: drop, ports: 7 }"
+SECTIONS = {
+    "policy": ("@", {"version": "1"}),
+    "included": ("@", {}),
+    "defaults": ("default: { @ }", {}),
+    "staged-verdict": ("default: { inbound: { @ } }", {"action": "drop"}),
+    "failsafe-entry": ("failsafe: [ { @ } ]", {"name": "dhcp"}),
+    "staged-drop": ("on_error: { @ }", {"action": "drop"}),
+    "packets": ("packets: { @ }", {}),
+    "flows": ("flows: { @ }", {}),
+    "failures": ("failures: { @ }", {}),
+    "interface-options": ("interfaces: { eth0: { @ } }", {}),
+    "set": ("sets: { one: { @ } }", {}),
+    "address-file": ("sets: { one: { addresses: { @ } } }", {}),
+    "limit": ("limits: [ { @ } ]", {"name": "one", "per": "source", "count": "packets", "rate": "1/s"}),
+    "rule": ("rules: [ { @ } ]", {"action": "allow", "ports": "7"}),
+    "conditions": ("rules: [ { @ } ]", {"action": "drop"}),
+    "group": ("rules: [ { @ } ]", {"group": "one", "when": "{ direction: inbound }", "rules": f"[ {RULE} ]"}),
+    "otherwise": (f"rules: [ {{ group: one, rules: [ {RULE} ], otherwise: {{ @ }} }} ]", {"action": "allow"}),
+}
+BESIDE = {
+    "failsafe-entry.name": {"ports": "22"}, "limit.ban": {"action": "ban"},
+    "limit.v4": {"per": "prefix"}, "limit.v6": {"per": "prefix"}, "rule.ban": {"action": "ban"},
+    "otherwise.ban": {"action": "ban"},
+}
+
+
+def key_policy(section, key, example):
+    """A policy around one entry of a section."""
+    place, beside = SECTIONS[section]
+    others = {k: v for k, v in {**beside, **BESIDE.get(f"{section}.{key}", {})}.items() if k != key}
+    if place == "@":
+        return "".join(f"{k}: {v}\n" for k, v in others.items()) + example + "\n"
+    return f"version: 1\n{place}\n".replace("@", ", ".join([*(f"{k}: {v}" for k, v in others.items()), example]))
+
+
+def test_keys():
+    """Every key of the reference is shown with an example, and weir takes each in its place."""
+    found = 0
+    with tempfile.TemporaryDirectory() as d:
+        for folder in ("policy.d", "lists"):
+            os.mkdir(f"{d}/{folder}")
+        with open(f"{d}/lists/ips.txt", "w") as f:
+            f.write("192.0.2.1\n")
+        for section in open(f"{ROOT}/docs/policy.md").read().split("\n### ")[1:]:
+            name = section.split("\n", 1)[0]
+            for key, example in re.findall(r"^\| `(\w+)`.* \| `(.*)` \|$", section, re.M):
+                must(name in SECTIONS, f"docs/policy.md: where in a policy stands {name}?")
+                text = key_policy(name, key, example)
+                part, whole = (text, "version: 1\ninclude: policy.d/part.yaml\n") if name == "included" else ("", text)
+                sets = sorted(set(re.findall(r"\$([\w-]+)", text)))
+                if sets:
+                    whole += "sets:\n" + "".join(f"  {x}: {{ addresses: 192.0.2.0/28 }}\n" for x in sets)
+                for path, body in (("policy.d/part.yaml", part or "version: 1\n"), ("policy.yaml", whole)):
+                    with open(f"{d}/{path}", "w") as f:
+                        f.write(body)
+                p = weir("check", f"{d}/policy.yaml")
+                equal(p.returncode, 0, f"{name}: {key}: {p.stdout}{p.stderr}\n{whole}{part}")
+                found += 1
+    must(found > 80, f"the reference has {found} keys")
+
+
 def test_profiles():
     """The policies that weir itself writes pass too."""
     with tempfile.TemporaryDirectory() as d:
