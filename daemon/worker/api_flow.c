@@ -277,33 +277,28 @@ static json_t *would(struct weir_worker *w, const struct target *t)
 	return list;
 }
 
-static bool is_banned(const struct weir_worker *w, const uint8_t addr[16])
-{
-	for (size_t i = 0; i < w->bans.n; i++) {
-		if (weir_ban_key_covers(&w->bans.v[i].key, addr))
-			return true;
-	}
-	return false;
-}
-
 /* The same for one pair of ends, and for an hour: what a careful person types. */
-static json_t *narrower(const struct weir_ev_verdict *ev)
+static json_t *narrower(const struct weir_ev_verdict *ev, const json_t *event)
 {
-	char src[WEIR_ADDR_MAX], dst[WEIR_ADDR_MAX], proto[8];
+	char src[WEIR_ADDR_MAX], dst[WEIR_ADDR_MAX], proto[8], before[32] = "";
+	unsigned id = weir_event_added_rule(event);
 
 	/* a rule helps only where a rule, or the want of one, decided */
 	if ((ev->proto != WEIR_IPPROTO_TCP && ev->proto != WEIR_IPPROTO_UDP) ||
 	    (ev->res.wanted_reason != WEIR_REASON_RULE && ev->res.wanted_reason != WEIR_REASON_DEFAULT))
 		return NULL;
-	return json_sprintf("weir rule add --src %s --dst %s --port %u --proto %s --for 1h --action allow",
+	if (id)
+		snprintf(before, sizeof before, " --before %u", id);
+	return json_sprintf("weir rule add --src %s --dst %s --port %u --proto %s%s --for 1h --action allow",
 			    weir_addr_text(ev->t.src, src), weir_addr_text(ev->t.dst, dst), ev->t.dport,
-			    weir_proto_text(ev->proto, proto));
+			    weir_proto_text(ev->proto, proto), before);
 }
 
 static json_t *why_event(struct weir_worker *w, struct weir_recent_entry *e)
 {
-	char label[256], fix[256];
-	json_t *more, *j = json_pack("{s:O, s:s, s:s, s:s, s:I}", "event", entry_json(w, e), "verdict",
+	json_t *fix, *more;
+	char label[256];
+	json_t *j = json_pack("{s:O, s:s, s:s, s:s, s:I}", "event", entry_json(w, e), "verdict",
 			      weir_verdict_name(e->ev.res.enforced), "would_be", weir_verdict_name(e->ev.res.wanted), "reason",
 			      weir_reason_name(e->ev.res.wanted_reason), "generation", (json_int_t)e->ev.h.generation);
 
@@ -314,9 +309,10 @@ static json_t *why_event(struct weir_worker *w, struct weir_recent_entry *e)
 		json_object_set_new(j, "rule", weir_words_json(weir_rule_label(&w->img, e->ev.res.wanted_rule,
 										e->ev.res.wanted_reason, label,
 										sizeof label)));
-	if (e->ev.res.wanted != WEIR_PASS && *weir_event_fix(&e->ev, fix, sizeof fix)) {
-		json_object_set_new(j, "fix", json_string(fix));
-		if ((more = narrower(&e->ev)))
+	fix = json_object_get(json_object_get(j, "event"), "fix");
+	if (fix) {
+		json_object_set(j, "fix", fix);
+		if ((more = narrower(&e->ev, json_object_get(j, "event"))))
 			json_object_set_new(j, "narrower", more);
 	}
 	return j;
@@ -349,7 +345,7 @@ static int do_why(struct weir_worker *w, const struct weir_request *rq, struct w
 	if (!rp->result)
 		return -ENOMEM;
 	json_object_set_new(rp->result, "target", json_string(text));
-	json_object_set_new(rp->result, "banned", json_boolean(is_banned(w, t.addr)));
+	json_object_set_new(rp->result, "banned", json_boolean(weir_worker_banned(w, NULL, t.addr)));
 	return 0;
 }
 

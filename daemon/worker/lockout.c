@@ -43,15 +43,18 @@ int weir_lockout_sessions(struct weir_worker *w, struct weir_caller *c, char *wh
 	return 0;
 }
 
-bool weir_worker_banned(const struct weir_worker *w, const struct weir_ban_key *also, const uint8_t addr[16])
+const struct weir_ban_key *weir_worker_ban(const struct weir_worker *w, const uint8_t addr[16])
 {
-	if (also && weir_ban_key_covers(also, addr))
-		return true;
 	for (size_t i = 0; i < w->bans.n; i++) {
 		if (weir_ban_key_covers(&w->bans.v[i].key, addr))
-			return true;
+			return &w->bans.v[i].key;
 	}
-	return false;
+	return NULL;
+}
+
+bool weir_worker_banned(const struct weir_worker *w, const struct weir_ban_key *also, const uint8_t addr[16])
+{
+	return (also && weir_ban_key_covers(also, addr)) || weir_worker_ban(w, addr);
 }
 
 struct find {

@@ -126,26 +126,75 @@ static void set_packet(struct obj *o, const struct weir_ev_verdict *ev)
 	set_mac(o, "dst_mac", ev->dmac);
 }
 
-/* What a blocklist holds is known by the image alone: the command that takes the address out of its set. */
-static void set_fix(struct obj *o, const struct weir_ev_verdict *ev, const struct weir_event_words *words)
+unsigned weir_event_added_rule(const json_t *event)
+{
+	const char *place = json_string_value(json_object_get(event, "place"));
+	unsigned id;
+
+	return place && sscanf(place, "overlay %u", &id) == 1 ? id : 0;
+}
+
+/* The end that a rule would name: who came in, who was asked, both where it only passes through. */
+static void put_fix_rule(FILE *f, const struct weir_ev_verdict *ev, unsigned before)
+{
+	char src[WEIR_ADDR_MAX], dst[WEIR_ADDR_MAX], proto[8];
+
+	fputs("weir rule add", f);
+	if (ev->dir != WEIR_DIR_OUT)
+		fprintf(f, " --src %s", weir_addr_text(ev->t.src, src));
+	if (ev->dir != WEIR_DIR_IN)
+		fprintf(f, " --dst %s", weir_addr_text(ev->t.dst, dst));
+	weir_proto_text(ev->proto, proto);
+	if (has_ports(ev->proto))
+		fprintf(f, " --port %u --proto %s", ev->t.dport, proto);
+	else if (ev->proto == WEIR_IPPROTO_ICMP || ev->proto == WEIR_IPPROTO_ICMPV6)
+		fprintf(f, " --%s %u/%u", proto, ev->icmp_type, ev->icmp_code);
+	else
+		fprintf(f, " --proto %s", proto);
+	fprintf(f, " --direction %s", weir_dir_text(ev->dir));
+	if (before) /* behind an added rule that stops it an allow would change nothing */
+		fprintf(f, " --before %u", before);
+	fputs(" --action allow", f);
+}
+
+/* The shortest command that would allow it; nothing when none would. */
+static void put_fix(FILE *f, const struct weir_ev_verdict *ev, const struct weir_event_words *w, unsigned before)
 {
 	struct weir_packet_spec s = { .t = ev->t, .proto = ev->proto, .family = ev->family, .dir = ev->dir,
-				      .block_set = words->block_set };
-	const struct weir_img *img = words->img;
-	char buf[256] = "";
-	FILE *f;
+				      .block_set = w->block_set };
+	char remote[WEIR_ADDR_MAX];
 
-	if (ev->res.wanted == WEIR_PASS)
+	if (ev->res.wanted == WEIR_PASS || !ev->family || !*weir_dir_text(ev->dir))
 		return;
-	if (img && ev->res.wanted_reason == WEIR_REASON_BLOCKLIST) {
-		f = fmemopen(buf, sizeof buf, "w");
-		if (f) {
-			weir_packet_fix(f, img, &s, WEIR_REASON_BLOCKLIST);
-			fclose(f);
-		}
-	} else {
-		weir_event_fix(ev, buf, sizeof buf);
+	switch (ev->res.wanted_reason) {
+	case WEIR_REASON_BAN:
+		weir_addr_text(ev->dir == WEIR_DIR_OUT ? ev->t.dst : ev->t.src, remote);
+		fprintf(f, "weir ban remove %s", w->ban ? w->ban : remote);
+		break;
+	case WEIR_REASON_BLOCKLIST: /* what it holds is known by the image alone */
+		if (w->img)
+			weir_packet_fix(f, w->img, &s, WEIR_REASON_BLOCKLIST);
+		break;
+	case WEIR_REASON_RULE:
+	case WEIR_REASON_DEFAULT:
+		put_fix_rule(f, ev, before);
+		break;
+	default: /* whatever else stops a packet stands before the rules, or is no matter of one */
+		break;
 	}
+}
+
+static void set_fix(struct obj *o, const struct weir_ev_verdict *ev, const struct weir_event_words *w)
+{
+	char buf[256] = "";
+	FILE *f = fmemopen(buf, sizeof buf, "w");
+
+	if (!f) {
+		o->failed = true;
+		return;
+	}
+	put_fix(f, ev, w, weir_event_added_rule(o->j));
+	fclose(f);
 	set_text(o, "fix", buf);
 }
 
@@ -185,35 +234,4 @@ json_t *weir_event_json(const struct weir_ev_verdict *ev, const struct weir_even
 		return NULL;
 	}
 	return o.j;
-}
-
-/* The end that a rule would name: who came in, who was asked, both where it only passes through. */
-const char *weir_event_fix(const struct weir_ev_verdict *ev, char *buf, size_t size)
-{
-	const struct weir_result *r = &ev->res;
-	char a[WEIR_ADDR_MAX], b[WEIR_ADDR_MAX], what[40], proto[8];
-
-	*buf = 0;
-	if (r->wanted == WEIR_PASS || !ev->family || !*weir_dir_text(ev->dir))
-		return buf;
-	weir_addr_text(ev->t.src, a);
-	weir_addr_text(ev->t.dst, b);
-	if (r->wanted_reason == WEIR_REASON_BAN) {
-		snprintf(buf, size, "weir ban remove %s", ev->dir == WEIR_DIR_OUT ? b : a);
-		return buf;
-	}
-	/* whatever else stops a packet stands before the rules, or is no matter of one */
-	if (r->wanted_reason != WEIR_REASON_RULE && r->wanted_reason != WEIR_REASON_DEFAULT)
-		return buf;
-	weir_proto_text(ev->proto, proto);
-	if (has_ports(ev->proto))
-		snprintf(what, sizeof what, "--port %u --proto %s", ev->t.dport, proto);
-	else if (ev->proto == WEIR_IPPROTO_ICMP || ev->proto == WEIR_IPPROTO_ICMPV6)
-		snprintf(what, sizeof what, "--%s %u/%u", proto, ev->icmp_type, ev->icmp_code);
-	else
-		snprintf(what, sizeof what, "--proto %s", proto);
-	snprintf(buf, size, "weir rule add%s%s%s%s %s --direction %s --action allow",
-		 ev->dir == WEIR_DIR_OUT ? "" : " --src ", ev->dir == WEIR_DIR_OUT ? "" : a,
-		 ev->dir == WEIR_DIR_IN ? "" : " --dst ", ev->dir == WEIR_DIR_IN ? "" : b, what, weir_dir_text(ev->dir));
-	return buf;
 }

@@ -15,6 +15,7 @@
 /* What turns numbers into words. Everything may be NULL or zero: then the words are missing. */
 struct weir_event_words {
 	const char *block_set; /* of the blocklists, the one that holds the remote address; NULL: not known */
+	const char *ban;       /* the ban that covers it, as it was made; NULL: that of the address alone */
 	const struct weir_img *img;     /* the image that judged */
 	const char *in_if, *out_if;     /* names of in_ifindex (or ifindex) and out_ifindex; raw */
 	const char *name;               /* asked before the remote address was spoken to; raw */
@@ -25,13 +26,13 @@ struct weir_event_words {
 /* A new reference, or NULL: out of memory. ev->h.type is WEIR_EV_VERDICT or WEIR_EV_FLOW. */
 json_t *weir_event_json(const struct weir_ev_verdict *ev, const struct weir_event_words *w);
 
+/* The id of the added rule (weir rule add) that decided; 0: another one did. */
+unsigned weir_event_added_rule(const json_t *event);
+
 /* One aligned line, and below it the `fix:` line where something was, or would have been, stopped. */
 void weir_event_line(FILE *out, const json_t *event, bool color);
 /* The line that stands above them. */
 void weir_event_line_header(FILE *out, bool color);
-
-/* The shortest command that would allow it, "weir rule add --src ...". "" when none would (not by a rule). */
-const char *weir_event_fix(const struct weir_ev_verdict *ev, char *buf, size_t size);
 
 /* "10.0.0.1", "2001:db8::1" of a 16-byte address; "10.0.0.1:80", "[2001:db8::1]:80" with a port. */
 #define WEIR_ADDR_MAX 56

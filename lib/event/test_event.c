@@ -25,20 +25,25 @@ static const char policy[] = "version: 1\n"
 static void *blob;
 static struct weir_img img;
 
-static int setup(void **state)
+static int compile(const struct weir_overlay *overlay, void **ret_blob, struct weir_img *ret)
 {
 	_cleanup_policy_ struct weir_policy *p = NULL;
-	const struct weir_compile_options o = { .generation = 7, .mode_ceiling = WEIR_PREVENT };
+	const struct weir_compile_options o = { .generation = 7, .mode_ceiling = WEIR_PREVENT, .overlay = overlay };
 	struct weir_diags d = { 0 };
 	uint32_t size;
 	int e = weir_policy_read_text("policy.yaml", NULL, policy, strlen(policy), &p, &d);
 
 	if (!e)
-		e = weir_policy_compile(p, &o, &blob, &size, &d);
+		e = weir_policy_compile(p, &o, ret_blob, &size, &d);
 	if (e)
 		weir_diags_format(stderr, &d, false);
 	weir_diags_free(&d);
-	return e ? e : weir_image_open(&img, blob, size);
+	return e ? e : weir_image_open(ret, *ret_blob, size);
+}
+
+static int setup(void **state)
+{
+	return compile(NULL, &blob, &img);
 }
 
 static int teardown(void **state)
@@ -163,25 +168,53 @@ static void test_fix_blocklist(void **state)
 	json_decref(j);
 }
 
+static void expect_fix(const struct weir_ev_verdict *ev, const struct weir_event_words *w, const char *want)
+{
+	json_t *j = weir_event_json(ev, w);
+
+	assert_string_equal(str(j, "fix"), want);
+	json_decref(j);
+}
+
 static void test_fix(void **state)
 {
 	struct weir_ev_verdict ev = event("10.0.0.1", 1, "10.0.0.2", 80, WEIR_DIR_FWD);
-	char buf[256];
+	struct weir_event_words w = { .img = &img };
 
 	judged(&ev, WEIR_RULE_DEFAULT_FWD, WEIR_REASON_DEFAULT, WEIR_DROP, WEIR_DROP);
-	assert_string_equal(weir_event_fix(&ev, buf, sizeof buf),
-			    "weir rule add --src 10.0.0.1 --dst 10.0.0.2 --port 80 --proto tcp --direction forward --action allow");
+	expect_fix(&ev, &w, "weir rule add --src 10.0.0.1 --dst 10.0.0.2 --port 80 --proto tcp --direction forward "
+			    "--action allow");
 	ev.proto = WEIR_IPPROTO_ICMP;
 	ev.icmp_type = 8;
-	assert_string_equal(weir_event_fix(&ev, buf, sizeof buf),
-			    "weir rule add --src 10.0.0.1 --dst 10.0.0.2 --icmp 8/0 --direction forward --action allow");
+	expect_fix(&ev, &w, "weir rule add --src 10.0.0.1 --dst 10.0.0.2 --icmp 8/0 --direction forward "
+			    "--action allow");
 	ev.dir = WEIR_DIR_IN;
 	judged(&ev, WEIR_RULE_NONE, WEIR_REASON_BAN, WEIR_DROP, WEIR_DROP);
-	assert_string_equal(weir_event_fix(&ev, buf, sizeof buf), "weir ban remove 10.0.0.1");
+	expect_fix(&ev, &w, "weir ban remove 10.0.0.1");
+	w.ban = "10.0.0.0/24"; /* what is not banned itself cannot be unbanned */
+	expect_fix(&ev, &w, "weir ban remove 10.0.0.0/24");
 	judged(&ev, WEIR_RULE_NONE, WEIR_REASON_TCP_FLAGS, WEIR_DROP, WEIR_DROP);
-	assert_string_equal(weir_event_fix(&ev, buf, sizeof buf), "");
+	expect_fix(&ev, &w, "(none)");
 	judged(&ev, 0, WEIR_REASON_RULE, WEIR_PASS, WEIR_PASS);
-	assert_string_equal(weir_event_fix(&ev, buf, sizeof buf), "");
+	expect_fix(&ev, &w, "(none)");
+}
+
+/* Behind the added rule that dropped it, an added allow would change nothing. */
+static void test_fix_of_an_added_rule(void **state)
+{
+	struct weir_overlay_rule rule = { .id = 3, .json = "{\"action\": \"drop\", \"ports\": 81}" };
+	const struct weir_overlay overlay = { .rules = &rule, .n_rules = 1 };
+	struct weir_ev_verdict ev = event("10.0.0.1", 1, "10.0.0.2", 81, WEIR_DIR_IN);
+	_cleanup_free_ void *other = NULL;
+	struct weir_img added;
+	const struct weir_event_words w = { .img = &added };
+
+	assert_int_equal(compile(&overlay, &other, &added), 0);
+	judged(&ev, 0, WEIR_REASON_RULE, WEIR_DROP, WEIR_DROP);
+	expect_fix(&ev, &w, "weir rule add --src 10.0.0.1 --port 81 --proto tcp --direction inbound --before 3 "
+			    "--action allow");
+	judged(&ev, 1, WEIR_REASON_RULE, WEIR_DROP, WEIR_DROP);
+	expect_fix(&ev, &w, "weir rule add --src 10.0.0.1 --port 81 --proto tcp --direction inbound --action allow");
 }
 
 static void test_hostile(void **state)
@@ -239,6 +272,7 @@ int main(void)
 		cmocka_unit_test(test_would_drop),
 		cmocka_unit_test(test_rule_with_place),
 		cmocka_unit_test(test_fix),
+		cmocka_unit_test(test_fix_of_an_added_rule),
 		cmocka_unit_test(test_fix_blocklist),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_words),

@@ -106,6 +106,9 @@ def test_edit():
             check(not s.arrives(FINE[v], v), f"v{v}: what was added")
             s.w("set", "remove", name, FINE[v])
             check(s.arrives(FINE[v], v), f"v{v}: what was added and taken out again")
+            check(not s.arrives(BAD[v], v), f"v{v}: an address of the list")
+            check(eventually(lambda: f"weir set remove {name} {BAD[v]}" in s.w("why", BAD[v]).stdout, 10),
+                  f"v{v}: why names the command that takes it out: " + s.w("why", BAD[v]).stdout)
             s.w("set", "remove", name, BAD[v])
             check(s.arrives(BAD[v], v), f"v{v}: what was taken out")
 

@@ -3,9 +3,11 @@
 """What the commands that change the policy do to traffic: rule, ban, set, mode, apply; the listener tells."""
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from harness import *  # noqa: F403
@@ -71,7 +73,6 @@ def test_rule_for_a_time():
         d = Dut(lab)
         d.weir("rule", "add", "--port", "82", "--action", "allow", "--for", "3s")
         d.opens(82, "while it lasts")
-        import time
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and "82" in d.weir("rule", "list").stdout:
             time.sleep(0.2)
@@ -259,7 +260,6 @@ def test_events_follow():
                     seen.set()
         t = threading.Thread(target=read, daemon=True)
         t.start()
-        import time
         deadline = time.monotonic() + PATIENCE
         while not seen.is_set() and time.monotonic() < deadline:
             d.silent(82, "a drop to be told", protos=("udp",))
@@ -281,7 +281,6 @@ def test_a_log_rule_is_told():
     with Router() as lab:
         d = Dut(lab, OPEN.replace("rules:\n", "rules:\n  - { name: note it, action: log, ports: 80 }\n"))
         d.opens(80, "log goes on")
-        import time
         deadline = time.monotonic() + PATIENCE
         while "note it" not in (text := d.weir("events").stdout) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -314,27 +313,43 @@ def test_many_clients():
         d.silent(82, "afterwards")
 
 
+def fixed(d, target):
+    """Run the command of the fix line of `weir why`, as it stands; returns it."""
+    why, deadline = "", time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        why = d.weir("why", target, check=False).stdout
+        fix = next((x.split("fix", 1)[1].strip() for x in why.splitlines() if x.startswith("fix")), "")
+        if fix.startswith("weir "):
+            d.weir(*shlex.split(fix)[1:])
+            return fix
+    raise Failed(f"no fix for {target}:\n{why}")
+
+
 def test_the_fix_fixes():
-    """The command of the fix line, run as it stands, allows what was dropped."""
-    import shlex
+    """The command of the fix line allows what was dropped: by the default, by an added rule, by a ban of a network."""
     with Router() as lab:
         d = Dut(lab)
+        banned = {4: ("10.1.0.200", "10.1.0.128/25"), 6: ("fd01::1:5", "fd01::1:0/112")}
+        lab.alias(lab.client, "cl0", f"{banned[4][0]}/24", f"{banned[6][0]}/64")
         for v in (4, 6):
-            for proto, port in (("tcp", 82), ("udp", 82)):
-                d.silent(port, "before the fix", v=v, protos=(proto,))
-                fix = None
-                import time
-                deadline = time.monotonic() + PATIENCE
-                while not fix and time.monotonic() < deadline:
-                    why = d.weir("why", f"{lab.DUT[v]}:{port}" if v == 4 else f"[{lab.DUT[v]}]:{port}",
-                                 check=False).stdout
-                    fix = next((x.split("fix", 1)[1].strip() for x in why.splitlines() if x.startswith("fix")), None)
-                if not check(fix and fix.startswith("weir "), f"{proto} v{v}: no fix:\n{why}"):
-                    continue
-                p = d.weir(*shlex.split(fix)[1:], check=False)
-                equal(p.returncode, 0, f"{fix}: {p.stderr}")
-                d.opens(port, f"after {fix}", v=v, proto=proto)
+            there = lab.DUT[v] if v == 4 else f"[{lab.DUT[v]}]"
+            for proto in ("tcp", "udp"):
+                d.silent(82, "before the fix", v=v, protos=(proto,))
+                fix = fixed(d, f"{there}:82")
+                d.opens(82, f"after {fix}", v=v, proto=proto)
                 d.weir("rule", "clear")
+            d.weir("rule", "add", "--port", "80", "--action", "drop")
+            d.silent(80, "an added rule", v=v, protos=("tcp",))
+            fix = fixed(d, f"{there}:80")
+            d.opens(80, f"after {fix}", v=v)
+            d.weir("rule", "clear")
+            d.weir("ban", "add", banned[v][1])
+            p = Probe(lab.client, "tcp", lab.DUT[v], 80, src=banned[v][0])
+            must(fence(lab.client, lab.DUT[v], d.udp, 9999), "fence")
+            check(p.quiet(), f"v{v}: a banned network is heard")
+            p.close()
+            fix = fixed(d, banned[v][0])
+            equal(ask(lab.client, "tcp", lab.DUT[v], 80, src=banned[v][0]), "open", f"v{v}: after {fix}")
 
 
 if __name__ == "__main__":
