@@ -22,7 +22,8 @@ static int run_add(const struct weir_cli *cli, int argc, char **argv)
 	if (n < 0)
 		return -n;
 	if (n != 1)
-		return weir_cli_usage(&weir_cmd_ban_add, "which address? one of them");
+		return n ? weir_cli_usage(&weir_cmd_ban_add, "one address at a time, not '%s' too", argv[2]) :
+			   weir_cli_usage(&weir_cmd_ban_add, "which address?");
 	if (span && weir_seconds_parse(span, &seconds))
 		return weir_cli_usage(&weir_cmd_ban_add, "--for %s is no time (90s, 5m, 1h, 2d)", span);
 	args = json_pack("{s:s, s:I, s:b}", "address", argv[1], "for", (json_int_t)seconds, "force", force);
@@ -34,7 +35,8 @@ static int run_add(const struct weir_cli *cli, int argc, char **argv)
 	if (weir_answered_json(cli, j))
 		return WEIR_EXIT_OK;
 	if (weir_bool(j, "blocking"))
-		printf("%s is banned%s%s\n", weir_str(j, "address"), span ? " for " : "", span ? span : "");
+		printf("%s is banned%s%s%s\n", weir_str(j, "address"), span ? " for " : "", span ? span : "",
+		       span && !span[strspn(span, "0123456789")] ? " s" : "");
 	else
 		printf("%s: %srecorded, NOT blocking%s (mode detect)\n", weir_str(j, "address"),
 		       weir_paint_begin(WEIR_LOOK, cli->color), weir_paint_end(WEIR_LOOK, cli->color));

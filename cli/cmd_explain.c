@@ -30,7 +30,9 @@ static int gather(int argc, char **argv, const char **ret_path, const char **ret
 			flags = true;
 		} else if (*ret_path) {
 			fclose(f);
-			return weir_cli_usage(&weir_cmd_explain, "one file at a time, not '%s' too", a);
+			return *ret_text && !strchr(*ret_text, ' ') ?
+				       weir_cli_usage(&weir_cmd_explain, "the packet is one word for the shell: put it in quotes") :
+				       weir_cli_usage(&weir_cmd_explain, "one file at a time, not '%s' too", a);
 		} else {
 			*ret_path = a;
 		}
@@ -85,6 +87,7 @@ const struct weir_cmd weir_cmd_explain = {
 	.help = "The verdict comes from the same code that the kernel runs. The packet is a sentence:\n"
 		"  PROTO SRC[:PORT] > DST[:PORT] [inbound|outbound|forward] [on IF | in IF out IF]\n"
 		"  [vlan ID [vlan ID]] [mark N] [mac ADDR] [ttl N] [fragment]; for ICMP a type like echo-request\n"
+		"  Without a direction it comes in.\n"
 		"or single options: --proto --src --sport --dst --port --direction --interface --in-interface\n"
 		"  --out-interface --icmp --icmpv6 --vlan --mark --mac --ttl --fragment\n"
 		"  weir explain policy.yaml --packet 'udp [2001:db8::1]:5353 > [2001:db8::2]:53 inbound on eth0'\n"

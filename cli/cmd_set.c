@@ -16,6 +16,8 @@ static int edit(const struct weir_cli *cli, const struct weir_cmd *c, int argc, 
 
 	if (n < 0)
 		return -n;
+	if (n > 2)
+		return weir_cli_usage(c, "one element at a time, not '%s' too", argv[3]);
 	if (n != 2)
 		return weir_cli_usage(c, "a set and an element: %s office 192.0.2.7", c->name);
 	j = weir_ask(cli, c->name, json_pack("{s:s, s:s, s:b}", "set", argv[1], "element", argv[2], "force", force));

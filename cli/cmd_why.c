@@ -90,7 +90,9 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 
 	if (n < 0)
 		return -n;
-	if (n != 1)
+	if (n > 1)
+		return weir_cli_usage(&weir_cmd_why, "one word, not '%s' too: weir why 192.0.2.1:443", argv[2]);
+	if (!n)
 		return weir_cli_usage(&weir_cmd_why, "which address? weir why 192.0.2.1:443");
 	j = weir_ask(cli, "why", json_pack("{s:s}", "target", argv[1]));
 	if (!j)

@@ -190,6 +190,55 @@ static const struct weir_cmd *find_command(int argc, char **argv, int *words)
 	return one;
 }
 
+/* What the same is called elsewhere; a word that is only spelt alike may be the opposite. */
+static const struct {
+	const char *word, *command;
+} elsewhere[] = {
+	{ "unban", "ban remove" }, { "block", "ban add" }, { "start", "run" },	 { "load", "apply" },
+	{ "reload", "apply" },	   { "log", "events" },	   { "logs", "events" }, { "test", "check" },
+	{ "validate", "check" },   { "list", "rule list" },
+};
+static const char *const verbs[][8] = {
+	{ "remove", "delete", "rm", "del", "erase", "unban", NULL },
+	{ "add", "new", "append", "insert", "create", NULL },
+	{ "list", "ls", "show", "get", "print", NULL },
+	{ "clear", "flush", "reset", NULL },
+};
+
+static bool same_verb(const char *a, const char *b)
+{
+	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+		bool has_a = false, has_b = false;
+
+		for (const char *const *v = verbs[i]; *v; v++) {
+			has_a |= !strcmp(*v, a);
+			has_b |= !strcmp(*v, b);
+		}
+		if (has_a && has_b)
+			return true;
+	}
+	return false;
+}
+
+/* The command of this group that was meant, or NULL; `all` gets the words of the group. */
+static const char *nearest_in_group(const char *group, const char *word, char *all, size_t size)
+{
+	const char *names[16] = { NULL }, *verb, *near;
+	size_t n = 0, used = 0, len = strlen(group);
+
+	for (const struct weir_cmd *const *c = weir_commands; *c && n < 15; c++) {
+		if (strncmp((*c)->name, group, len) || (*c)->name[len] != ' ')
+			continue;
+		verb = (*c)->name + len + 1;
+		if (same_verb(word, verb))
+			return (*c)->name;
+		names[n++] = verb;
+		used += (size_t)snprintf(all + used, used < size ? size - used : 0, "%s%s", used ? ", " : "", verb);
+	}
+	near = weir_nearest(word, names);
+	return near ? near - len - 1 : NULL; /* it is the end of a command's name */
+}
+
 /* The nearest command to what was typed: both words, then the first alone among commands and words of groups. */
 static const char *nearest_command(int argc, char **argv)
 {
@@ -198,6 +247,10 @@ static const char *nearest_command(int argc, char **argv)
 	char both[64];
 	size_t n = 0;
 
+	for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++) {
+		if (!strcmp(argv[1], elsewhere[i].word))
+			return elsewhere[i].command;
+	}
 	for (const struct weir_cmd *const *c = weir_commands; *c && n < 58; c++) {
 		if (!(*c)->hidden)
 			names[n++] = (*c)->name;
@@ -215,14 +268,18 @@ static const char *nearest_command(int argc, char **argv)
 
 static int unknown_command(int argc, char **argv)
 {
-	const char *near = nearest_command(argc, argv);
-	char hint[64] = "weir --help lists the commands";
+	bool group = weir_is_group(argv[1]);
+	char hint[128] = "weir --help lists the commands", all[64] = "";
+	const char *near = group && argc > 2 ? nearest_in_group(argv[1], argv[2], all, sizeof all) :
+					       nearest_command(argc, argv);
 
 	if (argc < 3 && weir_help_group(stdout, argv[1]))
 		return WEIR_EXIT_USAGE;
 	if (near)
 		snprintf(hint, sizeof hint, "did you mean 'weir %s'?", near);
-	if (argc > 2 && weir_is_group(argv[1]))
+	else if (*all)
+		snprintf(hint, sizeof hint, "weir %s takes one of these: %s", argv[1], all);
+	if (argc > 2 && group)
 		weir_cli_error(hint, "unknown command '%s %s'", argv[1], argv[2]);
 	else
 		weir_cli_error(hint, "unknown command '%s'", argv[1]);

@@ -178,5 +178,5 @@ int weir_kern_flush(const char *runtime_dir, char *report, size_t report_size)
 	if (umount2(bpffs, MNT_DETACH))
 		return weir_why(report, report_size, -errno, "unmounting %s: %s", bpffs, strerror(errno));
 	rmdir(bpffs);
-	return weir_why(report, report_size, links + filters, "%d links, %d filters, %d maps removed", links, filters, maps);
+	return weir_why(report, report_size, links + filters, "%d links, %d filters, %d maps", links, filters, maps);
 }

@@ -313,6 +313,28 @@ def test_many_clients():
         d.silent(82, "afterwards")
 
 
+def test_words_that_are_meant():
+    """A word of other programs leads to the command that does the same, never to its opposite; one too many is named."""
+    for typed, hint in {
+            "ban rm 192.0.2.1": "did you mean 'weir ban remove'?",
+            "ban 192.0.2.1": "weir ban takes one of these: add, list, remove",
+            "unban 192.0.2.1": "did you mean 'weir ban remove'?",
+            "rule del 3": "did you mean 'weir rule delete'?",
+            "rule ls": "did you mean 'weir rule list'?",
+            "set show": "did you mean 'weir set list'?",
+            "set ad office 192.0.2.1": "did you mean 'weir set add'?",
+            "rul lst": "did you mean 'weir rule list'?",
+            "start": "did you mean 'weir run'?",
+            "frobnicate": "weir --help lists the commands",
+            "ban add 192.0.2.1 --for 10 min": "one address at a time, not 'min' too",
+            "set add office 192.0.2.1 192.0.2.2": "one element at a time, not '192.0.2.2' too",
+            "why 192.0.2.1 443": "one word, not '443' too: weir why 192.0.2.1:443",
+            "explain policy.yaml --packet tcp 192.0.2.1": "put it in quotes"}.items():
+        p = subprocess.run([BIN, *typed.split()], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        equal(p.returncode, 2, f"weir {typed}: exit status")
+        check(hint in p.stderr, f"weir {typed}: {p.stderr}")
+
+
 def fixed(d, target):
     """Run the command of the fix line of `weir why`, as it stands; returns it."""
     why, deadline = "", time.monotonic() + PATIENCE
