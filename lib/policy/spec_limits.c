@@ -11,6 +11,7 @@
 static const struct weir_word per_words[] = {
 	{ "source", WEIR_PER_SOURCE + 1 }, { "prefix", WEIR_PER_PREFIX + 1 }, { "all", WEIR_PER_ALL + 1 },
 	{ "src", .instead = "source" },	   { "subnet", .instead = "prefix" }, { "global", .instead = "all" },
+	{ "ip", .instead = "source" },	   { "network", .instead = "prefix" },
 	{ "rule", .later = true },	   { "destination", .later = true },  { NULL },
 };
 static const struct weir_word count_words[] = {
@@ -137,6 +138,22 @@ static const char *amount(const char *s, uint64_t *ret)
 	return s;
 }
 
+/* Not a number with a unit. MB means either of two things, so it is refused and both are named. */
+static int refuse_amount(struct weir_walk *w, const struct weir_node *n, const char *message, const char *hint)
+{
+	const char *s = n->scalar == WEIR_STRING ? n->text : "";
+	int digits = (int)strspn(s, "0123456789"), unit = (int)strcspn(s + digits, "/");
+	struct weir_diag *d = weir_node_error(w->diags, n, "%s", message);
+	char c = (char)(s[digits] & ~0x20); /* a letter as a capital */
+
+	if (!digits || unit < 2 || unit > 3 || !strchr("KMG", c) || (s[digits + unit - 1] & ~0x20) != 'B')
+		weir_diag_hint(d, "%s", hint);
+	else
+		weir_diag_hint(d, "%.*s: write %.*s%c%s or %.*s%ciB%s", unit, s + digits, digits, s, c == 'K' ? 'k' : c,
+			       s + digits + unit, digits, s, c, s + digits + unit);
+	return -EINVAL;
+}
+
 int weir_take_rate(struct weir_walk *w, const struct weir_node *n, void *dst)
 {
 	static const char units[] = "smhd";
@@ -147,7 +164,8 @@ int weir_take_rate(struct weir_walk *w, const struct weir_node *n, void *dst)
 	if (n->scalar == WEIR_INT)
 		return refuse(w, n, "a rate without a time", "write /s, /m, /h or /d behind it: 100/s");
 	if (!rest || rest[0] != '/' || !rest[1] || rest[2] || !(unit = strchr(units, rest[1])))
-		return refuse(w, n, "expected a rate like 10k/s", "a number, k, M, G, KiB, MiB or GiB, and /s, /m, /h or /d");
+		return refuse_amount(w, n, "expected a rate like 10k/s",
+				     "a number, k, M, G, KiB, MiB or GiB, and /s, /m, /h or /d");
 	r.seconds = seconds[unit - units];
 	if (r.n / r.seconds > 10000000000ull)
 		return refuse(w, n, "more than 10G a second", "leave the limit out");
@@ -161,7 +179,8 @@ int weir_take_amount(struct weir_walk *w, const struct weir_node *n, void *dst)
 	const char *rest = n->scalar == WEIR_STRING || n->scalar == WEIR_INT ? amount(n->text, &v) : NULL;
 
 	if (!rest || *rest || (n->scalar == WEIR_STRING && n->text[strspn(n->text, "0123456789")] == 0))
-		return refuse(w, n, "expected a number like 20k", "a number, and k, M, G, KiB, MiB or GiB if you like");
+		return refuse_amount(w, n, "expected a number like 20k",
+				     "a number, and k, M, G, KiB, MiB or GiB if you like");
 	*(uint64_t *)dst = v;
 	return 0;
 }

@@ -170,6 +170,17 @@ int weir_take_plain_address(struct weir_walk *w, const struct weir_node *n, void
 	return take_addr(w, n, dst, true);
 }
 
+static int refuse_no_set(struct weir_walk *w, const struct weir_node *n)
+{
+	struct weir_diag *d = weir_node_error(w->diags, n, "expected a set like $name");
+
+	if (weir_set_name_ok(n->text))
+		weir_diag_hint(d, "write $%s", n->text);
+	else
+		weir_diag_hint(d, "give the addresses a name under 'sets'");
+	return -EINVAL;
+}
+
 int weir_take_set(struct weir_walk *w, const struct weir_node *n, void *dst)
 {
 	struct weir_p_addr *a = dst;
@@ -178,7 +189,7 @@ int weir_take_set(struct weir_walk *w, const struct weir_node *n, void *dst)
 		return -EINVAL;
 	a->node = n;
 	if (n->text[0] != '$')
-		return refuse_text(w, n, "expected a set like $name", "give the addresses a name under 'sets'");
+		return refuse_no_set(w, n);
 	return take_set_text(w, n, a);
 }
 
