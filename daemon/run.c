@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -50,6 +51,7 @@ struct run {
 	bool links_stale; /* a report of interfaces failed: all are to be read anew */
 	bool keep_pins;   /* this start failed, and what an earlier life enforces must go on */
 	bool failed;
+	bool pins_private; /* init does not see the pins: they end with the last process of our mount namespace */
 	uint32_t end;     /* WEIR_CALL_END_* that a client asked for */
 };
 
@@ -96,10 +98,25 @@ static void on_signal(uint32_t events, void *data)
 	}
 }
 
+/* `ip netns exec` and `unshare -m` make a mount namespace, and what is pinned in it ends with it. */
+static void pins_look(struct run *x)
+{
+	char path[PATH_MAX];
+	struct stat here, init;
+
+	snprintf(path, sizeof path, "/proc/1/root%s/bpf", x->o->runtime_dir);
+	if (stat("/proc/1/root/.", &init) || stat(path + strlen("/proc/1/root"), &here))
+		return; /* not to be known */
+	x->pins_private = stat(path, &init) || init.st_dev != here.st_dev;
+}
+
 static void on_ready(void *data)
 {
 	struct run *x = data;
 
+	if (x->pins_private && weir_serve_enforces(x->serve))
+		weir_say("weir: warning: the pins stand in a mount namespace of their own: enforcement ends with its last process\n"
+			 "  into a network namespace: nsenter --net=/run/netns/NAME weir run, not ip netns exec");
 	x->keep_pins = false;
 	weir_notify("READY=1");
 }
@@ -315,8 +332,9 @@ static void say_end(const struct run *x, uint32_t generation, bool remove)
 		fputs("weir: ended; nothing stays in the kernel\n", stderr);
 	else
 		fprintf(stderr,
-			"weir: ended; generation %u is still enforced\n  watch it again: %s      remove it: weir flush\n",
-			generation, x->o->boot ? "systemctl start weir" : "weir run");
+			"weir: ended; generation %u is still enforced%s\n  watch it again: %s      remove it: weir flush\n",
+			generation, x->pins_private ? ", until the last process of this mount namespace ends" : "",
+			x->o->boot ? "systemctl start weir" : "weir run");
 }
 
 /* In detect nothing may stay; in prevent nothing may stop. */
@@ -378,8 +396,10 @@ int weir_run(const struct weir_run_options *o)
 		weir_fail("cannot start", strerror(-r));
 	if (!r)
 		r = keeper_start(&x);
-	if (!r)
+	if (!r) {
+		pins_look(&x);
 		r = crew_start(&x);
+	}
 	if (!r)
 		r = weir_loop_run(x.loop);
 	finish(&x);

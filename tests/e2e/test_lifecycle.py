@@ -4,6 +4,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -78,6 +79,25 @@ def test_killed():
         d.weir.run(OPEN)
         equal(d.weir("status", check=False).returncode, 0, "exit status of status after the restart")
         d.silent(82, "after the restart")
+
+
+def test_pins_of_a_mount_namespace():
+    """What is pinned in a mount namespace ends with it: weir says so where it enforces, and only there."""
+    for mode, made in (("prevent", True), ("prevent", False), ("detect", True)):
+        with Router() as lab:
+            w = Weir(lab, lab.dut)
+            # a shell is init: that of this machine may not be looked at
+            script = f"{'unshare -m' if made else ''} \"$@\" & wait"
+            with open(w.output, "ab") as out:
+                w.daemon = subprocess.Popen(
+                    lab.dut.argv("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, "sh", BIN,
+                                 "run", "--no-live", "--policy", w.write(Policy.text(mode=mode))),
+                    env=w.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            w.wait_ready()
+            w.stop()
+            told = made and mode == "prevent"
+            for words in ("mount namespace of their own", "until the last process of this mount namespace ends"):
+                equal(words in w.said(), told, f"{mode}, own mounts {made}: {words}: {w.said()}")
 
 
 def test_second_instance_is_refused():
