@@ -77,6 +77,7 @@ static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, stru
 	json_int_t seconds = 0;
 	struct weir_ban_key k;
 	char text[64];
+	size_t before = w->bans.n;
 	int force = 0;
 	int r = WEIR_ARGS(rq, rp, "{s:s, s?I, s?s, s?b}", "address", &addr, "for", &seconds, "why", &why, "force", &force);
 
@@ -101,6 +102,7 @@ static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, stru
 	}
 	rp->result = ban_json(e);
 	json_object_set_new(rp->result, "blocking", json_boolean(bans_block(w)));
+	json_object_set_new(rp->result, "replaced", json_boolean(w->bans.n == before));
 	weir_worker_kill(w);
 	weir_reply_detail(rp, "%s%s%s", weir_ban_key_format(&k, text, sizeof text), *why ? ": " : "", why);
 	r = weir_failures_saved(w, weir_bans_save(w->o.state_dir, &w->bans));

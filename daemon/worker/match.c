@@ -303,10 +303,11 @@ const char *weir_rule_match(const struct weir_img *img, const struct weir_rule *
 		say_cond(&w, img, weir_img_neg(img, r->neg));
 		say(&w, ") ");
 	}
-	say(&w, "%s", weir_rule_more(r, bounds, sizeof bounds));
 	if (w.len && buf[w.len - 1] == ' ')
 		buf[--w.len] = 0;
 	if (!w.len)
 		say(&w, "everything");
+	if (*weir_rule_more(r, bounds, sizeof bounds))
+		say(&w, "; %s", bounds);
 	return weir_text_whole(buf);
 }

@@ -218,7 +218,12 @@ static void bans_are_kept_and_own_addresses_refused(void **state)
 
 	write_policy(f, prevent_policy);
 	start(f, NULL);
-	good(f, "ban add", json_pack("{s:s, s:i}", "address", "192.0.2.9", "for", 3600));
+	for (int i = 0; i < 2; i++) {
+		json_t *j = ask(f, "ban add", json_pack("{s:s, s:i}", "address", "192.0.2.9", "for", 3600));
+
+		assert_int_equal(json_is_true(json_object_get(json_object_get(j, "result"), "replaced")), i);
+		json_decref(j);
+	}
 	good(f, "ban add", json_pack("{s:s}", "address", "2001:db8::/32"));
 	bad(f, "ban add", json_pack("{s:s}", "address", "127.0.0.1"), "this host");
 	bad(f, "ban add", json_pack("{s:s}", "address", "::/0"), "everybody");
@@ -419,16 +424,27 @@ static void a_flow_keeps_no_name_of_another_image(void **state)
 	the_rule_of_the_flow_is(f, "a rule of before the last change");
 }
 
-static void a_rule_is_shown_with_its_icmp_code(void **state)
+static void the_rule_is_shown_as(struct fixture *f, json_t *rule, const char *match)
+{
+	json_t *j = ask(f, "rule add", json_pack("{s:o}", "rule", rule));
+
+	assert_string_equal(json_string_value(json_object_get(json_object_get(j, "result"), "match")), match);
+	json_decref(j);
+}
+
+static void a_rule_is_shown_with_all_that_it_says(void **state)
 {
 	struct fixture *f = *state;
-	json_t *j;
 
 	start(f, NULL);
-	j = ask(f, "rule add", json_pack("{s:{s:s, s:s}}", "rule", "action", "drop", "icmp", "3/4"));
-	assert_string_equal(json_string_value(json_object_get(json_object_get(j, "result"), "match")),
-			    "icmp icmp type 3 code 4");
-	json_decref(j);
+	the_rule_is_shown_as(f, json_pack("{s:s, s:s}", "action", "drop", "icmp", "3/4"), "icmp icmp type 3 code 4");
+	the_rule_is_shown_as(f, json_pack("{s:s, s:i, s:s, s:s}", "action", "allow", "ports", 81, "max_bytes", "10M", "idle",
+					  "5m"),
+			     "port 81 tcp,udp; 10M bytes at most, idle for at most 5m");
+	the_rule_is_shown_as(f, json_pack("{s:s, s:s}", "action", "allow", "max_bytes", "2GiB"),
+			     "everything; 2GiB bytes at most");
+	the_rule_is_shown_as(f, json_pack("{s:s, s:i, s:s}", "action", "ban", "ports", 23, "ban", "10m"),
+			     "port 23 tcp,udp; who opened, for 10m");
 }
 
 static void another_ceiling_is_no_change_of_rules(void **state)
@@ -514,7 +530,7 @@ int main(void)
 		T(boot_takes_no_unconfirmed_edit),
 		T(events_are_kept_and_explained),
 		T(a_flow_keeps_no_name_of_another_image),
-		T(a_rule_is_shown_with_its_icmp_code),
+		T(a_rule_is_shown_with_all_that_it_says),
 		T(another_ceiling_is_no_change_of_rules),
 		T(times_and_ids_have_bounds),
 		T(long_words_are_cut_between_characters),

@@ -30,7 +30,6 @@ static const struct weir_limit *limit_of(const struct weir_img *img, uint32_t ru
 const char *weir_rule_name(const struct weir_img *img, uint32_t rule, char *buf, size_t size)
 {
 	const struct weir_rule *r = rule_of(img, rule);
-
 	const struct weir_limit *l = limit_of(img, rule);
 
 	snprintf(buf, size, "%s", r ? weir_img_string(img, r->name) : l ? weir_img_string(img, l->name) : fixed_name(rule));
@@ -49,7 +48,6 @@ const char *weir_rule_label(const struct weir_img *img, uint32_t rule, uint32_t 
 {
 	const struct weir_rule *r = rule_of(img, rule);
 	const char *name = r ? weir_img_string(img, r->name) : "", *place = r ? weir_img_string(img, r->place) : "";
-
 	const struct weir_limit *l = limit_of(img, rule);
 
 	if (l)
@@ -106,11 +104,28 @@ const char *weir_seconds_text(uint32_t seconds, char *buf, size_t size)
 	return buf;
 }
 
+/* As a policy says it: 10M. */
+static const char *amount_text(uint64_t n, char *buf, size_t size)
+{
+	static const struct {
+		uint64_t times;
+		const char *unit;
+	} units[] = { { 1u << 30, "GiB" }, { 1000000000, "G" }, { 1u << 20, "MiB" }, { 1000000, "M" },
+		      { 1u << 10, "KiB" }, { 1000, "k" },	{ 1, "" } };
+	size_t i = 0;
+
+	while (n % units[i].times)
+		i++;
+	snprintf(buf, size, "%llu%s", (unsigned long long)(n / units[i].times), units[i].unit);
+	return buf;
+}
+
 const char *weir_bounds_text(uint32_t max_duration, uint32_t idle, uint64_t max_bytes, char *buf, size_t size)
 {
-	char lasts[16] = "", silent[16] = "", bytes[24];
+	char lasts[16] = "", silent[16] = "", bytes[24] = "";
 
-	snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)max_bytes);
+	if (max_bytes)
+		amount_text(max_bytes, bytes, sizeof bytes);
 	if (max_duration)
 		weir_seconds_text(max_duration, lasts, sizeof lasts);
 	if (idle)
