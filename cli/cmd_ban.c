@@ -102,8 +102,8 @@ const struct weir_cmd weir_cmd_ban_list = {
 	.name = "ban list",
 	.args = "",
 	.summary = "the banned addresses",
-	.help = "What ends by itself shows when; bans that a rule or a limit made have no ID, and name it. In mode detect bans\n"
-		"are recorded and do not block.\n\n"
+	.help = "What ends by itself shows when; bans that a rule or a limit made have no ID, and name it.\n"
+		"In mode detect bans are recorded and do not block.\n\n"
 		"  sudo weir ban list",
 	.run = run_list,
 };

@@ -13,7 +13,8 @@
 
 struct flags {
 	const char *src, *dst, *peer, *port, *source_port, *proto, *action, *name, *mode, *direction, *interface,
-		*in_interface, *out_interface, *vlan, *icmp, *icmpv6, *mac, *mark, *max_duration, *idle, *max_bytes, *ban, *why, *span, *before;
+		*in_interface, *out_interface, *vlan, *icmp, *icmpv6, *mac, *mark, *max_duration, *idle, *max_bytes, *ban, *why,
+		*span, *before;
 	bool log, force;
 };
 

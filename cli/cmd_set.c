@@ -65,12 +65,15 @@ static void list_one(const json_t *j)
 {
 	const json_t *one, *set = json_array_get(json_object_get(j, "sets"), 0);
 	const json_t *elements = json_object_get(set, "elements");
+	char more[32];
 	size_t i;
 
 	json_array_foreach (elements, i, one)
 		puts(json_string_value(one));
 	if ((json_int_t)json_array_size(elements) < weir_int(set, "ranges"))
-		printf("and %lld more\n", weir_int(set, "ranges") - (json_int_t)json_array_size(elements));
+		printf("and %s more\n",
+		       weir_count((unsigned long long)(weir_int(set, "ranges") - (json_int_t)json_array_size(elements)), more,
+				  sizeof more));
 }
 
 static void list_all(const struct weir_cli *cli, const json_t *j)

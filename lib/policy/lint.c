@@ -361,7 +361,9 @@ static int read_rules(struct lint *l)
 {
 	struct weir_build *b = l->b;
 	struct weir_flat_when when = { .arena = &b->arena };
-	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets, .when = &when };
+	struct weir_flat_context c = {
+		.policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets, .when = &when,
+	};
 
 	l->rules = weir_arena_array(&b->arena, b->n_rules, sizeof *l->rules);
 	if (!l->rules)

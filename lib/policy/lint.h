@@ -14,7 +14,15 @@ struct weir_lint_rule {
 };
 
 /* The conditions that one list decides, so that several rules can take it together; the rest is one. */
-enum weir_lint_dim { WEIR_LINT_DIR, WEIR_LINT_PROTO, WEIR_LINT_FROM, WEIR_LINT_TO, WEIR_LINT_PORTS, WEIR_LINT_OTHER, WEIR_LINT_DIMS };
+enum weir_lint_dim {
+	WEIR_LINT_DIR,
+	WEIR_LINT_PROTO,
+	WEIR_LINT_FROM,
+	WEIR_LINT_TO,
+	WEIR_LINT_PORTS,
+	WEIR_LINT_OTHER,
+	WEIR_LINT_DIMS
+};
 
 /* Does b take everything that a takes, as far as dimension d goes? */
 bool weir_cond_within(const struct weir_flat_cond *a, const struct weir_flat_cond *b, enum weir_lint_dim d);

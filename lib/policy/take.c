@@ -44,6 +44,13 @@ static int refuse_text(struct weir_walk *w, const struct weir_node *n, const cha
 	return -EINVAL;
 }
 
+/* "80,443", as command lines have it. */
+static int refuse_commas(struct weir_walk *w, const struct weir_node *n)
+{
+	weir_diag_hint(weir_node_error(w->diags, n, "a list without brackets"), "write [%s]", n->text);
+	return -EINVAL;
+}
+
 int weir_take_version(struct weir_walk *w, const struct weir_node *n, void *dst)
 {
 	if (want(w, n, WEIR_INT, "the number 1") < 0)
@@ -152,6 +159,8 @@ static int take_addr(struct weir_walk *w, const struct weir_node *n, struct weir
 		a->any = true;
 		return plain ? refuse_text(w, n, "'any' is no address", "write 0.0.0.0/0 and ::/0") : 0;
 	}
+	if (strchr(n->text, ','))
+		return refuse_commas(w, n);
 	if (looks_like_name(n->text)) {
 		weir_diag_hint(weir_node_error(w->diags, n, "the name '%s': not in this version", n->text),
 			       "write its addresses");
@@ -212,6 +221,10 @@ int weir_take_port(struct weir_walk *w, const struct weir_node *n, void *dst)
 		*p = (struct weir_p_ports){ 0, 65535 };
 		return 0;
 	}
+	if (n->scalar == WEIR_STRING && strchr(n->text, ','))
+		return refuse_commas(w, n);
+	if (n->scalar == WEIR_STRING && !n->quoted && isalpha((unsigned char)n->text[0]))
+		return refuse_text(w, n, "expected a port, found a name", "write its number");
 	if (n->scalar == WEIR_STRING && !strchr(n->text, '-'))
 		return want(w, n, WEIR_INT, "a port");
 	if (n->scalar != WEIR_INT && n->scalar != WEIR_STRING)

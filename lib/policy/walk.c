@@ -171,6 +171,22 @@ static const struct weir_key *find(const struct weir_key *keys, const char *name
 	return NULL;
 }
 
+/* What the same is called elsewhere: what is only spelt alike means something else. */
+static const char *elsewhere(const char *key, const char *const *names)
+{
+	static const char *const words[][2] = {
+		{ "src", "from" },	  { "source", "from" },	    { "saddr", "from" },	 { "dst", "to" },
+		{ "destination", "to" },  { "daddr", "to" },	    { "sport", "source_ports" }, { "dport", "ports" },
+		{ "iif", "in_interface" }, { "oif", "out_interface" }, { "for", "ban" },
+	};
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		for (const char *const *n = names; !strcmp(key, words[i][0]) && *n; n++)
+			if (!strcmp(*n, words[i][1]))
+				return *n;
+	return NULL;
+}
+
 static int unknown_key(struct weir_walk *w, const struct weir_type *t, const struct weir_node *key)
 {
 	const char *names[KEYS_MAX], *meant;
@@ -185,7 +201,7 @@ static int unknown_key(struct weir_walk *w, const struct weir_type *t, const str
 			names[n++] = k->name;
 	names[n] = NULL;
 	d = weir_node_error(w->diags, key, "unknown key '%s' in %s", key->text, t->name);
-	meant = weir_did_you_mean(key->text, names);
+	meant = elsewhere(key->text, names) ?: weir_did_you_mean(key->text, names);
 	if (!strcmp(key->text, "<<"))
 		weir_diag_hint(d, "merge keys are not accepted; write it out");
 	else if (meant)

@@ -30,7 +30,10 @@ struct weir_diags {
 
 #define WEIR_DIAGS_MAX 100
 
-/* Add one. An error takes the place of the last warning where there is no other. Out of memory is counted in `dropped`. Returns the entry, to set hint or source, or NULL. */
+/*
+ * Add one. An error takes the place of the last warning where there is no other. Out of memory is counted in `dropped`.
+ * Returns the entry, to set hint or source, or NULL.
+ */
 struct weir_diag *weir_diags_add(struct weir_diags *d, enum weir_severity severity, const char *file, unsigned line,
 				 unsigned col, unsigned len, const char *fmt, ...)
 	__attribute__((format(printf, 7, 8)));
