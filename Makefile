@@ -100,7 +100,10 @@ lint: build
 fmt:
 	@tools/fmt.sh $(if $(ALL),--all)
 
+# What was configured for another prefix has its paths in the unit.
 install: build
+	@grep -q '"prefix", "value": "$(PREFIX)"' $(BUILD)/meson-info/intro-buildoptions.json || \
+	{ $(AS_OWNER) meson configure $(BUILD) --prefix $(PREFIX) && $(AS_OWNER) ninja -C $(BUILD); }
 	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(DESTDIR))
 
 deb: deps-build
