@@ -449,13 +449,6 @@ const struct weir_kern_if *weir_keeper_ifs(const struct weir_keeper *k, size_t *
 	return k->ifs;
 }
 
-const char *weir_keeper_if_name(const struct weir_keeper *k, uint32_t ifindex)
-{
-	const struct weir_kern_if *i = ifindex ? if_of(k, ifindex) : NULL;
-
-	return i ? i->name : NULL;
-}
-
 const char *weir_keeper_guard(const struct weir_keeper *k, const char **ret_why)
 {
 	*ret_why = k->guard_wanted && !k->guard_on ? k->guard_why : "";

@@ -51,7 +51,6 @@ void weir_keeper_link(struct weir_keeper *k, enum weir_link_event ev, const stru
 const struct weir_kern_if *weir_keeper_ifs(const struct weir_keeper *k, size_t *ret_n);
 /* Is this one asked to be covered? */
 bool weir_keeper_wants(const struct weir_keeper *k, const struct weir_kern_if *i);
-const char *weir_keeper_if_name(const struct weir_keeper *k, uint32_t ifindex); /* NULL: unknown */
 
 /* The guard before any image: only lo is let through, and what an earlier life covers. */
 void weir_keeper_guard_now(struct weir_keeper *k);

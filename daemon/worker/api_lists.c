@@ -95,11 +95,12 @@ static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, stru
 	if (r)
 		return weir_reply_fail(rp, r, "weir ban list", "%s", r == -ENOSPC ? "there are too many bans" : strerror(-r));
 	r = weir_port_ban(w->port, &(struct weir_keeper_ban){ k, e->id, e->expires });
-	if (r) {
+	if (r && w->bans.n > before) { /* one that was there before stays */
 		weir_bans_remove(&w->bans, &k);
 		weir_port_unban(w->port, &k);
-		return weir_reply_fail(rp, r, NULL, "the kernel did not take the ban: %s", strerror(-r));
 	}
+	if (r)
+		return weir_reply_fail(rp, r, NULL, "the kernel did not take the ban: %s", strerror(-r));
 	rp->result = ban_json(e);
 	json_object_set_new(rp->result, "blocking", json_boolean(bans_block(w)));
 	json_object_set_new(rp->result, "replaced", json_boolean(w->bans.n == before));

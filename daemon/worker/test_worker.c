@@ -230,6 +230,10 @@ static void bans_are_kept_and_own_addresses_refused(void **state)
 	fake(f)->fail_ban = -E2BIG;
 	bad(f, "ban add", json_pack("{s:s}", "address", "192.0.2.10"), "did not take");
 	assert_int_equal(f->worker->bans.n, 2);
+	fake(f)->fail_ban = -E2BIG;
+	bad(f, "ban add", json_pack("{s:s}", "address", "192.0.2.9"), "did not take");
+	assert_int_equal(f->worker->bans.n, 2);
+	assert_int_equal(fake(f)->bans, 2);
 	end(f, false);
 	start(f, NULL);
 	assert_int_equal(f->worker->bans.n, 2);
