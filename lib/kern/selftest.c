@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is expected is worked out by core/ over the flat image; what the program found stands in its working memory,
- * which no other generation shares. What the policy chose for failures is not tested where it hangs on the moment (a dead
- * daemon, a drill), nor are limits, which hang on what came before: WEIR_IF_TEST passes both by. Before Linux 5.11 a test
- * cannot say by which interface a packet came, so nothing is forwarded there; marks likewise where the kernel refuses them.
+ * which no other generation shares. What the policy chose for failures is not tested where it hangs on the moment (a
+ * dead daemon, a drill), nor are limits, which hang on what came before: WEIR_IF_TEST passes both by. Before Linux 5.11
+ * a test cannot say by which interface a packet came, so nothing is forwarded there; marks likewise where the kernel
+ * refuses them.
  */
 #include "lib/kern/selftest.h"
 
@@ -73,7 +74,10 @@ static const struct weir_scratch *judged(struct run *t)
 
 static void facts(const struct run *t, const struct weir_probe *p, const struct weir_pkt *pkt, struct weir_facts *f)
 {
-	weir_facts_init(f, pkt, p->hook == WEIR_PROBE_IN ? WEIR_DIR_IN : p->hook == WEIR_PROBE_OUT ? WEIR_DIR_OUT : WEIR_DIR_FWD);
+	weir_facts_init(f, pkt,
+			p->hook == WEIR_PROBE_IN    ? WEIR_DIR_IN
+			: p->hook == WEIR_PROBE_OUT ? WEIR_DIR_OUT
+						    : WEIR_DIR_FWD);
 	if (p->hook != WEIR_PROBE_IN)
 		f->mac = 0;
 	if (p->hook == WEIR_PROBE_FWD)
@@ -194,7 +198,8 @@ static const char *verdict_word(uint32_t v, bool past)
 	return words[v > WEIR_REJECT ? WEIR_DROP : v][past];
 }
 
-static int failed(struct run *t, const struct weir_probe *p, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int failed(struct run *t, const struct weir_probe *p, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 static int failed(struct run *t, const struct weir_probe *p, const char *fmt, ...)
 {

@@ -260,8 +260,8 @@ void weir_blocklist_free(struct weir_blocklist *b)
 	*b = (struct weir_blocklist){ 0 };
 }
 
-static int table_ranges(const struct weir_block_line *l, const struct weir_block_head *h, bool six, struct weir_arena *a,
-			struct weir_ranges *ret)
+static int table_ranges(const struct weir_block_line *l, const struct weir_block_head *h, bool six,
+			struct weir_arena *a, struct weir_ranges *ret)
 {
 	int err = 0;
 
@@ -285,7 +285,8 @@ static weir_u128 bound(const struct weir_block_line *l, const struct weir_block_
 	return six ? (weir_u128)w[0] << 64 | w[1] : WEIR_V4_LOW | l[h->bounds + i / 16].d[i % 16];
 }
 
-int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, struct weir_arena *a, struct weir_ranges *ret)
+int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, struct weir_arena *a,
+			  struct weir_ranges *ret)
 {
 	struct weir_ranges all = { 0 };
 	int err = 0;

@@ -20,7 +20,8 @@ int weir_blocklist_build(const struct weir_ranges *block, const uint64_t key[2],
 void weir_blocklist_free(struct weir_blocklist *b);
 
 /* What such lines hold, in normal form. They are sound: weir_block_ok. -ENOMEM. */
-int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, struct weir_arena *a, struct weir_ranges *ret);
+int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, struct weir_arena *a,
+			  struct weir_ranges *ret);
 
 /* The first line at or after `from` in which the two differ; the larger number of lines when none does. */
 uint32_t weir_blocklist_differs(const struct weir_blocklist *a, const struct weir_blocklist *b, uint32_t from);

@@ -53,7 +53,8 @@ static bool hull(const struct weir_flat_cond *c, uint32_t bit, const struct weir
 	return true;
 }
 
-static void port_hull(const struct weir_flat_cond *c, uint32_t bit, const struct weir_ranges *r, uint16_t *lo, uint16_t *hi)
+static void port_hull(const struct weir_flat_cond *c, uint32_t bit, const struct weir_ranges *r, uint16_t *lo,
+		      uint16_t *hi)
 {
 	bool some = (c->set & bit) && r->n;
 

@@ -53,8 +53,8 @@ static int by_low(const void *x, const void *y)
 #define RADIX_FROM 4096u /* so many are worth the tables */
 
 /*
- * The same for many: by 16 bits at a time, the lowest first. What is alike in all is passed over, so that IPv4 takes two
- * turns. False: no memory.
+ * The same for many: by 16 bits at a time, the lowest first. What is alike in all is passed over, so that IPv4 takes
+ * two turns. False: no memory.
  */
 static bool sort_many(struct weir_range *v, size_t n)
 {

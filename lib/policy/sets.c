@@ -22,8 +22,8 @@ static int edit(struct weir_arena *a, struct weir_ranges *in, struct weir_ranges
 	return err < 0 ? err : weir_ranges_minus(a, out, &one, out);
 }
 
-int weir_set_now(struct weir_arena *a, const struct weir_p_set *s, const struct weir_overlay *o, struct weir_ranges *ret,
-		 struct weir_why *why)
+int weir_set_now(struct weir_arena *a, const struct weir_p_set *s, const struct weir_overlay *o,
+		 struct weir_ranges *ret, struct weir_why *why)
 {
 	struct weir_ranges added = { 0 }, removed = { 0 }, now = s->ranges;
 	int err = 0;

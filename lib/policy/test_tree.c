@@ -27,7 +27,8 @@ static inline const struct weir_tree_line *weir_img_tree_line(const struct weir_
 #include "core/tree.h"
 
 /* All candidates of a packet, or the first ones of very many; then from somewhere in between. */
-static void check_packet(const struct weir_img *img, const struct weir_oracle *o, struct weir_tree_key *k, uint64_t *seed)
+static void check_packet(const struct weir_img *img, const struct weir_oracle *o, struct weir_tree_key *k,
+			 uint64_t *seed)
 {
 	uint32_t rules[64], n = weir_oracle_find(o, k, rules, 64), from = 0;
 

@@ -31,7 +31,8 @@ static void say(bool ok, const char *name, const char *more)
 	failed += !ok;
 }
 
-int bpf_map_update_batch(int fd, const void *keys, const void *values, __u32 *count, const struct bpf_map_batch_opts *opts)
+int bpf_map_update_batch(int fd, const void *keys, const void *values, __u32 *count,
+			 const struct bpf_map_batch_opts *opts)
 {
 	int (*real)(int, const void *, const void *, __u32 *, const struct bpf_map_batch_opts *) =
 		(__typeof__(real))(uintptr_t)dlsym(RTLD_NEXT, "bpf_map_update_batch");
@@ -66,7 +67,8 @@ static void *image(uint32_t generation, enum weir_mode mode, uint32_t *size)
 	for (int i = 0; i < 3; i++)
 		build.cfg.defaults[i] = (struct weir_fixed){ WEIR_ACT_DROP, (uint8_t)mode, 1, 0 };
 	build.cfg.blocklist = (struct weir_fixed){ WEIR_ACT_DROP, (uint8_t)mode, 1, 0 };
-	build.block = weir_imgbuild_addrs(&build, "203.0.113.0/24", "2001:db8:bad::/48", "198.51.100.77", "2001:db8::77", NULL);
+	build.block = weir_imgbuild_addrs(&build, "203.0.113.0/24", "2001:db8:bad::/48", "198.51.100.77",
+					  "2001:db8::77", NULL);
 	r = weir_imgbuild_failsafe(&build);
 	r->pos.set = WEIR_C_DIR | WEIR_C_PORTS | WEIR_C_FROM;
 	r->pos.dirs = WEIR_DIR_IN;
@@ -188,12 +190,14 @@ static void all(void)
 		return;
 	weir_kern_health(runner.kern, &h);
 	install(2, WEIR_PREVENT, why, sizeof why, &again);
-	snprintf(more, sizeof more, "%u packets, %u failed, in %u us; an install takes %.1f ms", h.tested, h.failed, h.us, again);
+	snprintf(more, sizeof more, "%u packets, %u failed, in %u us; an install takes %.1f ms", h.tested, h.failed,
+		 h.us, again);
 	say(h.tested >= 32 && !h.failed, "they were tested", more);
 	trace();
 	r = weir_kern_attach(runner.kern, &lo, WEIR_XDP_OFF);
 	say(!r && program_on_hook(), "a hook leads to them", lo.why);
-	planted("a rule that does the opposite", "weir_rules", offsetof(struct weir_rule, action), WEIR_ACT_DROP, WEIR_PREVENT);
+	planted("a rule that does the opposite", "weir_rules", offsetof(struct weir_rule, action), WEIR_ACT_DROP,
+		WEIR_PREVENT);
 	planted("a port that is another one", "weir_bounds_p", 0, 2, WEIR_PREVENT);
 	planted("an address that is another one", "weir_bounds4", 1, 1, WEIR_PREVENT);
 	planted("an IPv6 address that is another one", "weir_bounds6", 0, 1, WEIR_PREVENT);
