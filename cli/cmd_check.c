@@ -2,6 +2,8 @@
 /* weir check: is this file a policy? Reads and compiles it; touches nothing that is in force. */
 #include "cli/opts.h"
 #include "cli/policy_file.h"
+#include "core/memory.h"
+#include "lib/util/cpus.h"
 
 /* "2,200 ranges in 3 blocklists, ", or "" */
 static const char *blocked(const struct weir_img *img, char *buf, size_t size)
@@ -19,11 +21,24 @@ static const char *blocked(const struct weir_img *img, char *buf, size_t size)
 	return buf;
 }
 
+static void say_ok(const struct weir_policy_file *f)
+{
+	const struct weir_config *c = f->img.cfg;
+	uint32_t lists = f->img.h->lists.count;
+	struct weir_memory m;
+	char text[64];
+
+	weir_memory_image(&f->img, weir_cpus_possible(), &m);
+	weir_cli_say("%s: ok: %u rule%s, %u address list%s, %smode %s, compiled to %u bytes. Its maps take %llu of %llu MB.\n",
+		     f->path, c->n_rules, c->n_rules == 1 ? "" : "s", lists, lists == 1 ? "" : "s",
+		     blocked(&f->img, text, sizeof text), weir_mode_name(c->mode), f->size,
+		     (unsigned long long)(m.most + 999999) / 1000000, (unsigned long long)m.limit / 1000000);
+}
+
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
 	_cleanup_policy_file_ struct weir_policy_file f = { 0 };
 	bool strict = false;
-	char text[64];
 	const struct weir_opt opts[] = { { "--strict", .flag = &strict }, { NULL } };
 	int n = weir_opts_parse(&weir_cmd_check, opts, argc, argv);
 
@@ -38,10 +53,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	} else {
 		weir_policy_file_complain(&f, cli);
 		if (f.blob)
-			weir_cli_say("%s: ok: %u rule%s, %u address list%s, %smode %s, compiled to %u bytes.\n", argv[1],
-				     f.img.cfg->n_rules, f.img.cfg->n_rules == 1 ? "" : "s", f.img.h->lists.count,
-				     f.img.h->lists.count == 1 ? "" : "s", blocked(&f.img, text, sizeof text),
-				     weir_mode_name(f.img.cfg->mode), f.size);
+			say_ok(&f);
 	}
 	return !f.blob || (strict && f.diags.n) ? WEIR_EXIT_FAIL : WEIR_EXIT_OK;
 }

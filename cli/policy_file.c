@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "lib/util/cpus.h"
+
 void weir_policy_file_open(struct weir_policy_file *f, const char *path)
 {
-	struct weir_compile_options o = { .mode_ceiling = WEIR_PREVENT };
+	struct weir_compile_options o = { .mode_ceiling = WEIR_PREVENT, .cpus = weir_cpus_possible() };
 	int err;
 
 	f->path = path;

@@ -220,7 +220,7 @@ struct weir_config {
 	uint32_t n_limits;
 	uint32_t limit_counts;        /* a bit per WEIR_LIMIT_PACKETS ... that some limit counts */
 	uint32_t tree_lines;          /* 0: no trees, WEIR_LINEAR_MAX rules at most */
-	uint32_t reserved[1];
+	uint32_t memory_mb;           /* performance.max_memory_mb, 0: not said; core/memory.h */
 };
 _Static_assert(sizeof(struct weir_config) == 160, "ABI");
 

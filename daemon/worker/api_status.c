@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/memory.h"
 #include "daemon/worker/api.h"
 #include "daemon/worker/honest.h"
 #include "lib/event/event.h"
@@ -108,6 +109,27 @@ static json_t *processes_json(struct weir_worker *w, const struct weir_life *l)
 			 s && s->user && s->caps && s->seccomp && s->landlock);
 }
 
+/* What the image's maps take; `maps`: each of them. */
+static json_t *memory_json(const struct weir_worker *w, bool maps)
+{
+	struct weir_memory m;
+	json_t *list, *j;
+
+	weir_memory_image(&w->img, w->o.cpus, &m);
+	j = json_pack("{s:I, s:I, s:I, s:I}", "image", (json_int_t)m.image, "shared", (json_int_t)m.shared, "most",
+		      (json_int_t)m.most, "limit", (json_int_t)m.limit);
+	if (!maps)
+		return j;
+	list = json_array();
+	for (uint32_t i = 0; i < WEIR_MEM_COUNT; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "map", weir_memory_names[i], "what",
+						      weir_memory_words[i], "entries", (json_int_t)m.map[i].entries, "each",
+						      (json_int_t)m.map[i].each, "bytes", (json_int_t)m.map[i].bytes,
+						      "shared", i >= WEIR_MEM_SHARED));
+	json_object_set_new(j, "maps", list);
+	return j;
+}
+
 static int do_status(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	struct weir_counter stats[WEIR_STATS_MAX] = { 0 };
@@ -143,6 +165,7 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 	json_object_set_new(j, "guard", weir_text_json(weir_port_guard(w->port, &guard_why)));
 	json_object_set_new(j, "firewalls", firewalls_json(w));
 	json_object_set_new(j, "flows", json_pack("{s:I, s:I}", "live", flows.live, "half_open", flows.half));
+	json_object_set_new(j, "memory", memory_json(w, false));
 	json_object_set_new(j, "drops", drops_json(w, stats));
 	json_object_set_new(j, "events", events_json(w, stats));
 	weir_failures_stats(w, stats);
@@ -248,8 +271,8 @@ static int do_features(struct weir_worker *w, const struct weir_request *rq, str
 						      (json_int_t)progs[i].insns_xlated, "jited_bytes",
 						      (json_int_t)progs[i].insns_jited_bytes, "attached",
 						      (json_int_t)progs[i].attached));
-	rp->result = json_pack("{s:o, s:o, s:o}", "kernel", features, "programs", list, "folded_away",
-			       folded_json(w->img.cfg));
+	rp->result = json_pack("{s:o, s:o, s:o, s:o}", "kernel", features, "programs", list, "folded_away",
+			       folded_json(w->img.cfg), "memory", memory_json(w, true));
 	return 0;
 }
 

@@ -23,6 +23,7 @@
 #include "daemon/worker/worker.h"
 #include "lib/sandbox/sandbox.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/cpus.h"
 
 /* The last dot: what leads there is no link then, and those are refused. */
 #define STATE_BY_FD "/proc/self/fd/6/."
@@ -38,6 +39,7 @@ struct work {
 	struct weir_life life;
 	struct weir_sandbox sandbox;
 	const char *state_dir, *log_dir;
+	uint32_t cpus;
 	int signals, timer;
 };
 
@@ -160,8 +162,10 @@ static int sources_open(struct work *x)
 static int sandbox_enter(struct work *x)
 {
 	struct weir_sandbox_dir dirs[] = { { STATE_BY_FD, true }, { LOG_BY_FD, true } };
-	int r = weir_sandbox_worker(dirs, sizeof dirs / sizeof *dirs, &x->sandbox);
+	int r;
 
+	x->cpus = weir_cpus_possible(); /* afterwards /sys is out of reach */
+	r = weir_sandbox_worker(dirs, sizeof dirs / sizeof *dirs, &x->sandbox);
 	if (r)
 		weir_fail("the worker cannot give its rights up", strerror(-r));
 	/* by name where it can be reached so */
@@ -177,7 +181,7 @@ static int start(struct work *x)
 					  .state_dir = x->state_dir, .log_dir = x->log_dir,
 					  .state_name = o->state_dir, .log_name = o->log_dir, .policy = o->policy,
 					  .has_mode = o->has_mode, .mode = o->mode, .simulate = o->simulate, .resume = x->life.installed,
-					  .helper = x->helper };
+					  .helper = x->helper, .cpus = x->cpus };
 	struct weir_diags diags = { 0 };
 	char why[512] = "";
 	int r = weir_worker_open(&wo, x->port, &x->worker, &diags, why, sizeof why);

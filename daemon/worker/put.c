@@ -117,6 +117,7 @@ int weir_worker_compile(struct weir_worker *w, const struct weir_stand *of, cons
 		.block_key = w->block_key,
 		.simulate = w->o.simulate,
 		.disk_full = w->audit_why[0],
+		.cpus = w->o.cpus,
 		.management = weir_failures_management(w, of ? of->policy : c->policy ? c->policy : w->policy),
 	};
 	int r;

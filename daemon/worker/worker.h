@@ -34,6 +34,7 @@ struct weir_worker_options {
 	bool resume;         /* after a crash: what is in force goes on, whatever a start would take */
 	struct weir_helper *helper; /* stays the caller's; NULL: its work is done in this process */
 	uint32_t simulate;   /* bit per enum weir_failure */
+	uint32_t cpus;       /* that the machine may have */
 };
 
 /* What `stop` and `flush` ask of the one who runs the worker. */

@@ -12,15 +12,6 @@
 
 #include "lib/kern/internal.h"
 
-#define SPARE 64u /* lines that a list may grow by at least, before a generation with a larger map is needed */
-
-uint32_t weir_blocks_room(uint32_t lines)
-{
-	uint32_t one = lines ? lines - 1 + lines / 8 + SPARE : 0;
-
-	return 1 + 2 * one;
-}
-
 static int blocks_map(int fd, struct weir_block_line **ret, uint32_t *ret_n)
 {
 	struct bpf_map_info info = { 0 };

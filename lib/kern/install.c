@@ -6,6 +6,7 @@
  */
 #include <sys/utsname.h>
 
+#include "core/memory.h"
 #include "lib/kern/internal.h"
 #include "lib/kern/kern_test.h"
 #include "lib/kern/selftest.h"
@@ -73,27 +74,35 @@ static int share_maps(struct weir_kern *k, struct weir_net *s, char *why, size_t
 	return 0;
 }
 
-static int size_map(struct bpf_map *m, uint32_t n)
+/* Maps in the sizes of core/memory.def, of which the policy's compiler knows what they take: all of them, and as they are. */
+static int size_maps(struct weir_kern *k, struct weir_net *s, const struct weir_img *img, char *why, size_t size)
 {
-	return bpf_map__set_max_entries(m, n ? n : 1);
-}
+	static const char *const names[] = {
+#define X(ID, map, kind, key, value, entries, what) #map,
+#include "core/memory.def"
+#undef X
+	};
+	struct weir_memory mem;
+	struct bpf_map *map;
 
-static int size_maps(struct weir_net *s, const struct weir_image_header *h)
-{
-	int r = size_map(s->maps.weir_rules, h->rules.count);
+	weir_memory_of(img->h, img->cfg, 1, &mem);
+	if (k->o.flows_max)
+		mem.map[WEIR_MEM_FLOWS].entries = k->o.flows_max;
+	if (k->o.half_max)
+		mem.map[WEIR_MEM_HALF].entries = k->o.half_max;
+	bpf_object__for_each_map(map, s->obj) {
+		const struct weir_memory_map *m = NULL;
 
-	r = r ? r : size_map(s->maps.weir_failsafe, h->failsafe.count);
-	r = r ? r : size_map(s->maps.weir_negs, h->negs.count);
-	r = r ? r : size_map(s->maps.weir_spans, h->spans.count);
-	r = r ? r : size_map(s->maps.weir_tree, h->tree.count);
-	r = r ? r : size_map(s->maps.weir_bounds4, h->bounds4.count);
-	r = r ? r : size_map(s->maps.weir_bounds6, h->bounds6.count);
-	r = r ? r : size_map(s->maps.weir_bounds_p, h->bounds_port.count);
-	r = r ? r : size_map(s->maps.weir_addr_rows, h->addr_rows.count);
-	r = r ? r : size_map(s->maps.weir_port_rows, h->port_rows.count);
-	r = r ? r : size_map(s->maps.weir_limits, h->limits.count);
-	r = r ? r : size_map(s->maps.weir_block, weir_blocks_room(h->block.count));
-	return r ? r : size_map(s->maps.weir_hits, h->rules.count + 3 + h->limits.count);
+		for (uint32_t i = 0; !m && i < WEIR_MEM_COUNT; i++)
+			if (!strcmp(bpf_map__name(map), names[i]))
+				m = &mem.map[i];
+		if (bpf_map__is_internal(map))
+			continue;
+		if (!m || bpf_map__key_size(map) != m->key || bpf_map__value_size(map) > m->value)
+			return weir_why(why, size, -EINVAL, "map %s is not as core/memory.def says", bpf_map__name(map));
+		bpf_map__set_max_entries(map, m->entries ? m->entries : 1);
+	}
+	return 0;
 }
 
 /* Copy one section of the image into its map. */
@@ -156,22 +165,16 @@ static bool tunnels_show_outer(void)
 
 static int load(struct weir_kern *k, const struct weir_img *img, struct weir_net *s, char *why, size_t size)
 {
-	int r = size_map(s->maps.weir_buckets, img->cfg->n_limits ? WEIR_LIMITS_MAX + WEIR_LIMIT_LINES : 1);
+	int r = size_maps(k, s, img, why, size);
 
-	r = r ? r : share_maps(k, s, why, size);
+	r = r ? r : share_maps(k, s, why, size); /* what is there already keeps its size */
 	if (r)
 		return r;
-	if (k->o.flows_max && k->shared[WEIR_M_FLOWS] < 0)
-		bpf_map__set_max_entries(s->maps.weir_flows, k->o.flows_max);
-	if (k->o.half_max && k->shared[WEIR_M_HALF] < 0)
-		bpf_map__set_max_entries(s->maps.weir_half, k->o.half_max);
 	s->rodata->weir_cfg = *img->cfg;
 	s->rodata->weir_cfg.hz = k->hz;
 	s->rodata->weir_cfg.port_eph_min = (uint32_t)ephemeral_min();
 	s->rodata->weir_outer = tunnels_show_outer();
-	r = size_maps(s, img->h);
-	if (!r)
-		r = weir_net__load(s);
+	r = weir_net__load(s);
 	if (r)
 		return weir_why(why, size, r, "loading the programs: %s%s", strerror(-r),
 				r == -EPERM ? " (root and CAP_BPF are needed)" : "");

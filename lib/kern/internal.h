@@ -124,7 +124,6 @@ int weir_hooks_move(struct weir_kern *k, char *why, size_t size);
 void weir_install_free(struct weir_kern *k);
 
 /* blocks.c */
-uint32_t weir_blocks_room(uint32_t lines); /* entries of the map for so many lines of an image */
 int weir_blocks_fill(int fd, const struct weir_img *img);
 
 /* pending.c */

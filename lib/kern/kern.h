@@ -20,7 +20,7 @@ struct weir_kern;
 
 struct weir_kern_options {
 	const char *runtime_dir; /* pins go to <runtime_dir>/bpf, a bpffs of weir's own */
-	uint32_t flows_max, half_max; /* entries; 0 = default (65,536 and 16,384) */
+	uint32_t flows_max, half_max; /* entries; 0: as the image says */
 	/* Opens a program by its number, for one who may not do it himself (CAP_SYS_ADMIN). NULL: weir_kern_prog_open. */
 	int (*prog_open)(uint32_t id, void *data);
 	void *prog_data;

@@ -86,6 +86,9 @@ int weir_build_list(struct weir_build *b, const struct weir_ranges *r, const cha
 int weir_build_addrs(struct weir_build *b, const struct weir_ranges *r, uint32_t *ret);
 int weir_build_ports(struct weir_build *b, const struct weir_ranges *r, struct weir_ports *ret);
 
+/* Told and refused when the image does not fit into the memory that the policy may take. memory.c */
+int weir_memory_check(struct weir_build *b, const struct weir_image_header *h);
+
 /* From compile.c, for failsafe.c: a string; a rule, which may become several, among the rules or the failsafe. */
 int weir_build_string(struct weir_build *b, const char *s, uint32_t *ret);
 enum weir_build_to { WEIR_TO_RULES, WEIR_TO_FAILSAFE };

@@ -347,6 +347,7 @@ static void build_config(struct weir_build *b)
 	c->recheck_unknown = d->recheck_unknown ? d->recheck_unknown - 1 : WEIR_UNKNOWN_KEEP;
 	c->idle_s = d->idle ? d->idle : 3600;
 	c->adopt_s = d->adopt_window ? d->adopt_window : 60;
+	c->memory_mb = d->memory_mb;
 	for (int i = 0; i < WEIR_FAILURE_COUNT; i++)
 		c->failures.choice[i] = (uint8_t)(d->failures.choice[i] ? d->failures.choice[i] - 1 : 0);
 	c->failures.daemon_after_s = d->failures.daemon_after ? d->failures.daemon_after : 60;

@@ -263,6 +263,8 @@ int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_o
 		err = weir_image_add_trees(&blob, &size, &why);
 	if (err == -E2BIG || (err == -EINVAL && *why.message))
 		err = weir_build_tell(b, *why.hint ? why.hint : NULL, "%s", why.message);
+	if (!err)
+		err = weir_memory_check(b, blob);
 	if (!err) {
 		*ret_blob = TAKE_PTR(blob);
 		*ret_size = size;

@@ -134,6 +134,7 @@ struct weir_p_doc {
 	struct weir_values blocklist_except; /* struct weir_p_addr */
 	struct weir_values rules;      /* struct weir_p_entry */
 	struct weir_values limits;     /* struct weir_p_limit */
+	uint32_t memory_mb;            /* performance.max_memory_mb; 0: absent */
 };
 
 struct weir_policy {

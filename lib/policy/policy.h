@@ -13,6 +13,7 @@
 #include "core/image.h"
 #include "lib/util/diag.h"
 
+struct weir_img;    /* core/image_blob.h */
 struct weir_policy; /* a file with its includes, read and checked */
 
 /*
@@ -94,6 +95,7 @@ struct weir_compile_options {
 	uint32_t simulate; /* bit per enum weir_failure: for drills */
 	bool disk_full;	   /* the audit log cannot be written: failures.audit_full counts */
 	bool management;   /* nothing but management access: ssh is open to everybody */
+	uint32_t cpus;	   /* that this machine may have: what each of them counts takes memory; 0: one */
 };
 
 /* Compile. *ret_blob is malloced (8-aligned) and owned by the caller. */
@@ -103,6 +105,12 @@ int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_o
 /* The ranges of a set with its edits, in order. -ENOENT: there is no such set. */
 int weir_policy_set_each(const struct weir_policy *p, const struct weir_overlay *o, const char *set,
 			 void (*cb)(const char *range, void *data), void *data);
+
+/* What the image's maps take of the kernel's memory; their names, and words for people. core/memory.h */
+struct weir_memory;
+void weir_memory_image(const struct weir_img *img, uint32_t cpus, struct weir_memory *ret);
+extern const char *const weir_memory_names[], *const weir_memory_words[];
+
 /* Give a blob that was changed its digest. */
 void weir_image_seal(void *blob, size_t size);
 
@@ -126,7 +134,6 @@ int weir_packet_parse(const char *text, struct weir_packet_spec *ret, struct wei
 void weir_packet_listed(const struct weir_policy *p, const struct weir_overlay *o, struct weir_packet_spec *s);
 
 /* Facts as the kernel would gather them, pattern bits filled from the image. */
-struct weir_img; /* core/image_blob.h */
 void weir_packet_facts(const struct weir_img *img, const struct weir_packet_spec *s, struct weir_facts *ret);
 
 /* The whole evaluation on the image, with the very code that the kernel runs. `banned`: the ban map's answer. */

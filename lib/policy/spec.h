@@ -67,7 +67,8 @@ struct weir_key {
 	const char *doc, *example;
 };
 
-extern const struct weir_type weir_type_policy, weir_type_included, weir_type_rule, weir_type_failures, weir_type_limits;
+extern const struct weir_type weir_type_policy, weir_type_included, weir_type_rule, weir_type_failures, weir_type_limits,
+	weir_type_performance;
 
 /* Read n as type into dst. Errors are told; -EINVAL when there was one. */
 int weir_walk(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, void *dst);

@@ -27,6 +27,7 @@ WEIR_TAKE(rate);
 WEIR_TAKE(amount);
 WEIR_TAKE(bits4);
 WEIR_TAKE(bits6);
+WEIR_TAKE(memory);
 
 #define WEIR_DONE(NAME) int weir_done_##NAME(struct weir_walk *w, const struct weir_node *n, void *dst)
 WEIR_DONE(cond);
