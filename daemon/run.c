@@ -98,15 +98,20 @@ static void on_signal(uint32_t events, void *data)
 	}
 }
 
-/* `ip netns exec` and `unshare -m` make a mount namespace, and what is pinned in it ends with it. */
+/*
+ * `ip netns exec` and `unshare -m` make a mount namespace, and what is pinned in it ends with it. The unit of systemd has
+ * one, too, and there the host mounts the bpffs.
+ */
 static void pins_look(struct run *x)
 {
 	char path[PATH_MAX];
 	struct stat here, init;
 
+	if (stat("/proc/1/ns/mnt", &init) || stat("/proc/self/ns/mnt", &here) || init.st_ino == here.st_ino)
+		return; /* the same one, or not to be known */
 	snprintf(path, sizeof path, "/proc/1/root%s/bpf", x->o->runtime_dir);
-	if (stat("/proc/1/root/.", &init) || stat(path + strlen("/proc/1/root"), &here))
-		return; /* not to be known */
+	if (stat(path + strlen("/proc/1/root"), &here))
+		return;
 	x->pins_private = stat(path, &init) || init.st_dev != here.st_dev;
 }
 

@@ -83,11 +83,12 @@ def test_killed():
 
 def test_pins_of_a_mount_namespace():
     """What is pinned in a mount namespace ends with it: weir says so where it enforces, and only there."""
-    for mode, made in (("prevent", True), ("prevent", False), ("detect", True)):
+    for mode, before in (("prevent", "unshare -m"), ("prevent", ""), ("detect", "unshare -m"),
+                         ("prevent", "mkdir -m 700 $D/bpf; mount -t bpf -o mode=0700 weir $D/bpf; unshare -m")):
         with Router() as lab:
             w = Weir(lab, lab.dut)
             # a shell is init: that of this machine may not be looked at
-            script = f"{'unshare -m' if made else ''} \"$@\" & wait"
+            script = f"D={w.runtime}; {before} \"$@\" & wait"
             with open(w.output, "ab") as out:
                 w.daemon = subprocess.Popen(
                     lab.dut.argv("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script, "sh", BIN,
@@ -95,9 +96,9 @@ def test_pins_of_a_mount_namespace():
                     env=w.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
             w.wait_ready()
             w.stop()
-            told = made and mode == "prevent"
+            told = before == "unshare -m" and mode == "prevent"
             for words in ("mount namespace of their own", "until the last process of this mount namespace ends"):
-                equal(words in w.said(), told, f"{mode}, own mounts {made}: {words}: {w.said()}")
+                equal(words in w.said(), told, f"{mode}, {before!r}: {words}: {w.said()}")
 
 
 def test_second_instance_is_refused():
