@@ -212,6 +212,53 @@ def pair_rules(rng, n):
              p + rng.randrange(0, 50)) for i in range(n)]
 
 
+def rule_text(pairs):
+    return "\n".join(f"- {{ name: r{i}, action: drop, protocol: udp, from: {addr(s)}/24, to: {addr(d)}, ports: {lo}-{hi} }}"
+                     for i, (s, d, lo, hi) in enumerate(pairs))
+
+
+def swap(b, counts=(1000, 10000, 100000), rounds=5):
+    """B9: two policies in turn, each time from the command to what every hook judges by; as the user waits for it."""
+    with Lane(b) as lane:
+        for n in counts:
+            w = lane.weir(Policy.text())
+            paths = [w.write(Policy.text(rule_text(pair_rules(lane.rng, n)))) for _ in range(2)]
+            taken = []
+            for i in range(rounds):
+                start = time.monotonic()
+                w.apply(paths[i % 2])
+                taken.append(round(time.monotonic() - start, 3))
+            taken.sort()
+            b.report.put("B9", f"weir apply, {n} rules, in force", "s", taken[rounds // 2], taken[0], taken[-1], rounds)
+            lane.end(w)
+
+
+def events(b, burst=1000000):
+    """B11: that many packets at once, each of a conversation of its own that is refused and reported. What the daemon did
+    not take is counted: nothing else may be missing."""
+    with Lane(b) as lane:
+        w = lane.weir(Policy.text())
+        trace = [(s, "10.1.0.1", 81) for s in lane.rng.sample(range(0x0B000000, 0x7E000000), TRACE)]
+        before, start = w.json("status", "stats"), time.monotonic()
+        lane.measure("B11", "a packet that is refused and reported, while the daemon reads", trace, frames=burst // 8)
+        after = w.json("status", "stats")  # what it did not read by now is in the ring: 1 MiB at most
+        seconds = time.monotonic() - start
+        lane.end(w)
+
+        def more(name):
+            return after["counters"].get(name, 0) - before["counters"].get(name, 0)
+
+        dropped = sum(x["drop"] for x in after["reasons"]) - sum(x["drop"] for x in before["reasons"])
+        made = [more(name) for name in ("events_verdict", "lost_verdict", "events_suppressed")]
+        for name, unit, value in (
+                ("events of a burst", "events", made[0] + made[1]),
+                ("events taken in a burst", "k/s", made[0] / seconds / 1000),
+                ("events lost and counted in a burst, of all", "times", made[1] / max(1, made[0] + made[1])),
+                ("packets of a burst that are neither reported, nor counted as lost or held back", "events",
+                 abs(dropped - sum(made)))):
+            b.report.put("B11", name, unit, *[round(value, 3)] * 3, 1)
+
+
 def same_rules(b):
     """The same rules and the same packets for weir and for an nftables verdict map of intervals (pipapo)."""
     with Lane(b) as lane:
@@ -226,22 +273,17 @@ def same_rules(b):
                 "ip saddr . ip daddr . udp dport vmap @m",
                 f"map m {{ type ipv4_addr . ipv4_addr . inet_service : verdict; flags interval; elements = {{ {elements} }} }}"),
                 trace, lane.nft_clear, frames=frames)
-            text = "\n".join(f"- {{ name: r{i}, action: drop, protocol: udp, from: {addr(s)}/24, to: {addr(d)}, "
-                             f"ports: {lo}-{hi} }}" for i, (s, d, lo, hi) in enumerate(v))
+            text = rule_text(v)
             try:
                 w = lane.weir(Policy.text())
             except RuntimeError as e:
                 b.report.miss("whole", mine, "ns", e)
                 continue
             try:
-                path, start = w.write(Policy.text(text)), time.monotonic()
-                w.apply(path)
-                b.report.put("B9", f"weir apply, {n} rules, in force", "s", *[round(time.monotonic() - start, 3)] * 3, 1)
+                w.apply(w.write(Policy.text(text)))
                 lane.measure("whole", mine, trace, frames=frames)
             except RuntimeError as e:
                 b.report.miss("whole", mine, "ns", e)
-                if not b.report.get("B9", f"weir apply, {n} rules, in force"):
-                    b.report.miss("B9", f"weir apply, {n} rules, in force", "s", e)
             lane.end(w)
             b.report.ratio("peers", f"nftables by weir, {n} rules, times", ("peers", theirs), ("whole", mine))
 
