@@ -4,7 +4,7 @@
  * making it costs, and calling an empty program, is subtracted but for the floors. Needs root; without it exit
  * status 77.
  *
- * bench_packet TRAFFIC.o [-r ROUNDS] [-f FLOWS,...]
+ * bench_packet [-r ROUNDS] [-f FLOWS,...] TRAFFIC.o ACCOUNTING.o
  */
 #include "tests/bpf/kernel.h"
 
@@ -80,16 +80,16 @@ static double run(struct bench *b, bool xdp, int next, uint32_t repeat, int32_t 
 	return weir_bench_run(prog(b, xdp ? "rotate_xdp" : "rotate_tc"), b->frame.b, b->frame.len, repeat, want);
 }
 
-static int row(struct bench *b, const char *group, const char *name, bool xdp, int next, int32_t want, bool net)
+/* Without what `less` takes; negative: all of it. */
+static int row_less(struct bench *b, const char *group, const char *name, bool xdp, int next, int32_t want, int less)
 {
-	int empty = prog(b, xdp ? "drop_xdp" : "pass_tc");
 	double v[WEIR_BENCH_ROUNDS_MAX];
 	uint32_t repeat = WEIR_BENCH_HEADS;
 
 	if (run(b, xdp, next, repeat, want) > 1000) /* also warms up */
 		repeat /= 16;
 	for (uint32_t i = 0; i < b->rounds; i++) {
-		double base = net ? run(b, xdp, empty, repeat, xdp ? 1 : PASS) : 0;
+		double base = less >= 0 ? run(b, xdp, less, repeat, xdp ? 1 : PASS) : 0;
 
 		v[i] = run(b, xdp, next, repeat, want);
 		if (v[i] < 0 || base < 0) {
@@ -100,6 +100,40 @@ static int row(struct bench *b, const char *group, const char *name, bool xdp, i
 	}
 	weir_bench_row(group, name, "ns", v, b->rounds);
 	return 0;
+}
+
+static int row(struct bench *b, const char *group, const char *name, bool xdp, int next, int32_t want, bool net)
+{
+	return row_less(b, group, name, xdp, next, want, net ? prog(b, xdp ? "drop_xdp" : "pass_tc") : -1);
+}
+
+/* B8, with so many flows that take turns. */
+static int accounting(struct bench *b, const char *path, uint32_t n)
+{
+	static const char *const used[] = { "bench_flows", "weir_scratch", "weir_stats", "weir_hits" };
+	struct bpf_object *o = bpf_object__open_file(path, NULL);
+	struct bpf_map *map;
+	char name[64];
+	int r = o ? 0 : -1;
+
+	if (!o)
+		return r;
+	bpf_object__for_each_map(map, o) {
+		bool keep = bpf_map__is_internal(map);
+
+		for (size_t i = 0; i < sizeof used / sizeof *used; i++)
+			keep |= !strcmp(bpf_map__name(map), used[i]);
+		bpf_map__set_autocreate(map, keep);
+	}
+	for (uint32_t i = 0; i < WEIR_BENCH_HEADS; i++)
+		head(b, i, THERE + (uint32_t)((uint64_t)i * 2654435761u % n), 20000, 443);
+	r = bpf_object__load(o);
+	snprintf(name, sizeof name, "statistics and flow accounting, %u flows", n);
+	if (!r)
+		r = row_less(b, n == 1 ? "B8" : "growth", name, false, bpf_program__fd(bpf_object__find_program_by_name(o, "noted_tc")), PASS,
+			     bpf_program__fd(bpf_object__find_program_by_name(o, "settled_tc")));
+	bpf_object__close(o);
+	return r;
 }
 
 static int floors(struct bench *b)
@@ -202,13 +236,13 @@ static int flows(struct bench *b, uint32_t from, uint32_t n)
 	return row(b, n == 1 ? "B5" : "growth", name, false, weir_kern_prog_fd(b->runner.kern, "weir_tc_in"), PASS, true);
 }
 
-static int bench(struct bench *b, const char *list)
+static int bench(struct bench *b, const char *list, const char *accounts)
 {
 	static const uint32_t rules[] = { 10, 1000 };
 	uint32_t known = 0;
 	char name[64];
 
-	if (floors(b) || install(b, 10, 0))
+	if (floors(b) || accounting(b, accounts, 1) || accounting(b, accounts, WEIR_BENCH_FLOWS) || install(b, 10, 0))
 		return -1;
 	for (char *p = (char *)list; *p; p += *p == ',') {
 		uint32_t n = (uint32_t)strtoul(p, &p, 10);
@@ -247,8 +281,8 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
-	if (optind + 1 != argc || !b.rounds || b.rounds > WEIR_BENCH_ROUNDS_MAX) {
-		fprintf(stderr, "usage: %s [-r ROUNDS up to %d] [-f FLOWS,...] TRAFFIC.o\n", argv[0],
+	if (optind + 2 != argc || !b.rounds || b.rounds > WEIR_BENCH_ROUNDS_MAX) {
+		fprintf(stderr, "usage: %s [-r ROUNDS up to %d] [-f FLOWS,...] TRAFFIC.o ACCOUNTING.o\n", argv[0],
 			WEIR_BENCH_ROUNDS_MAX);
 		return 2;
 	}
@@ -264,7 +298,7 @@ int main(int argc, char **argv)
 	} else {
 		b.heads = mmap(NULL, WEIR_BENCH_HEADS * sizeof *b.heads, PROT_READ | PROT_WRITE, MAP_SHARED,
 			       bpf_object__find_map_fd_by_name(b.o, "heads"), 0);
-		err = b.heads == MAP_FAILED ? -errno : bench(&b, list);
+		err = b.heads == MAP_FAILED ? -errno : bench(&b, list, argv[optind + 1]);
 	}
 	bpf_object__close(b.o);
 	weir_runner_close(&b.runner);

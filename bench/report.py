@@ -44,7 +44,6 @@ WHAT = {
 UNMEASURED = [
     ("B6", "TLS ClientHello, HTTP request head", "us", "weir does not look into connections yet"),
     ("B7", "1,000,000 domain names", "ns", "weir knows no domain names yet"),
-    ("B8", "statistics and flow accounting", "ns", "not taken apart from the programs yet: B5 holds both"),
 ]
 
 

@@ -71,7 +71,7 @@ def version(build):
 
 
 def packet(b):
-    b.program("bench_packet", b.path("traffic.bpf.o"))
+    b.program("bench_packet", b.path("traffic.bpf.o"), b.path("accounting.bpf.o"))
 
 
 def classifier(b):
@@ -104,7 +104,7 @@ def missing(group, *names, unit="ns"):
 
 
 STEPS = [
-    ("packet", packet, [("B5", "TC, established flow, 1 flows", "ns"), ("floors", "parse only, at XDP, net", "ns")]),
+    ("packet", packet, [("B5", "TC, established flow, 1 flows", "ns"), ("B8", "statistics and flow accounting, 1 flows", "ns"), ("floors", "parse only, at XDP, net", "ns")]),
     ("classifier", classifier, [("B1", f"acl, IPv4, 100,000 rules, {k}", "ns") for k in ("match", "mixed")]),
     ("rules", rules, [("B2", "acl, IPv4, match, 100,000 rules by 10, times", "times")]),
     ("blocklist", blocklist, [("B3", "blocklist, IPv4, 1,000,000 addresses, random", "ns")]),

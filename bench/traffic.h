@@ -6,6 +6,7 @@
 #define WEIR_BENCH_HEADS (1u << 17)
 #define WEIR_BENCH_HEAD_AT 24 /* in an Ethernet frame with IPv4, without options */
 #define WEIR_BENCH_HEAD_LEN 14
+#define WEIR_BENCH_FLOWS (1u << 16)
 
 /* As on the wire. */
 struct weir_bench_head {
