@@ -12,7 +12,7 @@
 #define WEIR_FLOWS 65536u    /* promoted flows, if the policy does not say how much memory there is */
 #define WEIR_FLOWS_MIN 4096u
 #define WEIR_FLOWS_MAX (1u << 20)
-#define WEIR_BLOCKS_SPARE 64u /* lines that a blocklist may grow by at least, before a generation with a larger map is needed */
+#define WEIR_BLOCKS_SPARE 64u /* lines that a blocklist may grow by at least before a larger map is needed */
 
 /* Entries of the map for so many lines of blocklists: line 0, and twice the others with room to grow. */
 WEIR_INLINE uint32_t weir_blocks_room(uint32_t lines)
@@ -30,7 +30,15 @@ enum weir_memory_id {
 	WEIR_MEM_SHARED = WEIR_MEM_VLANS,
 };
 
-enum weir_memory_kind { WEIR_MEM_ARRAY, WEIR_MEM_MMAPPED, WEIR_MEM_PER_CPU, WEIR_MEM_HASH, WEIR_MEM_LRU, WEIR_MEM_TRIE, WEIR_MEM_RING };
+enum weir_memory_kind {
+	WEIR_MEM_ARRAY,
+	WEIR_MEM_MMAPPED,
+	WEIR_MEM_PER_CPU,
+	WEIR_MEM_HASH,
+	WEIR_MEM_LRU,
+	WEIR_MEM_TRIE,
+	WEIR_MEM_RING,
+};
 
 struct weir_memory_map {
 	uint32_t kind, key, value, entries;
