@@ -170,6 +170,21 @@ __noinline int weir_dir(struct __sk_buff *skb)
 	return (int)weir_route_dir(skb, s);
 }
 
+/* The time of day, of the packet that opens. Packets of the self-test have none: its oracle has no clock. */
+__noinline int weir_tell_time(void)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	struct weir_control *ctl = weir_control_get();
+	uint32_t minute;
+
+	if (!s || !ctl || (s->ifflags & WEIR_IF_TEST))
+		return 0;
+	minute = weir_clock_minute(&ctl->clock[ctl->clock_at & 1], bpf_ktime_get_boot_ns() / 1000000000);
+	if (minute < WEIR_WEEK_MINUTES)
+		weir_classify_time(0, &s->facts, minute);
+	return 0;
+}
+
 /* Facts of the packet as its sender's conversation, ready for the stages. */
 __noinline int weir_gather(uint32_t dir)
 {
@@ -376,7 +391,7 @@ WEIR_INLINE void weir_flow_facts(struct weir_scratch *s, const struct weir_flow 
 	if (s->side != weir_flow_orig(f))
 		weir_reverse();
 	s->facts.dir = f->dir;
-	s->facts.known &= ~(uint32_t)(WEIR_K_MAC | WEIR_K_MARK | WEIR_K_TTL);
+	s->facts.known &= ~(uint32_t)(WEIR_K_MAC | WEIR_K_MARK | WEIR_K_TTL | WEIR_K_TIME);
 	if (f->flags & WEIR_FF_NAT) {
 		struct weir_tuple *t = f->flags & WEIR_FF_FAR ? &s->facts.t : &s->facts.orig;
 
@@ -409,7 +424,7 @@ WEIR_INLINE bool weir_hangs_on_lost(struct weir_scratch *s)
 	const struct weir_config *cfg = weir_config();
 	uint32_t at = 0, skip = WEIR_SKIP_DETECT | WEIR_SKIP_LOG | WEIR_SKIP_BAN, c;
 
-	if (!(cfg->conds_used & (WEIR_C_MAC | WEIR_C_MARK | WEIR_C_TTL)))
+	if (!(cfg->conds_used & (WEIR_C_MAC | WEIR_C_MARK | WEIR_C_TTL | WEIR_C_TIME)))
 		return false;
 	c = weir_classify_next(0, cfg, WEIR_RULES, &s->facts, at, skip);
 	return c != WEIR_SCAN_END && (c & WEIR_CAND_UNKNOWN);
@@ -577,6 +592,8 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 		return weir_report(0);
 	}
 	weir_gather(dir);
+	if (weir_config()->conds_used & WEIR_C_TIME)
+		weir_tell_time();
 	stateless = (s->pkt.has & WEIR_HAS_ICMP) && !(s->pkt.has & WEIR_HAS_ECHO);
 	mid = 0;
 	open = s->pkt.proto == WEIR_IPPROTO_TCP &&

@@ -70,6 +70,13 @@ static inline const struct weir_limit *weir_img_limit(const struct weir_img *img
 	return bpf_map_lookup_elem(&weir_limits, &key);
 }
 
+static inline uint64_t weir_img_times_at(const struct weir_img *img, uint32_t minute)
+{
+	uint64_t *bits = bpf_map_lookup_elem(&weir_times, &minute);
+
+	return bits ? *bits : 0;
+}
+
 static inline uint64_t weir_img_addr_word(const struct weir_img *img, uint32_t row, uint32_t word)
 {
 	uint32_t key = row * weir_config()->row_words_addr + word;

@@ -56,6 +56,8 @@ struct {
 } weir_block __weak SEC(".maps");
 /* generation: the limits of the image */
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_limit, weir_limits);
+/* generation: for each minute of the week, a bit per list of windows that holds then */
+WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, uint64_t, weir_times);
 /* shared: the buckets, see core/limit.h; programs write. Larger when the policy has limits */
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_limit_line, weir_buckets);
 /* generation: hits per rule, then the three defaults, then the limits; programs write, the keeper reads */

@@ -86,10 +86,10 @@ const struct weir_cmd weir_cmd_explain = {
 	.summary = "show step by step what a policy does with a packet",
 	.help = "The verdict comes from the same code that the kernel runs. The packet is a sentence:\n"
 		"  PROTO SRC[:PORT] > DST[:PORT] [inbound|outbound|forward] [on IF | in IF out IF]\n"
-		"  [vlan ID [vlan ID]] [mark N] [mac ADDR] [ttl N] [fragment]; for ICMP a type like echo-request\n"
+		"  [vlan ID [vlan ID]] [mark N] [mac ADDR] [ttl N] [at sat 22:30] [fragment]; for ICMP a type\n"
 		"  Without a direction it comes in.\n"
 		"or single options: --proto --src --sport --dst --port --direction --interface --in-interface\n"
-		"  --out-interface --icmp --icmpv6 --vlan --mark --mac --ttl --fragment\n"
+		"  --out-interface --icmp --icmpv6 --vlan --mark --mac --ttl --at --fragment\n"
 		"  weir explain policy.yaml --packet 'udp [2001:db8::1]:5353 > [2001:db8::2]:53 inbound on eth0'\n"
 		"  weir explain policy.yaml --proto tcp --src 10.0.0.1 --dst 10.0.0.2 --port 443",
 	.run = run,

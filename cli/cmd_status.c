@@ -4,13 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/change.h"
 #include "cli/client.h"
 #include "cli/table.h"
 #include "lib/kern/kern.h"
+#include "lib/policy/daytime.h"
 
 #define PATIENCE_S 8 /* a worker is started again in a second or two */
 
@@ -37,12 +37,25 @@ static long long seconds_left(const struct weir_kern_pinned *p)
 	return p->deadline > now ? (long long)((p->deadline - now + 999999999u) / 1000000000u) : 0;
 }
 
+/* What the programs take the time of day for, and for how long that holds without a daemon. */
+static void show_clock(const char *local, unsigned long long ahead_s)
+{
+	char span[32];
+
+	printf("%-12s %s for the rules with a time; changes to and from summer time are known for %s, with weir or without\n",
+	       "time of day", local, weir_span(ahead_s, span, sizeof span));
+}
+
 static void dead_json(const struct weir_kern_pinned *p, int status)
 {
 	json_t *j = json_pack("{s:b, s:b, s:b, s:I, s:I, s:i}", "running", 0, "enforcing", status == WEIR_EXIT_STOPPED,
 			      "guard", (int)p->guard, "generation", (json_int_t)p->generation, "interfaces", (json_int_t)p->n_interfaces,
 			      "exit_status", status);
+	char text[16];
 
+	if (p->clock.used)
+		json_object_set_new(j, "clock", json_pack("{s:s, s:I}", "local", weir_minute_text(p->clock.minute, text, sizeof text),
+							  "ahead_s", (json_int_t)p->clock.ahead_s));
 	if (p->pending)
 		json_object_set_new(j, "pending",
 				    json_pack("{s:I, s:I, s:I}", "generation", (json_int_t)p->generation, "back",
@@ -54,6 +67,7 @@ static int dead(const struct weir_cli *cli)
 {
 	struct weir_kern_pinned p = { 0 };
 	int r = weir_kern_pinned(cli->runtime_dir, &p), status;
+	char text[16];
 
 	if (r < 0) {
 		if (geteuid())
@@ -86,6 +100,8 @@ static int dead(const struct weir_cli *cli)
 			     p.attached ? " (what a dead start left only watches: weir flush removes it)" : "",
 			     weir_start_words(cli));
 	}
+	if (status == WEIR_EXIT_STOPPED && p.clock.used && p.clock.minute < WEIR_WEEK_MINUTES)
+		show_clock(weir_minute_text(p.clock.minute, text, sizeof text), p.clock.ahead_s);
 	if (p.pending)
 		show_pending(cli, p.other_generation, seconds_left(&p));
 	else if (p.settled_back)
@@ -282,6 +298,7 @@ static void show_restarts(const json_t *p)
 static void show_rest(const struct weir_cli *cli, const json_t *j)
 {
 	const json_t *one, *flows = json_object_get(j, "flows"), *events = json_object_get(j, "events");
+	const json_t *clock = json_object_get(json_object_get(j, "health"), "clock");
 	char live[32], half[32], lost[32];
 	size_t i;
 
@@ -295,6 +312,8 @@ static void show_rest(const struct weir_cli *cli, const json_t *j)
 	       weir_count((unsigned long long)weir_int(flows, "half_open"), half, sizeof half));
 	show_drops(json_object_get(j, "drops"));
 	printf("      events lost %s\n", weir_count((unsigned long long)weir_int(events, "lost"), lost, sizeof lost));
+	if (*weir_str(clock, "local"))
+		show_clock(weir_str(clock, "local"), (unsigned long long)weir_int(clock, "ahead_s"));
 	show_restarts(json_object_get(j, "processes"));
 	show_failures(cli, json_object_get(j, "failures"));
 	json_array_foreach(json_object_get(j, "degraded"), i, one)

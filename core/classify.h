@@ -13,6 +13,7 @@
  *   const struct weir_bound4 *weir_img_bound4(const struct weir_img *, uint32_t i);
  *   const struct weir_bound6 *weir_img_bound6(const struct weir_img *, uint32_t i);
  *   const struct weir_bound4 *weir_img_bound_port(const struct weir_img *, uint32_t i);
+ *   uint64_t weir_img_times_at(const struct weir_img *, uint32_t minute);
  *   uint64_t weir_img_addr_word(const struct weir_img *, uint32_t row, uint32_t word);
  *   uint64_t weir_img_port_word(const struct weir_img *, uint32_t row, uint32_t word);
  */
@@ -313,6 +314,8 @@ WEIR_INLINE enum weir_tri weir_cond_eval(const struct weir_img *img, const struc
 		WEIR_NEED(WEIR_K_MAC, weir_mac_in(c, f));
 	if (set & WEIR_C_MARK)
 		WEIR_NEED(WEIR_K_MARK, (f->mark & c->mark_mask) == c->mark);
+	if (set & WEIR_C_TIME)
+		WEIR_NEED(WEIR_K_TIME, f->times >> (c->time & 63) & 1);
 	if (set & WEIR_C_TTL)
 		WEIR_NEED(WEIR_K_TTL, f->ttl == c->ttl);
 	return t;
@@ -431,6 +434,13 @@ WEIR_INLINE uint32_t weir_sieve_chunk(const struct weir_img *img, const struct w
 		*from = at + 1;
 	}
 	return WEIR_SCAN_MORE;
+}
+
+/* What the time of day is, for all lists of windows at once: a rule then asks for one bit. */
+WEIR_INLINE void weir_classify_time(const struct weir_img *img, struct weir_facts *f, uint32_t minute)
+{
+	f->times = weir_img_times_at(img, minute);
+	f->known |= WEIR_K_TIME;
 }
 
 /* Look up the classes of all addresses and ports once; needed before any rule is evaluated. */

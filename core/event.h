@@ -5,6 +5,7 @@
  * never costs one of the first. Every record that does not fit is counted: generated = delivered + lost.
  */
 #pragma once
+#include "core/clock.h"
 #include "core/facts.h"
 #include "core/reason.h"
 #include "core/result.h"
@@ -133,8 +134,11 @@ struct weir_control {
 	uint64_t limit_seed;  /* secret of the buckets' keys; written once */
 	uint64_t caught_until; /* written by the programs: when the last ban of theirs ends, ns since boot */
 	uint64_t reserved[2];
+	struct weir_clock clock[2]; /* the time of day: two, so that the other one is written */
+	uint32_t clock_at;          /* which is read */
+	uint32_t clock_used;        /* the newest image has windows of the time of day */
 };
-_Static_assert(sizeof(struct weir_control) == 128, "ABI");
+_Static_assert(sizeof(struct weir_control) == 360, "ABI");
 
 /* Does the word still say that one of two decides, and the other may? Not when it is settled or left over. */
 WEIR_INLINE bool weir_control_waits(const struct weir_control *c, uint64_t word)

@@ -17,6 +17,7 @@ enum {
 	WEIR_K_OUT_IF = 32,
 	WEIR_K_VLAN = 64,
 	WEIR_K_TTL = 128,
+	WEIR_K_TIME = 256,
 };
 
 struct weir_facts {
@@ -33,4 +34,5 @@ struct weir_facts {
 	uint16_t vlan[2];
 	uint8_t dir;    /* one WEIR_DIR_* */
 	uint8_t proto, family, icmp_type, icmp_code, ttl, has_orig, pad;
+	uint64_t times; /* bit n: it is in the windows of list n of the image; see core/clock.h */
 };

@@ -4,8 +4,8 @@
  * its sections into maps, the oracle and the browser read it in place. Nothing in it is a pointer.
  *
  *   header | config | rules | failsafe rules | negated groups | single ranges | bounds4 | bounds6 | bounds_port |
- *   addr_rows | port_rows | interface patterns | limits | strings (names and places of rules; for people, never for a
- *   decision) | trees | block
+ *   addr_rows | port_rows | interface patterns | limits | times | strings (names and places of rules; for people, never
+ *   for a decision) | trees | block
  *
  * How a list of addresses becomes a bit. Every address list of the policy (a `from`, a `$set`)
  * has a number. The address space is cut where any list begins or ends; each piece has a class; a class has
@@ -18,11 +18,12 @@
  */
 #pragma once
 #include "core/block_line.h"
+#include "core/clock.h"
 #include "core/limit.h"
 #include "core/types.h"
 
 #define WEIR_IMAGE_MAGIC 0x72696577u /* "weir", little endian */
-#define WEIR_IMAGE_VERSION 4u
+#define WEIR_IMAGE_VERSION 5u
 
 #define WEIR_RULES_MAX (1u << 17) /* rules, overlay included */
 #define WEIR_LINEAR_MAX 1024u   /* rules of an image without trees: the bound of the linear scan */
@@ -76,6 +77,7 @@ enum {
 	WEIR_C_FAMILY = 1 << 13,
 	WEIR_C_TTL = 1 << 14, /* hop limit exactly ttl (ND: 255, RFC 4861 section 6.1) */
 	WEIR_C_DIR = 1 << 15,
+	WEIR_C_TIME = 1 << 16,
 };
 
 #define WEIR_ICMP_MAX 8
@@ -98,7 +100,8 @@ struct weir_cond {
 	struct weir_ports ports, sports; /* responder's, originator's */
 	uint32_t mark, mark_mask;
 	uint8_t dirs, family, ttl, n_icmp, n_vlan, n_mac;
-	uint16_t pad[3];
+	uint16_t time; /* number of a list of windows, below WEIR_TIMES_MAX */
+	uint16_t pad[2];
 	uint64_t in_if, out_if, any_if; /* bits of interface patterns */
 	uint64_t protos[4];           /* a bit per IP protocol */
 	struct weir_icmp_match icmp[WEIR_ICMP_MAX];
@@ -251,6 +254,7 @@ struct weir_image_header {
 	struct weir_section xdp;    /* struct weir_ifxdp: how XDP is used, first match by name wins */
 	struct weir_section lists;  /* struct weir_list_info, one per address list; for people */
 	struct weir_section limits; /* struct weir_limit, in the order of the policy */
+	struct weir_section times;  /* struct weir_times */
 	struct weir_section block_sets; /* struct weir_list_info: what the blocklists are made of; for people */
 	struct weir_section block;  /* struct weir_block_line: what is in them and not excepted; none: nothing */
 	struct weir_section strings; /* NUL-terminated, offset 0 is "" */

@@ -71,6 +71,21 @@ static inline const struct weir_limit *weir_img_limit(const struct weir_img *img
 	return weir_img_at(img, &img->h->limits, i, sizeof(struct weir_limit));
 }
 
+static inline const struct weir_times *weir_img_times(const struct weir_img *img, uint32_t i)
+{
+	return weir_img_at(img, &img->h->times, i, sizeof(struct weir_times));
+}
+
+/* The lists of windows that hold in this minute of the week, a bit each. */
+static inline uint64_t weir_img_times_at(const struct weir_img *img, uint32_t minute)
+{
+	uint64_t bits = 0;
+
+	for (uint32_t i = 0; i < img->h->times.count; i++)
+		bits |= (uint64_t)weir_times_hold(weir_img_times(img, i), minute) << i;
+	return bits;
+}
+
 static inline const struct weir_block_line *weir_img_block_line(const struct weir_img *img, uint32_t i)
 {
 	return weir_img_at(img, &img->h->block, i, sizeof(struct weir_block_line));
@@ -140,7 +155,7 @@ static inline bool weir_spans_ok(const struct weir_span *s, uint32_t n)
 
 static inline bool weir_cond_ok(const struct weir_cond *c)
 {
-	return c->n_icmp <= WEIR_ICMP_MAX && c->n_vlan <= WEIR_VLAN_MAX && c->n_mac <= WEIR_MAC_MAX;
+	return c->n_icmp <= WEIR_ICMP_MAX && c->n_vlan <= WEIR_VLAN_MAX && c->n_mac <= WEIR_MAC_MAX && c->time < WEIR_TIMES_MAX;
 }
 
 static inline bool weir_rules_ok(const struct weir_rule *r, uint32_t n, uint32_t strings, uint32_t negs)
@@ -179,6 +194,7 @@ static inline bool weir_image_content_ok(const uint8_t *blob, const struct weir_
 	const struct weir_list_info *lists = (const void *)(blob + h->lists.off);
 	const struct weir_ifxdp *xdp = (const void *)(blob + h->xdp.off);
 	const struct weir_limit *limits = (const void *)(blob + h->limits.off);
+	const struct weir_times *times = (const void *)(blob + h->times.off);
 	const struct weir_cond *negs = (const void *)(blob + h->negs.off);
 	const struct weir_list_info *block_sets = (const void *)(blob + h->block_sets.off);
 
@@ -190,6 +206,9 @@ static inline bool weir_image_content_ok(const uint8_t *blob, const struct weir_
 			return false;
 	for (uint32_t i = 0; i < h->limits.count; i++)
 		if (!weir_limit_ok(&limits[i]) || limits[i].name >= h->strings.count)
+			return false;
+	for (uint32_t i = 0; i < h->times.count; i++)
+		if (!weir_times_ok(&times[i]))
 			return false;
 	for (uint32_t i = 0; i < h->lists.count; i++)
 		if (lists[i].name >= h->strings.count)
@@ -247,6 +266,7 @@ static inline int weir_image_open_bare(struct weir_img *img, const void *blob, u
 	    !weir_section_ok(&h->xdp, sizeof(struct weir_ifxdp), size, WEIR_IFXDP_MAX) ||
 	    !weir_section_ok(&h->ifpats, sizeof(struct weir_ifpat), size, WEIR_IFPAT_MAX) ||
 	    !weir_section_ok(&h->lists, sizeof(struct weir_list_info), size, WEIR_LISTS_MAX) ||
+	    !weir_section_ok(&h->times, sizeof(struct weir_times), size, WEIR_TIMES_MAX) ||
 	    !weir_section_ok(&h->limits, sizeof(struct weir_limit), size, WEIR_LIMITS_MAX) ||
 	    !weir_section_ok(&h->block_sets, sizeof(struct weir_list_info), size, WEIR_LISTS_MAX) ||
 	    !weir_section_ok(&h->block, sizeof(struct weir_block_line), size, WEIR_BLOCK_LINES) ||

@@ -166,6 +166,7 @@ static void three_values_of_each_condition(void **state)
 		{ WEIR_C_MARK, WEIR_K_MARK },
 		{ WEIR_C_IN_IF, WEIR_K_IN_IF },
 		{ WEIR_C_TTL, WEIR_K_TTL },
+		{ WEIR_C_TIME, WEIR_K_TIME },
 	};
 	struct weir_cond c = { 0 };
 	struct weir_facts yes, no;
@@ -186,6 +187,7 @@ static void three_values_of_each_condition(void **state)
 	c.mark_mask = 0xf;
 	c.in_if = 1;
 	c.ttl = 255;
+	c.time = 63;
 	build();
 	yes = facts("10.0.0.1", "10.0.0.2", 6, 1000, 80);
 	yes.vlan[1] = 5;
@@ -193,11 +195,15 @@ static void three_values_of_each_condition(void **state)
 	yes.mark = 0x18;
 	yes.in_if = 1;
 	yes.ttl = 255;
+	yes.times = 1ull << 63;
+	yes.known |= WEIR_K_TIME;
 	no = facts("2001:db8::1", "2001:db8::2", 17, 1001, 81);
 	no.dir = WEIR_DIR_OUT;
 	no.vlan[0] = 4;
 	no.mark = 9;
 	no.in_if = no_in_if;
+	no.times = ~(1ull << 63);
+	no.known |= WEIR_K_TIME;
 	for (size_t i = 0; i < sizeof v / sizeof v[0]; i++) {
 		struct weir_facts dark = no;
 

@@ -237,7 +237,7 @@ static json_t *folded_json(const struct weir_config *c)
 {
 	static const char *const conds[] = { "from", "to", "peer", "protocol", "ports", "source_ports", "icmp", "vlan",
 					     "mac", "mark", "in_interface", "out_interface", "interface", "family", "ttl",
-					     "direction" };
+					     "direction", "time" };
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < sizeof conds / sizeof *conds; i++) {

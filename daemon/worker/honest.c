@@ -8,6 +8,7 @@
 
 #include "daemon/worker/api.h"
 #include "lib/event/event.h"
+#include "lib/policy/daytime.h"
 #include "lib/util/text.h"
 
 #define INERT_SHOWN 8 /* rules that are named one by one; the rest is counted */
@@ -178,6 +179,29 @@ static void modes(const struct weir_worker *w, json_t *degraded)
 		     held > 1 ? "; others likewise" : "");
 }
 
+/* What the programs take the time of day for, where a rule asks; NULL: none does. */
+static json_t *clock_json(const struct weir_kern_clock *c, json_t *degraded)
+{
+	time_t now = time(NULL);
+	uint32_t apart = 0;
+	char told[16], here[16];
+	struct tm tm;
+
+	if (!c->used)
+		return NULL;
+	tzset();
+	if (c->minute >= WEIR_WEEK_MINUTES) {
+		weir_degrade(degraded, "the programs do not know the time of day: no allow with a time holds, each drop with one does");
+		return json_pack("{s:n, s:i}", "local", "ahead_s", 0);
+	}
+	if (localtime_r(&now, &tm))
+		apart = (weir_minute_of(&tm) + WEIR_WEEK_MINUTES - c->minute) % WEIR_WEEK_MINUTES;
+	if (apart > 1 && apart < WEIR_WEEK_MINUTES - 1)
+		weir_degrade(degraded, "the programs take the time of day for %s, and it is %s: they are told within a minute",
+			     weir_minute_text(c->minute, told, sizeof told), weir_minute_text(weir_minute_of(&tm), here, sizeof here));
+	return json_pack("{s:s, s:I}", "local", weir_minute_text(c->minute, told, sizeof told), "ahead_s", (json_int_t)c->ahead_s);
+}
+
 static json_t *health(const struct weir_worker *w, json_t *degraded)
 {
 	struct weir_kern_health h = { 0 };
@@ -192,9 +216,10 @@ static json_t *health(const struct weir_worker *w, json_t *degraded)
 			     h.silent == 1 ? "it" : "they", h.silent_names);
 	if (h.canary_why[0])
 		weir_degrade(degraded, "nothing proves that the hooks run: %s", h.canary_why);
-	return json_pack("{s:I, s:I, s:I, s:b, s:I, s:I, s:o}", "tested", (json_int_t)h.tested, "failed", (json_int_t)h.failed,
+	return json_pack("{s:I, s:I, s:I, s:b, s:I, s:I, s:o, s:o*}", "tested", (json_int_t)h.tested, "failed", (json_int_t)h.failed,
 			 "microseconds", (json_int_t)h.us, "proven", h.tested && !h.failed, "hooks", (json_int_t)h.hooks, "silent",
-			 (json_int_t)h.silent, "silent_hooks", weir_text_json(h.silent_names));
+			 (json_int_t)h.silent, "silent_hooks", weir_text_json(h.silent_names), "clock",
+			 clock_json(&h.clock, degraded));
 }
 
 json_t *weir_honest(struct weir_worker *w, const struct weir_counter *stats, json_t *degraded)

@@ -7,6 +7,7 @@
 
 #include "daemon/worker/worker.h"
 #include "lib/event/event.h"
+#include "lib/policy/daytime.h"
 #include "lib/util/text.h"
 
 #define RANGES_SHOWN 2 /* of an inline list; the rest is counted */
@@ -234,6 +235,15 @@ static void say_interfaces(struct words *w, const struct weir_img *img, const ch
 	say(w, " ");
 }
 
+static void say_times(struct words *w, const struct weir_times *t)
+{
+	char text[32];
+
+	for (uint32_t i = 0; t && i < WEIR_WINDOWS_MAX && t->w[i].days; i++)
+		say(w, "%s%s", i ? ", " : "", weir_window_text(&t->w[i], text, sizeof text));
+	say(w, " ");
+}
+
 static void say_l2(struct words *w, const struct weir_img *img, const struct weir_cond *c)
 {
 	if (c->set & WEIR_C_IN_IF)
@@ -250,6 +260,8 @@ static void say_l2(struct words *w, const struct weir_img *img, const struct wei
 		say(w, "mac %02x:%02x:%02x:%02x:%02x:%02x ", (unsigned)(m >> 40 & 255), (unsigned)(m >> 32 & 255),
 		    (unsigned)(m >> 24 & 255), (unsigned)(m >> 16 & 255), (unsigned)(m >> 8 & 255), (unsigned)(m & 255));
 	}
+	if (c->set & WEIR_C_TIME)
+		say_times(w, weir_img_times(img, c->time));
 	if (c->set & WEIR_C_MARK)
 		say(w, "mark 0x%x/0x%x ", c->mark, c->mark_mask);
 }

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "lib/kern/clock.h"
 #include "lib/kern/internal.h"
 
 static const char *const slot_words[WEIR_SLOT_COUNT] = { "ingress", "egress", "XDP" };
@@ -124,5 +125,6 @@ void weir_kern_health(struct weir_kern *k, struct weir_kern_health *ret)
 				add(h, c->i.name, slot_words[s], what);
 		}
 	}
+	weir_clock_told(k->control, weir_kern_now() / 1000000000, &h->clock);
 	*ret = *h;
 }

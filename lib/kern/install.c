@@ -105,11 +105,10 @@ static int size_maps(struct weir_kern *k, struct weir_net *s, const struct weir_
 	return 0;
 }
 
-/* Copy one section of the image into its map. */
-static int fill(struct bpf_map *map, const struct weir_img *img, const struct weir_section *s, uint32_t entry)
+static int fill_from(struct bpf_map *map, const void *values, uint32_t count, uint32_t entry)
 {
 	_cleanup_free_ uint32_t *keys = NULL;
-	uint32_t n = s->count;
+	uint32_t n = count;
 
 	if (!n)
 		return 0;
@@ -118,12 +117,30 @@ static int fill(struct bpf_map *map, const struct weir_img *img, const struct we
 		return -ENOMEM;
 	for (uint32_t i = 0; i < n; i++)
 		keys[i] = i;
-	if (!bpf_map_update_batch(bpf_map__fd(map), keys, img->blob + s->off, &n, NULL))
+	if (!bpf_map_update_batch(bpf_map__fd(map), keys, values, &n, NULL))
 		return 0;
-	for (uint32_t i = 0; i < s->count; i++) /* a value size that is no multiple of 8 has no batch form */
-		if (bpf_map_update_elem(bpf_map__fd(map), &i, img->blob + s->off + (size_t)i * entry, BPF_ANY))
+	for (uint32_t i = 0; i < count; i++) /* a value size that is no multiple of 8 has no batch form */
+		if (bpf_map_update_elem(bpf_map__fd(map), &i, (const uint8_t *)values + (size_t)i * entry, BPF_ANY))
 			return -errno;
 	return 0;
+}
+
+/* Copy one section of the image into its map. */
+static int fill(struct bpf_map *map, const struct weir_img *img, const struct weir_section *s, uint32_t entry)
+{
+	return fill_from(map, img->blob + s->off, s->count, entry);
+}
+
+/* Minute by minute: a packet costs one look, whatever the windows are. */
+static int fill_times(struct bpf_map *map, const struct weir_img *img)
+{
+	_cleanup_free_ uint64_t *week = img->h->times.count ? malloc(WEIR_WEEK_MINUTES * sizeof *week) : NULL;
+
+	if (!week)
+		return img->h->times.count ? -ENOMEM : 0;
+	for (uint32_t i = 0; i < WEIR_WEEK_MINUTES; i++)
+		week[i] = weir_img_times_at(img, i);
+	return fill_from(map, week, WEIR_WEEK_MINUTES, sizeof *week);
 }
 
 static int fill_maps(struct weir_net *s, const struct weir_img *img)
@@ -139,6 +156,7 @@ static int fill_maps(struct weir_net *s, const struct weir_img *img)
 	r = r ? r : fill(s->maps.weir_bounds6, img, &h->bounds6, sizeof(struct weir_bound6));
 	r = r ? r : fill(s->maps.weir_bounds_p, img, &h->bounds_port, sizeof(struct weir_bound4));
 	r = r ? r : fill(s->maps.weir_addr_rows, img, &h->addr_rows, 8);
+	r = r ? r : fill_times(s->maps.weir_times, img);
 	r = r ? r : fill(s->maps.weir_limits, img, &h->limits, sizeof(struct weir_limit));
 	r = r ? r : weir_blocks_fill(bpf_map__fd(s->maps.weir_block), img);
 	return r ? r : fill(s->maps.weir_port_rows, img, &h->port_rows, 8);

@@ -85,6 +85,8 @@ struct weir_kern {
 	void *event_data;
 	int guard[4];              /* netfilter links; -1 */
 	bool guard_on, guard_nft;
+	uint64_t clock_made;       /* seconds since boot; 0: never */
+	int64_t clock_diff;        /* of the calendar and the seconds since boot, then */
 	uint32_t hz;
 	uint64_t jiffies_base;     /* jiffies64 at monotonic zero */
 	struct weir_kern_health health; /* the self-test of the image in force; what canary.c found last */

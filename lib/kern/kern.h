@@ -167,6 +167,13 @@ struct weir_kern_prog {
 };
 int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n);
 
+/* What the programs take the time of day for. */
+struct weir_kern_clock {
+	uint32_t used;     /* the policy asks for it */
+	uint32_t minute;   /* of the local week, see core/clock.h */
+	uint64_t ahead_s;  /* so many seconds from now all changes to and from summer time are known */
+};
+
 /* Do the programs really run and decide as the same code decides here? */
 struct weir_kern_health {
 	uint32_t tested, failed;   /* packets of the self-test of the image in force; tested 0: it never ran */
@@ -176,6 +183,7 @@ struct weir_kern_health {
 	char silent_names[160];    /* "eth0 egress (a test frame did not reach it), ..." */
 	char canary_why[64];       /* why no canary could be sent at all */
 	uint32_t canary_inode, pad2; /* of our own packet socket, which sends them */
+	struct weir_kern_clock clock;
 };
 void weir_kern_health(struct weir_kern *k, struct weir_kern_health *ret);
 /* Send canary frames out of what is covered, unless that was done within so many seconds. */
@@ -200,6 +208,7 @@ struct weir_kern_pinned {
 	uint32_t other_generation; /* of the pair that is pinned, the one that does not decide; 0: none */
 	uint32_t epoch_max;
 	uint32_t n_interfaces;
+	struct weir_kern_clock clock;
 };
 int weir_kern_pinned(const char *runtime_dir, struct weir_kern_pinned *ret);
 

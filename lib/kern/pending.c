@@ -9,7 +9,9 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 
+#include "lib/kern/clock.h"
 #include "lib/kern/internal.h"
 #include "root.skel.h"
 
@@ -39,6 +41,27 @@ static void word_set(struct weir_control *c, uint64_t word)
 	__atomic_store_n(&c->word, word, __ATOMIC_SEQ_CST);
 }
 
+#define CLOCK_AGE_S 60
+
+/*
+ * The programs' clock: once a minute, since the zone may be another by now, and at once when the clock was set. A change of
+ * a second is drift, not a clock that was set; of that the next minute takes care.
+ */
+static void renew_clock(struct weir_kern *k)
+{
+	struct weir_control *c = k->control;
+	uint64_t boot = weir_kern_now() / 1000000000;
+	int64_t now = (int64_t)time(NULL), diff = now - (int64_t)boot;
+	uint32_t other = ~c->clock_at & 1;
+
+	if (k->clock_made && boot - k->clock_made < CLOCK_AGE_S && diff - k->clock_diff <= 1 && k->clock_diff - diff <= 1)
+		return;
+	weir_clock_make(now, boot, &c->clock[other]);
+	__atomic_store_n(&c->clock_at, other, __ATOMIC_RELEASE);
+	k->clock_made = boot ? boot : 1;
+	k->clock_diff = diff;
+}
+
 int weir_control_open(struct weir_kern *k)
 {
 	void *m = mmap(NULL, sizeof *k->control, PROT_READ | PROT_WRITE, MAP_SHARED, k->shared[WEIR_M_CONTROL], 0);
@@ -48,6 +71,7 @@ int weir_control_open(struct weir_kern *k)
 	k->control = m;
 	if (!k->control->limit_seed && getrandom(&k->control->limit_seed, sizeof k->control->limit_seed, 0) < 0)
 		return -errno;
+	renew_clock(k); /* before the first packet is judged */
 	return 0;
 }
 
@@ -77,6 +101,7 @@ void weir_control_tell(struct weir_kern *k)
 	if (k->back.skel)
 		tell_back(c, &k->back);
 	c->mode = now->mode;
+	c->clock_used = (now->conds_used & WEIR_C_TIME) != 0;
 	c->guard = weir_config_guarded(now);
 	c->epoch = now->epoch;
 	epoch_used(c, now);
@@ -434,6 +459,7 @@ enum weir_settled weir_kern_settle(struct weir_kern *k)
 	bool waits = k->pending && k->back.skel;
 	enum weir_settled how = waits ? word_decided(k) : WEIR_SETTLED_NOTHING;
 
+	renew_clock(k);
 	if (!k->rest)
 		__atomic_store_n(&k->control->alive, weir_kern_now(), __ATOMIC_RELEASE);
 	if (k->gen.skel && !k->swept) { /* a round after the first install every interface has had its turn */

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "lib/kern/clock.h"
 #include "lib/kern/internal.h"
 
 #ifndef BPF_FS_MAGIC
@@ -109,6 +110,7 @@ static void pinned_read(const struct weir_control *c, struct weir_kern_pinned *r
 	ret->pending = two && deadline != WEIR_WORD_NEVER && now < deadline;
 	ret->settled_back = back;
 	ret->deadline = ret->pending ? deadline * 1000000 : 0;
+	weir_clock_told(c, now / 1000, &ret->clock);
 }
 
 int weir_kern_pinned(const char *runtime_dir, struct weir_kern_pinned *ret)

@@ -49,6 +49,8 @@ struct weir_build {
 	struct weir_span *spans;
 	uint32_t room_spans;
 	struct weir_by_hash span_index; /* its n: how many spans */
+	struct weir_times times[WEIR_TIMES_MAX];
+	uint32_t n_times;
 	struct weir_limit limits[WEIR_LIMITS_MAX];
 	uint32_t n_limits;
 	struct weir_blocklist block;

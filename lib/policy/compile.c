@@ -101,6 +101,26 @@ static int if_bits(struct weir_build *b, const struct weir_values *names, uint64
 	return 0;
 }
 
+/* Equal lists of windows are one. */
+static int time_number(struct weir_build *b, const struct weir_values *v, uint16_t *ret)
+{
+	struct weir_times t = { 0 };
+	uint32_t i = 0;
+
+	if (!v->n)
+		return 0;
+	memcpy(t.w, v->v, v->n * sizeof t.w[0]);
+	while (i < b->n_times && memcmp(&b->times[i], &t, sizeof t))
+		i++;
+	if (i == WEIR_TIMES_MAX)
+		return weir_build_tell(b, "rules that share their times count once", "more than %d different lists of times",
+				       WEIR_TIMES_MAX);
+	if (i == b->n_times)
+		b->times[b->n_times++] = t;
+	*ret = (uint16_t)i;
+	return 0;
+}
+
 /* --- conditions and rules --- */
 
 /* All of a condition but the lists that a rule holds only a few of (icmp, vlan, mac). */
@@ -134,6 +154,8 @@ static int build_cond(struct weir_build *b, const struct weir_flat_cond *f, stru
 		err = if_bits(b, &f->out_if, &c.out_if);
 	if (!err)
 		err = if_bits(b, &f->any_if, &c.any_if);
+	if (!err)
+		err = time_number(b, &f->time, &c.time);
 	if (err < 0)
 		return err;
 	*ret = c;

@@ -97,6 +97,9 @@ int weir_done_failsafe(struct weir_walk *w, const struct weir_node *n, void *dst
 		if (n->n < 2)
 			return refuse(w, n, "a failsafe entry without a condition would let everything by",
 				      "name a direction, a port and addresses");
+		if (r->pos.time.n)
+			return refuse(w, weir_node_get(n, "time"), "a failsafe entry holds at any time",
+				      "write a rule with this time");
 		return check_any(w, &r->pos);
 	}
 	if (!r->remove)

@@ -9,6 +9,7 @@
 #include "core/image_blob.h"
 #include "core/policy.h"
 #include "lib/policy/blocklist.h"
+#include "lib/policy/daytime.h"
 #include "lib/policy/flat.h"
 
 #define SHOWN_MAX 100 /* ranges of one list */
@@ -243,6 +244,16 @@ static void put_dirs(struct show *s, uint8_t dirs)
 	putc(']', s->out);
 }
 
+static void put_times(struct show *s, const struct weir_times *t)
+{
+	char text[32];
+
+	put_key(s, "time");
+	for (uint32_t i = 0; t && i < WEIR_WINDOWS_MAX && t->w[i].days; i++)
+		fprintf(s->out, "%s\"%s\"", i ? ", " : "[", weir_window_text(&t->w[i], text, sizeof text));
+	fputs("]", s->out);
+}
+
 static void put_cond(struct show *s, const struct weir_cond *c)
 {
 	if (c->set & WEIR_C_DIR)
@@ -279,6 +290,8 @@ static void put_cond(struct show *s, const struct weir_cond *c)
 		fprintf(s->out, "%s\"%02x:%02x:%02x:%02x:%02x:%02x\"%s", i ? ", " : "[", (uint8_t)(c->mac[i] >> 40),
 			(uint8_t)(c->mac[i] >> 32), (uint8_t)(c->mac[i] >> 24), (uint8_t)(c->mac[i] >> 16),
 			(uint8_t)(c->mac[i] >> 8), (uint8_t)c->mac[i], i + 1 == c->n_mac ? "]" : "");
+	if (c->set & WEIR_C_TIME)
+		put_times(s, weir_img_times(s->img, c->time));
 	if (c->set & WEIR_C_MARK) {
 		put_key(s, "mark");
 		fprintf(s->out, "\"0x%x/0x%x\"", c->mark, c->mark_mask);

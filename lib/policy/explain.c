@@ -7,10 +7,12 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/image_blob.h"
 #include "core/parse.h"
 #include "core/policy.h"
+#include "lib/policy/daytime.h"
 #include "lib/policy/policy.h"
 #include "lib/policy/value.h"
 #include "lib/util/cleanup.h"
@@ -81,6 +83,7 @@ static void unknown_facts(const struct weir_img *img, const struct weir_rule *r,
 		{ WEIR_C_PORTS | WEIR_C_SPORTS, WEIR_K_PORTS, "ports" },
 		{ WEIR_C_ICMP, WEIR_K_ICMP, "icmp type" },
 		{ WEIR_C_MAC, WEIR_K_MAC, "mac" },
+		{ WEIR_C_TIME, WEIR_K_TIME, "time" },
 		{ WEIR_C_IN_IF | WEIR_C_ANY_IF, WEIR_K_IN_IF, "incoming interface" },
 		{ WEIR_C_OUT_IF | WEIR_C_ANY_IF, WEIR_K_OUT_IF, "outgoing interface" },
 	};
@@ -150,6 +153,25 @@ static void walk_rules(struct steps *s, const struct weir_img *img, const struct
 	say_default(s, img, f->dir);
 }
 
+/* The time of day is that of the question, where the packet names none. */
+static void say_packet(struct steps *s, const struct weir_img *img, const struct weir_packet_spec *spec, struct weir_facts *f)
+{
+	const char *form = spec->frag ? "a later fragment: it has no ports" : "well formed";
+	time_t now = time(NULL);
+	uint32_t minute = spec->minute;
+	struct tm tm;
+	char text[16];
+
+	if (!(img->cfg->conds_used & WEIR_C_TIME) || (!spec->has_minute && !localtime_r(&now, &tm))) {
+		say(s, "packet", "%s", form);
+		return;
+	}
+	if (!spec->has_minute)
+		minute = weir_minute_of(&tm);
+	weir_classify_time(img, f, minute);
+	say(s, "packet", "%s; at %s%s", form, weir_minute_text(minute, text, sizeof text), spec->has_minute ? "" : ", as it is now");
+}
+
 /* The stages in the order of core/policy.h; each that decides is the last line. */
 static void judge(struct steps *s, const struct weir_img *img, const struct weir_packet_spec *spec)
 {
@@ -163,7 +185,7 @@ static void judge(struct steps *s, const struct weir_img *img, const struct weir
 		say(s, "packet", "a fragment, and packets.fragments says drop");
 		return;
 	}
-	say(s, "packet", spec->frag ? "a later fragment: it has no ports" : "well formed");
+	say_packet(s, img, spec, &f);
 	s->lo = (img->cfg->essentials & WEIR_ESS_LO) && (!strcmp(spec->in_if, "lo") || !strcmp(spec->out_if, "lo"));
 	if (s->lo) {
 		weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FAILSAFE, WEIR_RULE_NONE);

@@ -165,6 +165,7 @@ static int lower(const struct weir_flat_context *c, const struct weir_p_cond *s,
 	lower_values(&s->out_interface, WEIR_C_OUT_IF, f, &f->out_if);
 	lower_values(&s->vlan, WEIR_C_VLAN, f, &f->vlan);
 	lower_values(&s->mac, WEIR_C_MAC, f, &f->mac);
+	lower_values(&s->time, WEIR_C_TIME, f, &f->time);
 	if (s->mark.set) {
 		f->set |= WEIR_C_MARK;
 		f->mark = s->mark.value;
@@ -221,7 +222,8 @@ static int take_over(const struct weir_flat_context *c, const struct weir_flat_c
 	} single[] = { { WEIR_C_PEER, "peer" },		 { WEIR_C_ANY_IF, "interface" },
 		       { WEIR_C_IN_IF, "in_interface" }, { WEIR_C_OUT_IF, "out_interface" },
 		       { WEIR_C_VLAN, "vlan" },		 { WEIR_C_MAC, "mac" },
-		       { WEIR_C_MARK, "mark" },		 { WEIR_C_ICMP, "icmp" } };
+		       { WEIR_C_MARK, "mark" },		 { WEIR_C_ICMP, "icmp" },
+		       { WEIR_C_TIME, "time" } };
 
 	for (size_t i = 0; i < sizeof single / sizeof *single; i++) {
 		if (!(g->set & f->set & single[i].bit))
@@ -244,6 +246,7 @@ static int take_over(const struct weir_flat_context *c, const struct weir_flat_c
 	TAKE_OVER(WEIR_C_OUT_IF, out_if);
 	TAKE_OVER(WEIR_C_VLAN, vlan);
 	TAKE_OVER(WEIR_C_MAC, mac);
+	TAKE_OVER(WEIR_C_TIME, time);
 	TAKE_OVER(WEIR_C_MARK, mark);
 	TAKE_OVER(WEIR_C_MARK, mark_mask);
 	TAKE_OVER(WEIR_C_ICMP, icmp);

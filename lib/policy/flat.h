@@ -13,7 +13,7 @@ struct weir_flat_cond {
 	uint8_t dirs;
 	struct weir_icmp_match *icmp;
 	uint32_t n_icmp;
-	struct weir_values any_if, in_if, out_if, vlan, mac;
+	struct weir_values any_if, in_if, out_if, vlan, mac, time;
 	uint32_t mark, mark_mask;
 };
 

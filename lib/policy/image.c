@@ -156,6 +156,7 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 		{ &h.ifpats, b->ifpats, b->n_ifpats, sizeof *b->ifpats },
 		{ &h.lists, lists, b->addrs.n, sizeof *lists },
 		{ &h.limits, b->limits, b->n_limits, sizeof *b->limits },
+		{ &h.times, b->times, b->n_times, sizeof *b->times },
 		{ &h.strings, b->strings, b->n_strings, 1 },
 		{ &h.tree, NULL, 0, sizeof(struct weir_tree_line) },
 		/* last: the only ones that change without a new generation of programs, see weir_image_blocks_only */

@@ -43,6 +43,8 @@ void weir_packet_facts(const struct weir_img *img, const struct weir_packet_spec
 		ret->known |= WEIR_K_IN_IF;
 	if (s->out_if[0] || s->dir == WEIR_DIR_IN)
 		ret->known |= WEIR_K_OUT_IF;
+	if (s->has_minute)
+		weir_classify_time(img, ret, s->minute);
 	weir_classify_prepare(img, img->cfg, ret);
 }
 

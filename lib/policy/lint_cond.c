@@ -2,6 +2,7 @@
 /* Conditions of flat rules against each other. What is not sure counts against the finding. */
 #include <string.h>
 
+#include "lib/policy/daytime.h"
 #include "lib/policy/lint.h"
 
 static bool strings_within(const struct weir_values *a, const struct weir_values *b)
@@ -30,6 +31,15 @@ static bool numbers_within(const struct weir_values *a, const struct weir_values
 			return false;
 	}
 	return true;
+}
+
+static bool times_within(const struct weir_values *a, const struct weir_values *b)
+{
+	struct weir_times x = { 0 }, y = { 0 };
+
+	memcpy(x.w, a->v, a->n * sizeof x.w[0]);
+	memcpy(y.w, b->v, b->n * sizeof y.w[0]);
+	return weir_times_within(&x, &y);
 }
 
 static bool icmp_within(const struct weir_flat_cond *a, const struct weir_flat_cond *b)
@@ -68,6 +78,7 @@ bool weir_cond_within(const struct weir_flat_cond *a, const struct weir_flat_con
 		       HOLDS(WEIR_C_ICMP, icmp_within(a, b)) &&
 		       HOLDS(WEIR_C_VLAN, numbers_within(&a->vlan, &b->vlan, sizeof(uint32_t))) &&
 		       HOLDS(WEIR_C_MAC, numbers_within(&a->mac, &b->mac, sizeof(uint64_t))) &&
+		       HOLDS(WEIR_C_TIME, times_within(&a->time, &b->time)) &&
 		       HOLDS(WEIR_C_MARK, !(b->mark_mask & ~a->mark_mask) && (a->mark & b->mark_mask) == b->mark) &&
 		       HOLDS(WEIR_C_IN_IF, strings_within(&a->in_if, &b->in_if)) &&
 		       HOLDS(WEIR_C_OUT_IF, strings_within(&a->out_if, &b->out_if)) &&

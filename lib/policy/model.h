@@ -38,6 +38,7 @@ struct weir_p_cond {
 	struct weir_values vlan;				   /* uint32_t */
 	struct weir_values mac;					   /* uint64_t */
 	struct weir_p_mark mark;
+	struct weir_values time; /* struct weir_window */
 };
 
 /* Modes and actions are kept + 1: 0 = the key is absent. */

@@ -2,7 +2,7 @@
 /*
  * A packet as a person writes it, in two forms:
  *
- *   tcp 10.0.0.1:4000 > 10.0.0.2:1500 inbound on eth0 vlan 10 mark 0x1 mac 02:.. ttl 64 fragment
+ *   tcp 10.0.0.1:4000 > 10.0.0.2:1500 inbound on eth0 vlan 10 mark 0x1 mac 02:.. ttl 64 at sat 22:30 fragment
  *   --proto tcp --src 10.0.0.1 --sport 4000 --dst 10.0.0.2 --port 1500 --direction inbound --interface eth0
  *
  * Both end in the same setters, one per word.
@@ -14,6 +14,7 @@
 
 #include "core/image_blob.h"
 #include "core/policy.h"
+#include "lib/policy/daytime.h"
 #include "lib/policy/policy.h"
 #include "lib/policy/value.h"
 
@@ -208,6 +209,27 @@ static int set_ttl(struct packet *p, const char *w)
 	return err;
 }
 
+/* A day, a time or both; what is left out is as now. */
+static int set_at(struct packet *p, const char *w)
+{
+	int day = weir_day_parse(w), minute = weir_clock_parse(w);
+
+	if (!p->s.has_minute) {
+		time_t now = time(NULL);
+		struct tm tm;
+
+		p->s.has_minute = 1;
+		p->s.minute = localtime_r(&now, &tm) ? weir_minute_of(&tm) : 0;
+	}
+	if (minute >= 0 && minute < 1440 && !w[5])
+		p->s.minute = p->s.minute / 1440 * 1440 + (uint32_t)minute;
+	else if (day >= 0 && !w[3])
+		p->s.minute = (uint32_t)day * 1440 + p->s.minute % 1440;
+	else
+		return refuse(p, w, "expected a day or a time", "write: at sat, at 22:30, or at sat 22:30");
+	return 0;
+}
+
 static int set_icmp(struct packet *p, const char *w)
 {
 	p->icmp = w;
@@ -240,9 +262,20 @@ static const struct setter {
 	{ "mark", "--mark", set_mark },
 	{ "mac", "--mac", set_mac },
 	{ "ttl", "--ttl", set_ttl },
+	{ "at", "--at", set_at },
 	{ "type", "--icmp", set_icmp },
 	{ NULL, "--icmpv6", set_icmpv6 },
 };
+
+/* The value at word *i; behind `at` a day may have its time with it. */
+static int set_word(struct packet *p, const struct setter *s, const char *value, size_t *i)
+{
+	int err = s->set(p, value);
+
+	if (!err && s->set == set_at && weir_day_parse(value) >= 0 && *i + 1 < p->n && weir_clock_parse(p->word[*i + 1]) >= 0)
+		err = s->set(p, p->word[++*i]);
+	return err;
+}
 
 /* 'addr', 'addr:port', '[v6]:port' */
 static int endpoint(struct packet *p, const char *w, uint8_t addr[static 16], uint16_t *ret_port)
@@ -297,7 +330,8 @@ static int read_sentence(struct packet *p)
 		if (s && i + 1 == p->n)
 			return refuse(p, p->word[i], "a value is missing behind it", NULL);
 		if (s) {
-			if (s->set(p, p->word[++i]) < 0)
+			i++;
+			if (set_word(p, s, p->word[i], &i) < 0)
 				return -EINVAL;
 		} else if (!strcmp(p->word[i], "fragment")) {
 			p->s.frag = WEIR_FRAG_LATER;
@@ -330,12 +364,12 @@ static int read_flags(struct packet *p)
 		if (!s)
 			return refuse(p, w, "unknown option of a packet",
 				      "--proto --src --sport --dst --port --direction --interface --icmp --icmpv6 "
-				      "--vlan --mark --mac --ttl");
+				      "--vlan --mark --mac --ttl --at");
 		if (!value && i + 1 == p->n)
 			return refuse(p, w, "a value is missing behind it", NULL);
 		if (!value)
 			value = p->word[++i];
-		if (s->set(p, value) < 0)
+		if (set_word(p, s, value, &i) < 0)
 			return -EINVAL;
 	}
 	if (p->icmp && !p->proto) { /* a type names its protocol, as it does in a rule */

@@ -126,6 +126,7 @@ struct weir_packet_spec {
 	uint16_t vlan[2];
 	uint8_t mac[6], has_mac;
 	uint32_t mark, has_mark;
+	uint32_t minute, has_minute; /* of the local week, see core/clock.h */
 	const char *block_set; /* of the blocklists, the one that holds the remote address; NULL: not looked for */
 };
 int weir_packet_parse(const char *text, struct weir_packet_spec *ret, struct weir_diags *diags);

@@ -25,6 +25,9 @@
 #define ADDRESS                                                                              \
 	"^(any|\\\\$[A-Za-z_][A-Za-z0-9_.-]{0,62}|" V4 "(/(3[0-2]|[12]?[0-9])|-" V4 ")?|" V6 \
 	"(/(12[0-8]|1[01][0-9]|[1-9]?[0-9])|-" V6 ")?)$"
+#define DAY "(mon|tue|wed|thu|fri|sat|sun)"
+#define CLOCK "([01][0-9]|2[0-3]):[0-5][0-9]"
+#define CLOCK_END "(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
 #define PORT "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 
 /* --- words --- */
@@ -161,6 +164,11 @@ static const struct weir_type t_mark =
 	       "\"pattern\":\"^(0x[0-9a-"
 	       "fA-F]{1,8}|0|[1-9][0-9]{0,9})(/(0x[0-9a-fA-F]{1,8}|0|[1-9][0-9]{0,9}))?$\"}]}",
 	       "`16`, `0x10`, or `0x10/0xff`: value and mask of the packet's mark.");
+static const struct weir_type t_time =
+	SCALAR("time", "a time like \"mon-fri 08:00-18:00\"", weir_take_time,
+	       "{\"type\":\"string\",\"pattern\":\"^((" DAY "(-" DAY ")?)( " CLOCK "-" CLOCK_END ")?|" CLOCK "-" CLOCK_END ")$\"}",
+	       "Local time: `\"mon-fri 08:00-18:00\"`, `\"sat-sun\"` (all day) or `\"22:00-06:00\"` (each day; until the next "
+	       "morning). The second time is not included; `24:00` is the end of the day.");
 static const struct weir_type t_path =
 	SCALAR("path", "a path", weir_take_path, "{\"type\":\"string\",\"minLength\":1,\"maxLength\":1000}",
 	       "A path, seen from the folder of the policy file.");
@@ -187,6 +195,8 @@ static const struct weir_type t_interfaces =
 static const struct weir_type t_vlans = LIST(&t_vlan, "a VLAN id or a list of them", uint32_t, .one = true, .max = 256);
 static const struct weir_type t_macs =
 	LIST(&t_mac, "a MAC address or a list of them", uint64_t, .one = true, .max = 256);
+static const struct weir_type t_times =
+	LIST(&t_time, "a time or a list of them", struct weir_window, .one = true, .max = WEIR_WINDOWS_MAX);
 static const struct weir_type t_paths =
 	LIST(&t_path, "a list of paths", const char *, .one = true, .empty = true, .max = 256);
 
@@ -217,21 +227,10 @@ static const struct weir_key cond_keys[] = {
 	C(vlan, t_vlans, "A VLAN tag of the frame.", "10"),
 	C(mac, t_macs, "The source MAC address of the frame as it came in.", "02:42:ac:11:00:02"),
 	C(mark, t_mark, "The mark that the kernel or another program put on the packet.", "0x10/0xff"),
-	LATER("tls"),
-	LATER("http"),
-	LATER("dns"),
-	LATER("ssh"),
-	LATER("quic"),
-	LATER("app"),
-	LATER("process"),
-	LATER("user"),
-	LATER("unit"),
-	LATER("container"),
-	LATER("cgroup"),
-	LATER("time"),
-	LATER("names"),
-	LATER("module"),
-	LATER("evidence"),
+	C(time, t_times, "When the connection began, in local time.", "\"mon-fri 08:00-18:00\""),
+	LATER("tls"), LATER("http"), LATER("dns"), LATER("ssh"),
+	LATER("quic"), LATER("app"), LATER("process"), LATER("user"), LATER("unit"),
+	LATER("container"), LATER("cgroup"), LATER("names"), LATER("module"), LATER("evidence"),
 	{ NULL },
 };
 #undef C

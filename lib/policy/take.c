@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "lib/policy/daytime.h"
 #include "lib/policy/model.h"
 
 /* Refuse a scalar that is not of the kind asked for; the message names the kind that was found. */
@@ -317,6 +318,15 @@ int weir_take_mark(struct weir_walk *w, const struct weir_node *n, void *dst)
 		return refuse(w, n, &why);
 	m->set = true;
 	return 0;
+}
+
+int weir_take_time(struct weir_walk *w, const struct weir_node *n, void *dst)
+{
+	struct weir_why why;
+
+	if (want(w, n, WEIR_STRING, "a time like \"mon-fri 08:00-18:00\"") < 0)
+		return -EINVAL;
+	return weir_window_parse(n->text, dst, &why) < 0 ? refuse(w, n, &why) : 0;
 }
 
 int weir_take_path(struct weir_walk *w, const struct weir_node *n, void *dst)

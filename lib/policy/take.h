@@ -23,6 +23,7 @@ WEIR_TAKE(vlan);
 WEIR_TAKE(mac);
 WEIR_TAKE(mark);
 WEIR_TAKE(path);
+WEIR_TAKE(time);
 WEIR_TAKE(rate);
 WEIR_TAKE(amount);
 WEIR_TAKE(bits4);

@@ -46,6 +46,7 @@ static struct weir_facts random_facts(const struct weir_img *img)
 				.proto = protos[weir_random(&r, sizeof protos)],
 				.dir = (uint8_t)(1u << weir_random(&r, 3)),
 				.has_orig = weir_random(&r, 4) == 0,
+				.times = r.state,
 				.known = UINT32_MAX,
 				.ttl = weir_random(&r, 2) ? 64 : 255,
 				.in_if = weir_random(&r, 16),
@@ -57,7 +58,7 @@ static struct weir_facts random_facts(const struct weir_img *img)
 	if (weir_random(&r, 6) == 0)
 		f.known &= ~(uint32_t)WEIR_K_PORTS;
 	if (weir_random(&r, 6) == 0)
-		f.known &= ~(uint32_t)(WEIR_K_IN_IF | WEIR_K_MAC);
+		f.known &= ~(uint32_t)(WEIR_K_IN_IF | WEIR_K_MAC | WEIR_K_TIME);
 	random_addr(f.family, f.t.src);
 	random_addr(f.family, f.t.dst);
 	f.orig = f.t;

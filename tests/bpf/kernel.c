@@ -89,6 +89,22 @@ int weir_runner_install(struct weir_runner *r, const void *blob, uint32_t size, 
 	return 0;
 }
 
+int weir_runner_clock(struct weir_runner *r, uint32_t minute)
+{
+	uint64_t boot = weir_kern_now() / 1000000000;
+	int fd = weir_kern_map_fd(r->kern, "weir_control");
+	struct weir_control c;
+	uint32_t zero = 0;
+
+	if (bpf_map_lookup_elem(fd, &zero, &c))
+		return -errno;
+	for (int i = 0; i < 2; i++) {
+		c.clock[i] = (struct weir_clock){ .n = minute < WEIR_WEEK_MINUTES };
+		c.clock[i].step[0].add_s = (minute * 60ull + 2 * WEIR_WEEK_S - boot % WEIR_WEEK_S) % WEIR_WEEK_S;
+	}
+	return bpf_map_update_elem(fd, &zero, &c, BPF_ANY) ? -errno : 0;
+}
+
 int weir_runner_run(struct weir_runner *r, struct weir_run *x)
 {
 	struct __sk_buff skb = { .mark = x->mark, .ingress_ifindex = x->in_ifindex };

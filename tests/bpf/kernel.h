@@ -28,6 +28,9 @@ void weir_runner_close(struct weir_runner *r);
 int weir_runner_install(struct weir_runner *r, const void *blob, uint32_t size, uint32_t pat, uint32_t lower,
 			uint32_t pat_in);
 
+/* Let the programs take it for the first seconds of this minute of the week; WEIR_WEEK_MINUTES: they do not know. */
+int weir_runner_clock(struct weir_runner *r, uint32_t minute);
+
 struct weir_run {
 	const char *prog;
 	const void *frame;

@@ -28,6 +28,8 @@ static void gather(const struct weir_img *img, const struct weir_oracle_in *in, 
 	f->out_if = in->out_if;
 	*(out ? &f->out_lower : &f->in_lower) = in->lower;
 	f->known |= WEIR_K_MARK | WEIR_K_IN_IF | WEIR_K_OUT_IF;
+	if (in->minute < WEIR_WEEK_MINUTES && p->frag != WEIR_FRAG_LATER)
+		weir_classify_time(img, f, in->minute);
 	weir_classify_prepare(img, img->cfg, f);
 }
 

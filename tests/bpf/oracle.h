@@ -22,6 +22,7 @@ struct weir_oracle_in {
 	uint32_t ban_mode;
 	bool adopting; /* the adoption window is open */
 	uint32_t port_eph_min;
+	uint32_t minute; /* of the local week; WEIR_WEEK_MINUTES: nobody knows */
 };
 
 void weir_oracle_tc(const struct weir_img *img, const struct weir_oracle_in *in, struct weir_result *res);

@@ -70,6 +70,17 @@ static void random_lists(struct weir_random *r, struct weir_imgbuild *b)
 	}
 }
 
+/* Days and hours that a few minutes of the week tell apart. */
+static void random_times(struct weir_random *r, struct weir_imgbuild *b)
+{
+	b->n_times = one_in(r, 4) ? WEIR_TIMES_MAX : 1 + weir_random(r, 4);
+	for (uint32_t i = 0; i < b->n_times; i++)
+		for (uint32_t n = weir_random(r, WEIR_WINDOWS_MAX + 1); n > 0; n--)
+			b->times[i].w[n - 1] = (struct weir_window){ .days = (uint8_t)weir_random(r, 128),
+								     .from = (uint16_t)(weir_random(r, 4) * 360),
+								     .to = (uint16_t)(weir_random(r, 5) * 360) };
+}
+
 static void random_icmp(struct weir_random *r, struct weir_cond *c)
 {
 	static const uint8_t types[] = { 0, 1, 2, 3, 8, 11, 128, 129, 133, 255 };
@@ -103,7 +114,7 @@ static void random_cond(struct weir_random *r, struct weir_imgbuild *b, struct w
 	static const uint8_t protos[] = { 1, 6, 6, 17, 17, 58, 132, 136, 50, 135, 253 };
 	static const uint8_t dirs[] = { 1, 2, 4, 3, 5, 7 };
 
-	for (uint32_t bit = 0; bit < 16; bit++)
+	for (uint32_t bit = 0; 1u << bit <= WEIR_C_TIME; bit++)
 		if (one_in(r, odds))
 			c->set |= 1u << bit;
 	c->from = random_addrs(r, b);
@@ -128,6 +139,7 @@ static void random_cond(struct weir_random *r, struct weir_imgbuild *b, struct w
 	c->family = one_in(r, 2) ? 4 : 6;
 	c->ttl = one_in(r, 2) ? 64 : 255;
 	c->dirs = dirs[weir_random(r, sizeof dirs)];
+	c->time = (uint16_t)weir_random(r, b->n_times);
 }
 
 static void random_rule(struct weir_random *r, struct weir_imgbuild *b, struct weir_rule *rule, bool detect)
@@ -161,6 +173,7 @@ void weir_random_image(struct weir_random *r, struct weir_imgbuild *b)
 	b->cfg.blocklist =
 		(struct weir_fixed){ WEIR_ACT_DROP, detect || one_in(r, 4) ? WEIR_DETECT : WEIR_PREVENT, 0, 0 };
 	random_lists(r, b);
+	random_times(r, b);
 	if (one_in(r, 2)) {
 		b->cfg.proto_features |= WEIR_FEAT_BLOCKLIST;
 		b->block = (uint16_t)weir_random(r, b->n_addrs);

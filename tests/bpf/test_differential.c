@@ -29,6 +29,7 @@ struct trial {
 	struct weir_imgbuild build;
 	struct weir_img img;
 	bool adopting, banning;
+	uint32_t minute;
 	struct weir_ban_key ban_key;
 	struct weir_ban ban;
 	uint64_t tc, tc_refused, xdp, xdp_drops, drops, differences;
@@ -109,7 +110,8 @@ static void try_frame(const struct weir_frame *f)
 				     .mark = weir_random(&t.random, 4),
 				     .adopting = t.adopting,
 				     .lower = WEIR_RANDOM_LOWER,
-				     .port_eph_min = WEIR_EPHEMERAL };
+				     .port_eph_min = WEIR_EPHEMERAL,
+				     .minute = t.minute };
 	struct weir_run x = { .frame = f->b, .len = f->len, .mark = in.mark };
 	struct weir_result res, xdp_res;
 
@@ -216,12 +218,15 @@ static int try_policy(uint32_t frames)
 		err = weir_kern_adopt(t.runner.kern, t.adopting ? 3600 : 0);
 	if (!err)
 		err = random_ban();
+	t.minute = weir_random(&t.random, 5) ? weir_random(&t.random, WEIR_WEEK_MINUTES) : WEIR_WEEK_MINUTES;
 	if (!err && weir_image_open(&t.img, blob, size))
 		err = -EINVAL;
 	if (!err && getenv("WEIR_PLANT"))
 		plant(&t.img);
 	for (uint32_t i = 0; i < frames && !err; i++) {
 		weir_random_frame(&t.random, &f);
+		if (i % 100 == 0) /* the clock goes on meanwhile, by less than a minute */
+			err = weir_runner_clock(&t.runner, t.minute);
 		try_frame(&f);
 		if (i % 100)
 			continue;

@@ -96,7 +96,7 @@ static void base_fill(void)
 				   .action = WEIR_ACT_DROP,
 				   .mode = WEIR_DETECT };
 	neg = base_add(&h->negs, sizeof *neg, 1);
-	neg[0] = (struct weir_cond){ .set = WEIR_C_ICMP | WEIR_C_VLAN | WEIR_C_MAC, .n_icmp = 1, .n_vlan = 1, .n_mac = 1 };
+	neg[0] = (struct weir_cond){ .set = WEIR_C_ICMP | WEIR_C_VLAN | WEIR_C_MAC | WEIR_C_TIME, .n_icmp = 1, .n_vlan = 1, .n_mac = 1 };
 	r[1].pos.to = WEIR_SPAN;
 	((struct weir_span *)base_add(&h->spans, sizeof(struct weir_span), 1))->hi_lo = 7;
 	base_tree();
@@ -118,6 +118,7 @@ static void base_fill(void)
 	l = base_add(&h->limits, sizeof *l, 1);
 	l[0] = (struct weir_limit){ .rate = 10, .rate_s = 1, .burst = 5, .action = WEIR_ACT_DROP };
 	weir_limit_make(&l[0]);
+	base_add(&h->times, sizeof(struct weir_times), 1);
 	base_add(&h->block_sets, sizeof(struct weir_list_info), 1);
 	base_block(&h->block);
 	base_add(&h->strings, 1, 8);
@@ -186,6 +187,8 @@ static void use_accessors(const struct weir_img *img)
 		sink += weir_img_port_word(img, i, i) + weir_img_port_word(img, UINT32_MAX - i, 0);
 	for (uint32_t i = 0; i < few(h->block.count); i++)
 		use_bytes(weir_img_block_line(img, i), sizeof(struct weir_block_line));
+	for (uint32_t i = 0; i < few(h->times.count); i++)
+		use_bytes(weir_img_times(img, i), sizeof(struct weir_times));
 	sink += strlen(weir_img_string(img, h->strings.count - 1)) + strlen(weir_img_string(img, UINT32_MAX));
 }
 
@@ -200,6 +203,8 @@ static void judge(const struct weir_img *img, const uint8_t *data, size_t size)
 	f.known = size ? data[size - 1] : 0;
 	f.family = weir_addr_is_v4(f.t.src) ? 4 : 6;
 	f.proto = size > 1 ? data[size - 2] : 0;
+	if (size > 2 && data[size - 3] & 1)
+		weir_classify_time(img, &f, data[size - 3] * 41u % WEIR_WEEK_MINUTES);
 	weir_classify_prepare(img, img->cfg, &f);
 	weir_result_init(&res);
 	sink += weir_judge_failsafe(img, img->cfg, &f, false, &res);

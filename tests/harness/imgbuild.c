@@ -311,7 +311,11 @@ void *weir_imgbuild_make(const struct weir_imgbuild *b, uint32_t *ret_size)
 	memcpy(grow_section(&g, &h->ifpats, sizeof b->ifpats[0], b->n_ifpats), b->ifpats,
 	       b->n_ifpats * sizeof b->ifpats[0]);
 	grow_section(&g, &h->xdp, sizeof(struct weir_ifxdp), 0);
-	grow_section(&g, &h->limits, sizeof(struct weir_limit), 0);
+	cfg->n_limits = b->n_limits;
+	for (uint32_t i = 0; i < b->n_limits; i++)
+		cfg->limit_counts |= 1u << b->limits[i].count;
+	memcpy(grow_section(&g, &h->limits, sizeof b->limits[0], b->n_limits), b->limits, b->n_limits * sizeof b->limits[0]);
+	memcpy(grow_section(&g, &h->times, sizeof b->times[0], b->n_times), b->times, b->n_times * sizeof b->times[0]);
 	grow_section(&g, &h->lists, sizeof(struct weir_list_info), b->n_addrs);
 	if (b->block != WEIR_NO_LIST)
 		n_lines = weir_imgblock_make(&b->addrs[b->block], lines);

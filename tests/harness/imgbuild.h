@@ -35,7 +35,9 @@ struct weir_imgbuild {
 	struct weir_port_list ports[WEIR_IMGBUILD_LISTS];
 	struct weir_span spans[WEIR_IMGBUILD_LISTS];
 	struct weir_ifpat ifpats[WEIR_IFPAT_MAX];
-	uint32_t n_rules, n_failsafe, n_negs, n_spans, n_addrs, n_ports, n_ifpats;
+	struct weir_times times[WEIR_TIMES_MAX];
+	struct weir_limit limits[WEIR_LIMITS_MAX]; /* costs are filled by weir_limit_make */
+	uint32_t n_limits, n_times, n_rules, n_failsafe, n_negs, n_spans, n_addrs, n_ports, n_ifpats;
 	uint16_t block; /* number of the address list that is the blocklist, or WEIR_NO_LIST */
 };
 
