@@ -90,9 +90,11 @@ static const struct weir_type t_limit = {
 	.shape = WEIR_T_MAP,
 	.keys = limit_keys,
 	.done = weir_done_limit,
-	.doc = "A bound on what comes in, with token buckets that all CPUs share. Packets and bytes are counted as they come in, "
-	       "also those of flows that were allowed long ago; connections when they are about to be judged. What the failsafe "
-	       "admits is not counted. All limits are asked in their order, and the first that is used up decides. At most 16.",
+	.doc = "A bound on what comes in, with token buckets that all CPUs share: none has a share of its own, so the rate holds "
+	       "however packets are spread over them. The table of sources is bounded: a new one takes the place of the one that "
+	       "owes least, so those above their rate stay in it. Packets and bytes are counted as they come in, also those of "
+	       "flows that were allowed long ago; connections when they are about to be judged. What the failsafe admits is not "
+	       "counted. All limits are asked in their order, and the first that is used up decides. At most 16.",
 };
 const struct weir_type weir_type_limits = {
 	.name = "a list of limits",
