@@ -99,7 +99,8 @@ static uint64_t hash_ports(const struct hashes *lists, const struct weir_ports *
 static uint64_t hash_cond(const struct weir_img *img, const struct hashes *lists, const struct weir_cond *from)
 {
 	struct weir_cond c = *from;
-	uint64_t refs[8] = {
+	const struct weir_times *times = c.set & WEIR_C_TIME ? weir_img_times(img, c.time) : NULL;
+	uint64_t refs[9] = {
 		c.set & WEIR_C_FROM ? hash_addrs(img, lists, c.from) : 0,
 		c.set & WEIR_C_TO ? hash_addrs(img, lists, c.to) : 0,
 		c.set & WEIR_C_PEER ? hash_addrs(img, lists, c.peer) : 0,
@@ -108,11 +109,12 @@ static uint64_t hash_cond(const struct weir_img *img, const struct hashes *lists
 		interfaces(img, c.in_if),
 		interfaces(img, c.out_if),
 		interfaces(img, c.any_if),
+		times ? mix(HASH_START, times, sizeof *times) : 0,
 	};
 
 	c.from = c.to = c.peer = 0;
 	c.ports = c.sports = (struct weir_ports){ 0 };
-	c.in_if = c.out_if = c.any_if = 0;
+	c.in_if = c.out_if = c.any_if = c.time = 0;
 	return mix(mix(HASH_START, &c, sizeof c), refs, sizeof refs);
 }
 

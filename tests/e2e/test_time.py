@@ -152,6 +152,17 @@ def test_a_zone_with_a_name():
         check("the programs" not in str(w.json("status", check=False)["degraded"]), "degraded")
 
 
+def test_what_changed():
+    """Other windows are another rule; the same ones at another place of the image are not."""
+    with Router() as lab:
+        w = run_in("UTC0", lab, policy(['name: a, action: allow, ports: 80, time: "mon-fri 08:00-18:00"']))
+        said = w.apply(policy(['name: a, action: allow, ports: 80, time: "mon-fri 08:00-19:00"'])).stdout
+        check("+1 rule, -1 rule" in said, said)
+        said = w.apply(policy(['name: b, action: allow, ports: 81, time: sat',
+                               'name: a, action: allow, ports: 80, time: "mon-fri 08:00-19:00"'])).stdout
+        check("+1 rule, -0 rules" in said, said)
+
+
 def test_policy_change():
     """What began in its time outlives a change of the policy, unless recheck_unknown: drop."""
     for word, lives in (("keep", True), ("drop", False)):
