@@ -53,7 +53,7 @@ static bool file_is_policy(const struct weir_worker *w, struct weir_diags *diags
 {
 	_cleanup_policy_ struct weir_policy *p = NULL;
 
-	return !simulates(w, WEIR_FAILURE_NO_POLICY) && !weir_policy_read(w->path, &p, diags);
+	return !simulates(w, WEIR_FAILURE_NO_POLICY) && !weir_policy_read_bare(w->path, &p, diags);
 }
 
 static void explain(struct weir_worker *w, bool copy, const struct weir_diags *diags, const char *instead)
@@ -106,7 +106,7 @@ static int stand_in(struct weir_worker *w, int r, bool builtin, uint8_t what, st
 		return 0;
 	}
 	if (r && last_good && !drill && w->source == WEIR_SOURCE_FILE && w->saved_copy &&
-	    !weir_policy_read(file, &w->policy, diags)) {
+	    !weir_policy_read_kept(file, weir_worker_kept_lists(w), &w->policy, diags)) {
 		explain(w, copy, diags, file);
 		return 0;
 	}

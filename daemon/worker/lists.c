@@ -4,13 +4,20 @@
  * writes one may need a while, so what has changed is read when it was the same at two looks. What cannot be read, or
  * has a broken line, changes nothing: what is in force stays, and status says so until the file is sound again.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/worker/api.h"
 #include "daemon/worker/worker.h"
+#include "lib/state/file.h"
+#include "lib/util/cleanup.h"
+
+#define KEEP_AGAIN_S 30 /* a disk that is full is not written to every second */
 
 /* The generation is the same, with other lists: a restart that finds these takes it for what it is. */
 static void lists_note(struct weir_worker *w)
@@ -21,6 +28,57 @@ static void lists_note(struct weir_worker *w)
 		return;
 	memcpy(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
 	weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history));
+}
+
+void weir_lists_stale(struct weir_worker *w)
+{
+	const char *why = weir_policy_lists_stale(w->policy);
+
+	w->lists.why[0] = 0;
+	if (why)
+		snprintf(w->lists.why, sizeof w->lists.why, "lists in force are older than their files: %s", why);
+}
+
+/* Copies of files that the policy names no more: they may be large. */
+static void lists_forget(const struct weir_worker *w)
+{
+	DIR *dir = opendir(w->o.state_dir);
+	const struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		if (!strncmp(e->d_name, "list-", 5) && !weir_policy_list_named(w->policy, e->d_name))
+			unlinkat(dirfd(dir), e->d_name, 0);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* Copies for the next start, once nothing may go back to what was before. */
+static void lists_keep(struct weir_worker *w, uint64_t read)
+{
+	uint64_t now = (uint64_t)time(NULL);
+	struct weir_kern_pending alive;
+	int r = 0;
+
+	if (w->lists.kept == read || w->pending.on || now < w->lists.keep_again)
+		return;
+	for (size_t i = 0; r != -ENOENT; i++) {
+		_cleanup_free_ void *copy = NULL;
+		char name[WEIR_LIST_COPY_NAME];
+		size_t len;
+
+		r = weir_policy_list_copy(w->policy, i, w->o.state_dir, name, &copy, &len);
+		if (!r)
+			r = weir_state_replace(w->o.state_dir, name, copy, len);
+		if (r && r != -ENOENT && r != -EALREADY) {
+			weir_failures_saved(w, r);
+			w->lists.keep_again = now + KEEP_AGAIN_S;
+			return;
+		}
+		weir_port_pending(w->port, &alive); /* a sign of life: the keeper ends a worker that is silent for long */
+	}
+	lists_forget(w);
+	w->lists.kept = read;
 }
 
 static int lists_read(struct weir_worker *w, char *why, size_t size)
@@ -59,8 +117,10 @@ void weir_lists_tick(struct weir_worker *w)
 		return;
 	}
 	now = weir_policy_files_now(w->policy);
-	if (now == read && !w->lists.again)
-		w->lists.why[0] = 0;
+	if (now == read && !w->lists.again) {
+		weir_lists_stale(w);
+		lists_keep(w, read);
+	}
 	if (!w->lists.again && (now == read || now != w->lists.seen || now == w->lists.tried)) {
 		w->lists.seen = now;
 		return;

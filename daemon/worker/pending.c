@@ -287,7 +287,7 @@ static int history_policy(const struct weir_worker *w, const struct weir_gen *g,
 			 "the policy of generation %u cannot be read: %s", g->generation, strerror(-r));
 		return r;
 	}
-	r = weir_worker_text_read(g->path, text, len, &p, diags);
+	r = weir_worker_text_read(w, g->path, text, len, &p, diags);
 	if (r) {
 		snprintf(why, why_size, "the policy of generation %u does not check any more", g->generation);
 		return r;

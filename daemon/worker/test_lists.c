@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files of addresses that change while they are in force. */
+#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 #include "core/image_blob.h"
 #include "core/policy.h"
 #include "daemon/worker/test_instance.h"
+#include "lib/state/file.h"
 
 static bool listed(struct fixture *f, uint8_t last)
 {
@@ -111,6 +113,99 @@ static void lists_of_rules_follow_as_well(void **state)
 	degraded(f, NULL);
 }
 
+#define PLAIN "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n" \
+	      "rules: [ { name: web, action: allow, ports: 80 } ]\n"
+
+static void again(struct fixture *f)
+{
+	end(f, false);
+	start(f, NULL);
+}
+
+/* A start that finds a file broken, gone or empty goes on with what it held; once it is sound it counts by itself. */
+static void a_start_keeps_what_was_in_force(void **state)
+{
+	static const struct {
+		const char *text, *why;
+	} bad[] = { { "192.0.2.1\n192.0.2.300\n", "ips.txt:2: bad address '192.0.2.300'" },
+		    { NULL, "cannot read" },
+		    { "# nothing\n", "ips.txt holds no address any more" } };
+	struct fixture *f = *state;
+	char path[320];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	test_file(path, "192.0.2.1\n");
+	write_policy(f, PLAIN);
+	start(f, NULL);
+	ticks(f, 1);
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		if (bad[i].text)
+			test_file(path, bad[i].text);
+		else
+			assert_int_equal(unlink(path), 0);
+		again(f);
+		assert_true(listed(f, 1));
+		assert_int_equal(f->worker->generation, 1);
+		assert_int_equal(f->worker->img.cfg->n_rules, 1);
+		degraded(f, bad[i].why);
+		ticks(f, 3);
+		degraded(f, bad[i].why);
+		again(f);
+		assert_true(listed(f, 1));
+		degraded(f, bad[i].why);
+		test_file(path, i % 2 ? "192.0.2.1\n192.0.2.2\n" : "192.0.2.1\n");
+		ticks(f, 3);
+		assert_true(listed(f, 1) && listed(f, 2) == (i % 2 != 0));
+		degraded(f, NULL);
+	}
+}
+
+static void copies_remove(struct fixture *f, bool damage)
+{
+	struct dirent *e;
+	DIR *d = opendir(f->state);
+	int n = 0;
+
+	assert_non_null(d);
+	while ((e = readdir(d))) {
+		if (strncmp(e->d_name, "list-", 5))
+			continue;
+		n++;
+		assert_int_equal(damage ? weir_state_replace(f->state, e->d_name, "WERLIST1 damaged", 16) :
+					  unlinkat(dirfd(d), e->d_name, 0), 0);
+	}
+	closedir(d);
+	assert_int_equal(n, 1);
+}
+
+/* Without a copy the rest of the policy goes on; who names a file, or begins with it, is told its mistakes. */
+static void a_start_without_a_copy(void **state)
+{
+	struct fixture *f = *state;
+	char path[320];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	for (int damage = 0; damage < 2; damage++) {
+		test_file(path, "192.0.2.1\n");
+		write_policy(f, PLAIN);
+		start(f, NULL);
+		ticks(f, 1);
+		copies_remove(f, damage);
+		test_file(path, "192.0.2.1\n?\n");
+		again(f);
+		assert_false(listed(f, 1));
+		assert_int_equal(f->worker->img.cfg->n_rules, 1);
+		degraded(f, "ips.txt:2: ");
+		degraded(f, "no copy is kept, it counts as empty");
+		test_file(path, "192.0.2.1\n");
+		ticks(f, 3);
+		assert_true(listed(f, 1));
+		degraded(f, NULL);
+		end(f, false);
+	}
+	start(f, NULL);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -118,6 +213,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(lists_follow_their_files),
 		T(lists_of_rules_follow_as_well),
+		T(a_start_keeps_what_was_in_force),
+		T(a_start_without_a_copy),
 	};
 
 	return cmocka_run_group_tests_name("lists", tests, NULL, NULL);

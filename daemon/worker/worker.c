@@ -32,15 +32,24 @@ static bool exists(const char *path)
 	return !access(path, F_OK) || errno != ENOENT;
 }
 
-int weir_worker_text_read(const char *path, const char *text, size_t len, struct weir_policy **ret,
-			  struct weir_diags *diags)
+/* Who names a file is told its mistakes, and where nothing was in force nothing is lost. */
+const char *weir_worker_kept_lists(const struct weir_worker *w)
+{
+	bool ours = w->o.resume || (!w->o.policy && w->origin.boot != WEIR_SOURCE_BUILTIN);
+
+	return w->lists.starting && ours ? w->o.state_dir : NULL;
+}
+
+int weir_worker_text_read(const struct weir_worker *w, const char *path, const char *text, size_t len,
+			  struct weir_policy **ret, struct weir_diags *diags)
 {
 	_cleanup_free_ char *dir = strdup(path);
 	char *slash = dir ? strrchr(dir, '/') : NULL;
 
 	if (slash)
 		*(slash == dir ? slash + 1 : slash) = 0;
-	return weir_policy_read_text(slash ? path : SAVED_NAME, slash ? dir : NULL, text, len, ret, diags);
+	return weir_policy_read_text_kept(slash ? path : SAVED_NAME, slash ? dir : NULL, text, len, weir_worker_kept_lists(w),
+					  ret, diags);
 }
 
 void weir_worker_known(const struct weir_worker *w, char *text, size_t size)
@@ -73,7 +82,7 @@ static int saved_read(struct weir_worker *w, struct weir_diags *diags)
 		weir_diags_add(diags, WEIR_ERROR, w->o.state_name, 0, 0, 0, "the saved policy cannot be read: %s", strerror(-r));
 		return r;
 	}
-	return weir_worker_text_read(w->origin.path, text, len, &w->policy, diags);
+	return weir_worker_text_read(w, w->origin.path, text, len, &w->policy, diags);
 }
 
 int weir_worker_keep(struct weir_worker *w)
@@ -108,7 +117,8 @@ static int policy_choose(struct weir_worker *w, struct weir_diags *diags)
 		return weir_policy_read_text("built-in", NULL, weir_policy_builtin, strlen(weir_policy_builtin), &w->policy,
 					     diags);
 	w->saved_copy = copy || w->source == WEIR_SOURCE_SAVED;
-	return w->saved_copy ? saved_read(w, diags) : weir_policy_read(w->path, &w->policy, diags);
+	return w->saved_copy ? saved_read(w, diags) :
+			       weir_policy_read_kept(w->path, weir_worker_kept_lists(w), &w->policy, diags);
 }
 
 /* What is in force was made from a policy that is not to be had here: that is looked for in the history. */
@@ -198,6 +208,7 @@ int weir_worker_open(const struct weir_worker_options *o, struct weir_port *p, s
 	w->port = p;
 	w->boot_ns = weir_host_boot_ns();
 	w->started = (uint64_t)time(NULL);
+	w->lists.starting = true;
 	w->hits = json_object();
 	r = w->hits ? weir_recent_init(&w->recent) : -ENOMEM;
 	if (!r && getrandom(w->block_key, sizeof w->block_key, 0) != sizeof w->block_key)
@@ -310,7 +321,7 @@ static int go_on(struct weir_worker *w, bool found, char *why, size_t why_size)
 	return 0;
 }
 
-int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
+static int begin(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
 {
 	const struct weir_kern_pinned *before = weir_port_before(w->port);
 	struct weir_change c = { 0 };
@@ -339,6 +350,16 @@ int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why
 	weir_history_settle(w, false);
 	origin_write(w);
 	return started(w);
+}
+
+int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
+{
+	int r = begin(w, diags, why, why_size);
+
+	w->lists.starting = false;
+	if (!r)
+		weir_lists_stale(w);
+	return r;
 }
 
 static void on_request(struct weir_client *client, const json_t *request, void *data)

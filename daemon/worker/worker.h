@@ -105,6 +105,9 @@ struct weir_worker {
 	char bans_why[128];        /* why a kept ban is not in force; "" = all are */
 	struct {
 		uint64_t seen, tried; /* how the files of addresses stood at the last look; when they were read last */
+		bool starting;        /* a file that is broken does not take the policy away: the copy of its list counts */
+		uint64_t kept;        /* how they stood when copies were made; 0: not yet */
+		uint64_t keep_again;  /* unix seconds: not before this */
 		bool again;           /* they changed while no worker looked */
 		char why[256];        /* why they are not in force; "" = they are */
 	} lists;
@@ -220,6 +223,8 @@ const char *weir_session_words(const struct weir_session *s, char *buf, size_t s
 
 /* lists.c: read the files of addresses again when they have changed. */
 void weir_lists_tick(struct weir_worker *w);
+/* Say so when the policy in force was read with a copy of a list. */
+void weir_lists_stale(struct weir_worker *w);
 
 /* kill.c: end the conversations that what is in force denies, when the policy says so. Returns how many. */
 uint32_t weir_worker_kill(struct weir_worker *w);
@@ -237,8 +242,10 @@ int weir_worker_keep(struct weir_worker *w);
 /* Puts the name of the state directory that people know into a text that names it otherwise. */
 void weir_worker_known(const struct weir_worker *w, char *text, size_t size);
 /* A policy's text as if it stood at path: its includes and lists are looked for there. */
-int weir_worker_text_read(const char *path, const char *text, size_t len, struct weir_policy **ret,
-			  struct weir_diags *diags);
+int weir_worker_text_read(const struct weir_worker *w, const char *path, const char *text, size_t len,
+			  struct weir_policy **ret, struct weir_diags *diags);
+/* Where copies of lists may be taken from: while it starts; NULL: from nowhere. */
+const char *weir_worker_kept_lists(const struct weir_worker *w);
 /* Note what is in force, for the next start: number, digest, whether a boot needs the guard. */
 int weir_worker_remember(struct weir_worker *w);
 /* "", or how the policy on disk differs from the one in force. */

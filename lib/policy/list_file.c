@@ -51,13 +51,13 @@ static int add_range(struct weir_policy *p, struct weir_p_set *s, const struct w
 	return -EINVAL;
 }
 
-static void lists_digest_add(struct weir_policy *p, const char *text, size_t len)
+static void lists_digest_add(struct weir_policy *p, const uint8_t text[32])
 {
 	SHA2_CTX sha;
 
 	SHA256Init(&sha);
 	weir_sha256_update(&sha, p->lists, sizeof p->lists);
-	weir_sha256_update(&sha, text, len);
+	weir_sha256_update(&sha, text, 32);
 	SHA256Final(p->lists, &sha);
 }
 
@@ -82,6 +82,7 @@ static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_di
 	_cleanup_close_ int fd = -1;
 	struct weir_source src = { 0 };
 	unsigned line = 0;
+	SHA2_CTX sha;
 	size_t lines;
 	int err, bad = 0;
 
@@ -100,7 +101,9 @@ static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_di
 		return err;
 	}
 	src.text = text;
-	lists_digest_add(p, text, src.len);
+	SHA256Init(&sha);
+	weir_sha256_update(&sha, text, src.len);
+	SHA256Final(s->sha, &sha);
 	lines = count_lines(text, src.len);
 	if (lines > WEIR_SET_LINES_MAX) {
 		weir_node_error(diags, at, "'%s' has %zu lines, at most %u", src.name, lines, WEIR_SET_LINES_MAX);
@@ -124,6 +127,33 @@ static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_di
 	return bad;
 }
 
+/* A start goes on with what was in force, whatever became of the file meanwhile. */
+static int load_or_keep(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
+{
+	_cleanup_free_ char *text = NULL;
+	struct weir_diags own = { 0 };
+	int err = load_file(p, s, p->keep ? &own : diags), kept, n;
+
+	if (!p->keep || !s->path || (!err && s->ranges.n))
+		goto out;
+	kept = weir_list_kept(p, s);
+	if (!err && (kept || !s->ranges.n))
+		goto out; /* it was empty before */
+	if (kept)
+		s->ranges.n = 0;
+	n = !err ? asprintf(&text, "%s holds no address any more: weir apply takes it", s->path) :
+	    own.n ? asprintf(&text, "%s:%u: %s%s", own.v[0].file, own.v[0].line, own.v[0].message,
+			     kept ? "; no copy is kept, it counts as empty" : "") :
+		    asprintf(&text, "%s: %s%s", s->path, strerror(-err), kept ? "; no copy is kept, it counts as empty" : "");
+	s->stale = n < 0 ? NULL : weir_arena_text(&p->arena, text, (size_t)n);
+	err = s->stale ? 0 : -ENOMEM;
+out:
+	weir_diags_free(&own);
+	if (!err)
+		lists_digest_add(p, s->sha);
+	return err;
+}
+
 int weir_set_load(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
 {
 	const struct weir_p_addr *a = s->addresses.v;
@@ -132,7 +162,7 @@ int weir_set_load(struct weir_policy *p, struct weir_p_set *s, struct weir_diags
 	for (uint32_t i = 0; i < s->addresses.n && !err; i++)
 		err = weir_ranges_add(&p->arena, &s->ranges, a[i].range);
 	if (!err && s->file && !p->bare)
-		err = load_file(p, s, diags);
+		err = load_or_keep(p, s, diags);
 	return err < 0 ? err : weir_ranges_normal(&p->arena, &s->ranges);
 }
 

@@ -85,6 +85,8 @@ struct weir_p_set {
 	struct weir_values addresses; /* struct weir_p_addr */
 	const char *file, *path; /* as it is named; as it was opened */
 	uint64_t mark;             /* of the file as it was read */
+	uint8_t sha[32];	   /* of its text */
+	const char *stale;	   /* why not the file but its copy was taken; NULL: the file was */
 	struct weir_ranges ranges; /* normal form, the lines of the file included */
 	uint32_t number;	   /* in weir_policy.sets */
 	bool used, ruled; /* named anywhere; by something else than a blocklist */
@@ -142,6 +144,7 @@ struct weir_policy {
 	struct weir_arena arena;
 	char *path, *dir;
 	bool bare; /* without the files of addresses */
+	const char *keep; /* where copies of these are, while a start reads them; NULL: none is taken */
 	const struct weir_source *main;
 	uint8_t digest[32];
 	uint8_t lists[32]; /* of the address files of the sets, in the order of the sets; zero: none */
@@ -162,6 +165,9 @@ int weir_policy_check(struct weir_policy *p, struct weir_diags *diags);
 
 /* Read the addresses of a set, from the policy and from its file. */
 int weir_set_load(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags);
+
+/* The copy of its file. -ENOENT: none is kept; -EBADMSG: it is damaged; then the ranges are as they were. */
+int weir_list_kept(struct weir_policy *p, struct weir_p_set *s);
 
 /* A path of the policy, seen from its folder; and why a file cannot be read. */
 char *weir_policy_beside(struct weir_arena *a, const char *dir, const char *path);

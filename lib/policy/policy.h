@@ -29,6 +29,24 @@ int weir_policy_read_bare(const char *path, struct weir_policy **ret, struct wei
 /* The same from memory. `name` is shown in messages; includes are looked up beside `dir` (NULL: refused). */
 int weir_policy_read_text(const char *name, const char *dir, const char *text, size_t len, struct weir_policy **ret,
 			  struct weir_diags *diags);
+/*
+ * Both for a start, which must not lose a policy by one of its files of addresses: what cannot be read, or holds nothing
+ * any more, is taken from the copy in `keep`; without a copy a broken file counts as empty. NULL: as above.
+ */
+int weir_policy_read_kept(const char *path, const char *keep, struct weir_policy **ret, struct weir_diags *diags);
+int weir_policy_read_text_kept(const char *name, const char *dir, const char *text, size_t len, const char *keep,
+			       struct weir_policy **ret, struct weir_diags *diags);
+/* Place and reason of the first file that a copy (or nothing) stands in for; NULL: none. */
+const char *weir_policy_lists_stale(const struct weir_policy *p);
+/*
+ * The copy of the i-th set's file, to be written as `name` into `dir`; *ret is malloced. -EALREADY: it is there, or the
+ * set needs none; -ENOENT: there are not so many sets.
+ */
+#define WEIR_LIST_COPY_NAME 24
+int weir_policy_list_copy(const struct weir_policy *p, size_t i, const char *dir, char name[WEIR_LIST_COPY_NAME],
+			  void **ret, size_t *ret_len);
+/* Is this the name of the copy of a file that the policy names? */
+bool weir_policy_list_named(const struct weir_policy *p, const char *name);
 /* The same text again, with its includes and files of addresses as they stand now. */
 int weir_policy_again(const struct weir_policy *p, struct weir_policy **ret, struct weir_diags *diags);
 /*

@@ -303,7 +303,7 @@ static int read_policy(struct weir_policy *p, const char *path, const char *name
 	return err < 0 && diags->errors ? -EINVAL : err;
 }
 
-static int read_path(const char *path, bool bare, struct weir_policy **ret, struct weir_diags *diags)
+static int read_path(const char *path, bool bare, const char *keep, struct weir_policy **ret, struct weir_diags *diags)
 {
 	_cleanup_policy_ struct weir_policy *p = calloc(1, sizeof *p);
 	_cleanup_free_ char *copy = strdup(path);
@@ -315,7 +315,9 @@ static int read_path(const char *path, bool bare, struct weir_policy **ret, stru
 	p->dir = strdup(dirname(copy));
 	if (!p->dir)
 		return -ENOMEM;
+	p->keep = keep;
 	err = read_policy(p, path, path, NULL, 0, diags);
+	p->keep = NULL;
 	if (err < 0)
 		return err;
 	*ret = TAKE_PTR(p);
@@ -324,16 +326,27 @@ static int read_path(const char *path, bool bare, struct weir_policy **ret, stru
 
 int weir_policy_read(const char *path, struct weir_policy **ret, struct weir_diags *diags)
 {
-	return read_path(path, false, ret, diags);
+	return read_path(path, false, NULL, ret, diags);
+}
+
+int weir_policy_read_kept(const char *path, const char *keep, struct weir_policy **ret, struct weir_diags *diags)
+{
+	return read_path(path, false, keep, ret, diags);
 }
 
 int weir_policy_read_bare(const char *path, struct weir_policy **ret, struct weir_diags *diags)
 {
-	return read_path(path, true, ret, diags);
+	return read_path(path, true, NULL, ret, diags);
 }
 
 int weir_policy_read_text(const char *name, const char *dir, const char *text, size_t len, struct weir_policy **ret,
 			  struct weir_diags *diags)
+{
+	return weir_policy_read_text_kept(name, dir, text, len, NULL, ret, diags);
+}
+
+int weir_policy_read_text_kept(const char *name, const char *dir, const char *text, size_t len, const char *keep,
+			       struct weir_policy **ret, struct weir_diags *diags)
 {
 	_cleanup_policy_ struct weir_policy *p = calloc(1, sizeof *p);
 	int err;
@@ -343,7 +356,9 @@ int weir_policy_read_text(const char *name, const char *dir, const char *text, s
 	p->dir = dir ? strdup(dir) : NULL;
 	if (dir && !p->dir)
 		return -ENOMEM;
+	p->keep = keep;
 	err = read_policy(p, NULL, name, text, len, diags);
+	p->keep = NULL;
 	if (err < 0)
 		return err;
 	*ret = TAKE_PTR(p);

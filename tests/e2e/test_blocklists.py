@@ -151,5 +151,43 @@ def test_reload():
             check(not s.arrives(NET[v], v), f"v{v}: what is in force stays")
 
 
+def test_start():
+    """A file that is broken, gone or empty when weir starts takes neither the policy away nor what it held."""
+    with Router() as lab:
+        s = Site(lab, many=1000)
+        w, four = s.w, f"{s.w.dir}/four.txt"
+        w.write(policy(), f"{w.config}/policy.yaml")
+        sound = open(four, newline="").read()
+        for name in ("four", "six", "nets"):
+            os.rename(f"{w.dir}/{name}.txt", f"{w.config}/{name}.txt")
+        four = f"{w.config}/four.txt"
+        before = [n for n in os.listdir(w.state) if n.startswith("list-")]
+        w.kill()
+        w.run()
+        kept = lambda: len([n for n in os.listdir(w.state) if n.startswith("list-") and n not in before])
+        must(eventually(lambda: kept() == 3, 20), "copies of these lists, beside those of their first places")
+        check(eventually(lambda: not set(before) & set(os.listdir(w.state)), 20), "which are of no use any more")
+        generation = w.json("status")["generation"]
+        lines = sound.count("\n") + 1
+        for text, why in ((sound + "10.1.0.300\n", f"four.txt:{lines}: bad address '10.1.0.300'"), (None, "cannot read"),
+                          ("", "four.txt holds no address any more")):
+            os.unlink(four)
+            if text is not None:
+                with open(four, "w", newline="") as f:
+                    f.write(text)
+            w.kill()
+            w.run()
+            now = w.json("status", check=False)
+            check(why in str(now["degraded"]), f"status says {why}: {now['degraded']}")
+            equal(now["generation"], generation, "generation")
+            check(s.arrives(FINE[4], 4), f"{why}: a rule still holds")
+            check(not s.arrives(BAD[4], 4) and not s.arrives(NET[4], 4), f"{why}: what was listed")
+            with open(four + ".new", "w", newline="") as f:
+                f.write(sound)
+            os.rename(four + ".new", four)
+            must(eventually(lambda: why not in str(w.json("status", check=False)["degraded"]), 30), f"{why}: mended")
+            check(not s.arrives(BAD[4], 4), f"{why}: mended: what is listed")
+
+
 if __name__ == "__main__":
     main(globals())
