@@ -9,35 +9,121 @@
 #include "lib/policy/build.h"
 #include "lib/util/cleanup.h"
 
-/* Put `r` into one of two lists and take it out of the other: the last word on an address is the one that counts. */
-static int edit(struct weir_arena *a, struct weir_ranges *in, struct weir_ranges *out, struct weir_range r)
-{
-	struct weir_ranges one = { 0 };
-	int err = weir_ranges_add(a, &one, r);
+struct edited { /* the later edit is the one that counts */
+	struct weir_range r;
+	size_t order;
+	bool remove;
+};
 
+struct edits { /* of one set: by their lowest address; and a heap of those that reach to where we are, the last on top */
+	struct edited *v;
+	struct edited **heap;
+	size_t n, n_heap;
+};
+
+static int by_low(const void *x, const void *y)
+{
+	const struct edited *a = x, *b = y;
+
+	return a->r.lo < b->r.lo ? -1 : a->r.lo > b->r.lo;
+}
+
+static void push(struct edits *e, struct edited *x)
+{
+	size_t i = e->n_heap++;
+
+	for (; i && e->heap[(i - 1) / 2]->order < x->order; i = (i - 1) / 2)
+		e->heap[i] = e->heap[(i - 1) / 2];
+	e->heap[i] = x;
+}
+
+static void pop(struct edits *e)
+{
+	struct edited *x = e->heap[--e->n_heap];
+	size_t i = 0, k;
+
+	while ((k = i * 2 + 1) < e->n_heap) {
+		k += k + 1 < e->n_heap && e->heap[k + 1]->order > e->heap[k]->order;
+		if (e->heap[k]->order < x->order)
+			break;
+		e->heap[i] = e->heap[k];
+		i = k;
+	}
+	e->heap[i] = x;
+}
+
+static int edits_of(struct weir_arena *a, const struct weir_p_set *s, const struct weir_overlay *o, struct edits *ret,
+		    struct weir_why *why)
+{
+	size_t n = 0;
+
+	*ret = (struct edits){ 0 };
+	for (size_t i = 0; o && i < o->n_edits; i++)
+		n += !strcmp(s->name, o->edits[i].set);
+	if (!n)
+		return 0;
+	ret->v = weir_arena_array(a, n * 2, sizeof *ret->v);
+	ret->heap = weir_arena_array(a, n * 2, sizeof *ret->heap);
+	if (!ret->v || !ret->heap)
+		return -ENOMEM;
+	for (size_t i = 0; i < o->n_edits; i++) {
+		struct edited x = { .order = i, .remove = o->edits[i].remove };
+
+		if (strcmp(s->name, o->edits[i].set))
+			continue;
+		if (weir_range_parse(o->edits[i].element, &x.r, why) < 0)
+			return -EINVAL;
+		ret->v[ret->n++] = x;
+		if (x.r.lo >= WEIR_V4_LOW || x.r.hi < WEIR_V4_LOW)
+			continue;
+		ret->v[ret->n - 1].r.hi = WEIR_V4_LOW - 1; /* IPv4 is not meant: lib/policy/ranges.h */
+		x.r.lo = WEIR_V4_HIGH + 1;
+		if (x.r.hi >= x.r.lo)
+			ret->v[ret->n++] = x;
+	}
+	qsort(ret->v, ret->n, sizeof *ret->v, by_low);
+	return 0;
+}
+
+/* Once through all edits, in the order of the addresses: what the last word on each of them is. */
+static int last_words(struct weir_arena *a, struct edits *e, struct weir_ranges *added, struct weir_ranges *removed)
+{
+	struct weir_range piece = { 0 };
+	size_t i = 0;
+	int err = 0;
+
+	while (!err && (i < e->n || e->n_heap)) {
+		const struct edited *top;
+
+		if (!e->n_heap)
+			piece.lo = e->v[i].r.lo;
+		while (i < e->n && e->v[i].r.lo <= piece.lo)
+			push(e, &e->v[i++]);
+		while (e->n_heap && e->heap[0]->r.hi < piece.lo)
+			pop(e);
+		if (!e->n_heap)
+			continue;
+		top = e->heap[0];
+		piece.hi = i < e->n && e->v[i].r.lo <= top->r.hi ? e->v[i].r.lo - 1 : top->r.hi;
+		err = weir_ranges_add(a, top->remove ? removed : added, piece);
+		if (piece.hi == ~(weir_u128)0)
+			break;
+		piece.lo = piece.hi + 1;
+	}
 	if (!err)
-		err = weir_ranges_normal(a, &one);
-	if (!err)
-		err = weir_ranges_or(a, in, &one, in);
-	return err < 0 ? err : weir_ranges_minus(a, out, &one, out);
+		err = weir_ranges_normal(a, added);
+	return err ? err : weir_ranges_normal(a, removed);
 }
 
 int weir_set_now(struct weir_arena *a, const struct weir_p_set *s, const struct weir_overlay *o,
 		 struct weir_ranges *ret, struct weir_why *why)
 {
 	struct weir_ranges added = { 0 }, removed = { 0 }, now = s->ranges;
-	int err = 0;
+	struct edits e;
+	int err = edits_of(a, s, o, &e, why);
 
-	for (size_t i = 0; o && i < o->n_edits && !err; i++) {
-		const struct weir_set_edit *x = &o->edits[i];
-		struct weir_range r;
-
-		if (strcmp(s->name, x->set))
-			continue;
-		if (weir_range_parse(x->element, &r, why) < 0)
-			return -EINVAL;
-		err = x->remove ? edit(a, &removed, &added, r) : edit(a, &added, &removed, r);
-	}
+	if (!err)
+		err = last_words(a, &e, &added, &removed);
 	if (!err && removed.n)
 		err = weir_ranges_minus(a, &now, &removed, &now);
 	if (!err && added.n)

@@ -204,6 +204,88 @@ static void test_edits(void **state)
 	drop(&m);
 }
 
+static uint32_t rnd(uint32_t *state, uint32_t n)
+{
+	*state = *state * 1664525u + 1013904223u;
+	return (uint32_t)((uint64_t)(*state >> 4) * n >> 28);
+}
+
+/* Edits that lie over each other any way: for each address the last one that holds it counts, else the file. */
+static void test_edits_over_each_other(void **state)
+{
+	enum { N = 40 };
+	struct weir_set_edit edits[N];
+	struct weir_overlay o = { .edits = edits, .n_edits = N };
+	char text[N][64], addr[32];
+	uint32_t lo[N], hi[N], seed = 7;
+	struct made m;
+
+	(void)state;
+	write_file("bad.txt", "192.0.2.10-192.0.2.60\n192.0.2.100-192.0.2.200\n");
+	make(&m, POLICY("blocklist_except: 203.0.113.1\n"));
+	for (int turn = 0; turn < 200; turn++) {
+		for (int i = 0; i < N; i++) {
+			lo[i] = rnd(&seed, 256);
+			hi[i] = lo[i] + rnd(&seed, turn % 2 ? 8 : 256 - lo[i]);
+			hi[i] = hi[i] > 255 ? 255 : hi[i];
+			snprintf(text[i], sizeof text[i], "192.0.2.%u-192.0.2.%u", lo[i], hi[i]);
+			edits[i] = (struct weir_set_edit){ (char *)"bad", text[i], rnd(&seed, 2) };
+		}
+		compile(&m, &o);
+		for (uint32_t x = 0; x < 256; x++) {
+			bool want = (x >= 10 && x <= 60) || (x >= 100 && x <= 200);
+
+			for (int i = 0; i < N; i++)
+				want = lo[i] <= x && x <= hi[i] ? !edits[i].remove : want;
+			snprintf(addr, sizeof addr, "192.0.2.%u", x);
+			listed(&m, addr, want);
+		}
+	}
+	/* all of IPv6 is not IPv4, and the highest address ends it */
+	edits[0] = (struct weir_set_edit){ (char *)"bad", (char *)"::/0", false };
+	edits[1] = (struct weir_set_edit){ (char *)"bad", (char *)"2001:db8::/32", true };
+	o.n_edits = 2;
+	compile(&m, &o);
+	listed(&m, "192.0.2.9", false);
+	listed(&m, "192.0.2.10", true);
+	listed(&m, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", true);
+	listed(&m, "::1", true);
+	listed(&m, "2001:db8::1", false);
+	listed(&m, "2001:db9::", true);
+	drop(&m);
+}
+
+/* As many edits as may be, in bounded memory and time. */
+static void test_all_edits(void **state)
+{
+	enum { N = 65536 };
+	struct weir_set_edit *edits = calloc(N, sizeof *edits);
+	char (*text)[32] = calloc(N, sizeof *text);
+	struct weir_overlay o = { .edits = edits, .n_edits = N };
+	struct made m;
+	int n = 0;
+
+	(void)state;
+	assert_true(edits && text);
+	write_file("bad.txt", "10.0.0.0\n");
+	make(&m, POLICY(""));
+	for (uint32_t i = 0; i < N; i++) {
+		uint32_t k = i * 40503u % N; /* in no order */
+
+		snprintf(text[i], sizeof text[i], "10.%u.%u.%u", k >> 14, k >> 6 & 255, (k & 63) * 4);
+		edits[i] = (struct weir_set_edit){ (char *)"bad", text[i], k % 8 == 0 };
+	}
+	compile(&m, &o);
+	assert_int_equal(weir_policy_set_each(m.policy, &o, "bad", count, &n), 0);
+	assert_int_equal(n, N / 8 * 7);
+	listed(&m, "10.0.0.0", false);
+	listed(&m, "10.3.255.252", true);
+	listed(&m, "10.3.255.253", false);
+	drop(&m);
+	free(edits);
+	free(text);
+}
+
 /* More than the pieces of the rules' lists may be; lists that rules name as well stay where they are. */
 static void test_many(void **state)
 {
@@ -262,6 +344,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_files), cmocka_unit_test(test_broken_line), cmocka_unit_test(test_except),
 		cmocka_unit_test(test_edits), cmocka_unit_test(test_many),	  cmocka_unit_test(test_lint),
+		cmocka_unit_test(test_edits_over_each_other), cmocka_unit_test(test_all_edits),
 	};
 	char path[128];
 	int r;
