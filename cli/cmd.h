@@ -36,7 +36,7 @@ extern const struct weir_cmd weir_cmd_run, weir_cmd_apply, weir_cmd_status, weir
 extern const struct weir_cmd weir_cmd_flows, weir_cmd_events, weir_cmd_why, weir_cmd_mode, weir_cmd_features;
 extern const struct weir_cmd weir_cmd_rule_add, weir_cmd_rule_list, weir_cmd_rule_delete, weir_cmd_rule_clear;
 extern const struct weir_cmd weir_cmd_rule_export, weir_cmd_ban_add, weir_cmd_ban_list, weir_cmd_ban_remove;
-extern const struct weir_cmd weir_cmd_set_add, weir_cmd_set_remove, weir_cmd_set_list;
+extern const struct weir_cmd weir_cmd_set_add, weir_cmd_set_remove, weir_cmd_set_reset, weir_cmd_set_list;
 extern const struct weir_cmd weir_cmd_confirm, weir_cmd_rollback, weir_cmd_history;
 extern const struct weir_cmd weir_cmd_show_effective, weir_cmd_doctor, weir_cmd_stop, weir_cmd_flush;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* set add, remove, list */
+/* set add, remove, reset, list */
 #include <stdio.h>
 #include <string.h>
 
@@ -55,10 +55,46 @@ const struct weir_cmd weir_cmd_set_remove = {
 	.name = "set remove",
 	.args = "SET ADDRESS|NETWORK|RANGE [--force]",
 	.summary = "take an element out of a set of the policy",
-	.help = "An element of the policy file is left out of the set, as long as this edit is kept; the file stays.\n\n"
+	.help = "An element of the policy file is left out of the set, as long as this edit is kept; the file stays. What was\n"
+		"added by 'weir set add' and is nowhere in the file is forgotten.\n\n"
 		"  --force   although it cuts your own session, or your next one\n\n"
 		"  sudo weir set remove office 192.0.2.7",
 	.run = run_remove,
+};
+
+static int run_reset(const struct weir_cli *cli, int argc, char **argv)
+{
+	bool force = false;
+	const struct weir_opt opts[] = { { "--force", .flag = &force }, { NULL } };
+	int n = weir_opts_parse(&weir_cmd_set_reset, opts, argc, argv);
+	json_int_t edits;
+	json_t *j;
+
+	if (n < 0)
+		return -n;
+	if (n < 1 || n > 2)
+		return weir_cli_usage(&weir_cmd_set_reset, "a set, and at most one element: set reset office 192.0.2.7");
+	j = weir_ask(cli, "set reset", json_pack("{s:s, s:s*, s:b}", "set", argv[1], "element", n > 1 ? argv[2] : NULL, "force",
+						 force));
+	if (!j)
+		return WEIR_EXIT_FAIL;
+	if (!weir_answered_json(cli, j)) {
+		edits = weir_int(j, "forgotten");
+		printf("%lld edit%s of $%s forgotten\n", (long long)edits, edits == 1 ? "" : "s", weir_str(j, "set"));
+		json_decref(j);
+	}
+	return WEIR_EXIT_OK;
+}
+
+const struct weir_cmd weir_cmd_set_reset = {
+	.name = "set reset",
+	.args = "SET [ADDRESS|NETWORK|RANGE] [--force]",
+	.summary = "forget edits of a set",
+	.help = "What the policy and its files say counts again: for one element, as it was given to 'weir set add' or\n"
+		"'weir set remove', or without it for all of the set.\n\n"
+		"  --force   although it cuts your own session, or your next one\n\n"
+		"  sudo weir set reset office 192.0.2.7",
+	.run = run_reset,
 };
 
 static void list_one(const json_t *j)

@@ -43,6 +43,7 @@ const struct weir_cmd *const weir_commands[] = {
 	&weir_cmd_ban_remove,
 	&weir_cmd_set_add,
 	&weir_cmd_set_remove,
+	&weir_cmd_set_reset,
 	&weir_cmd_set_list,
 	&weir_cmd_features,
 	&weir_cmd_doctor,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ban add, list, remove; set add, remove, list: addresses, changed at run time. */
+/* ban add, list, remove; set add, remove, reset, list: addresses, changed at run time. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,12 +169,58 @@ static int do_ban_list(struct weir_worker *w, const struct weir_request *rq, str
 	return 0;
 }
 
+/*
+ * Note the edit. What takes back an earlier one of the same element only forgets that, where the policy says the same
+ * without it: a file that holds it later counts then.
+ */
+static int edit_note(struct weir_worker *w, struct weir_overlay_store *edited, const char *set, const char *element,
+		     bool remove, struct weir_reply *rp)
+{
+	bool back = weir_overlay_edited(edited, set, element, !remove);
+	int held, file, r;
+
+	if (back) {
+		weir_overlay_reset(edited, set, element);
+		held = weir_policy_set_holds(w->policy, &edited->list, set, element);
+		if (held == (remove ? WEIR_HELD_NOT : WEIR_HELD_ALL))
+			return 0;
+		file = held < 0 ? held : weir_policy_set_holds(w->policy, NULL, set, element);
+		if (file < 0)
+			return weir_reply_fail(rp, file, NULL, "cannot look into $%s: %s", set, strerror(-file));
+		if (remove && file == WEIR_HELD_PARTLY) {
+			char hint[256];
+
+			snprintf(hint, sizeof hint, "'weir set reset %.60s %.60s' takes back what was added; 'weir set remove' after "
+				 "that takes out what the policy holds, too", set, element);
+			return weir_reply_fail(rp, -EINVAL, hint, "the policy holds a part of %s in $%s itself", element, set);
+		}
+	}
+	r = weir_overlay_edit(edited, set, element, remove);
+	if (r == -EALREADY)
+		return weir_reply_fail(rp, r, "weir set list", "%s was %s $%s already", element,
+				       remove ? "taken out of" : "added to", set);
+	return r ? weir_reply_fail(rp, r, "weir set list", "cannot keep the edit: %s", strerror(-r)) : 0;
+}
+
+/* Put the edits in force, if `r` says that they are noted; they are taken over, or cleared. */
+static int edits_put(struct weir_worker *w, const struct weir_request *rq, bool force, struct weir_overlay_store *edited,
+		     int r, struct weir_reply *rp)
+{
+	struct weir_caller by = weir_request_caller(rq, force);
+	char why[512] = "";
+
+	if (!r)
+		r = weir_worker_overlay(w, edited, &by, &rp->diags, why, sizeof why);
+	if (r && why[0])
+		weir_reply_fail(rp, r, by.hint, "%s", why);
+	weir_overlay_store_clear(edited);
+	return r;
+}
+
 static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp, bool remove)
 {
 	struct weir_overlay_store edited;
 	const char *set = NULL, *element = NULL;
-	struct weir_caller by;
-	char why[512] = "";
 	int force = 0, r = WEIR_ARGS(rq, rp, "{s:s, s:s, s?b}", "set", &set, "element", &element, "force", &force);
 
 	if (r)
@@ -188,18 +234,7 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 	r = weir_overlay_store_copy(&w->overlay, &edited);
 	if (r)
 		return r;
-	r = weir_overlay_edit(&edited, set, element, remove);
-	if (r == -EALREADY)
-		weir_reply_fail(rp, r, "weir set list", "%s was %s $%s already", element, remove ? "taken out of" : "added to",
-				set);
-	else if (r)
-		weir_reply_fail(rp, r, "weir set list", "cannot keep the edit: %s", strerror(-r));
-	by = weir_request_caller(rq, force);
-	if (!r)
-		r = weir_worker_overlay(w, &edited, &by, &rp->diags, why, sizeof why);
-	if (r && why[0])
-		weir_reply_fail(rp, r, by.hint, "%s", why);
-	weir_overlay_store_clear(&edited);
+	r = edits_put(w, rq, force, &edited, edit_note(w, &edited, set, element, remove, rp), rp);
 	if (!r)
 		rp->result = json_pack("{s:s, s:s, s:b}", "set", set, "element", element, "removed", (int)remove);
 	return r;
@@ -213,6 +248,30 @@ static int do_set_add(struct weir_worker *w, const struct weir_request *rq, stru
 static int do_set_remove(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	return set_edit(w, rq, rp, true);
+}
+
+/* What the policy says counts again. Also of a set that it has no more. */
+static int do_set_reset(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
+{
+	const char *set = NULL, *element = NULL;
+	int force = 0, r = WEIR_ARGS(rq, rp, "{s:s, s?s, s?b}", "set", &set, "element", &element, "force", &force);
+	struct weir_overlay_store edited;
+	size_t n;
+
+	if (!r)
+		r = weir_overlay_store_copy(&w->overlay, &edited);
+	if (r)
+		return r;
+	set += *set == '$';
+	weir_reply_detail(rp, "%s%s%s", set, element ? " " : "", element ?: "");
+	n = weir_overlay_reset(&edited, set, element);
+	if (!n)
+		r = weir_reply_fail(rp, -ENOENT, "weir set list", "no edit %s%s%s$%s is kept", element ? "of " : "", element ?: "",
+				    element ? " in " : "of ", set);
+	r = edits_put(w, rq, force, &edited, r, rp);
+	if (!r)
+		rp->result = json_pack("{s:s, s:s*, s:I}", "set", set, "element", element, "forgotten", (json_int_t)n);
+	return r;
 }
 
 #define SET_SHOWN_MAX 10000 /* elements */
@@ -308,6 +367,7 @@ const struct weir_handler weir_handlers_lists[] = {
 	{ "ban list", WEIR_RIGHT_READ, do_ban_list },
 	{ "set add", WEIR_RIGHT_CHANGE, do_set_add },
 	{ "set remove", WEIR_RIGHT_CHANGE, do_set_remove },
+	{ "set reset", WEIR_RIGHT_CHANGE, do_set_reset },
 	{ "set list", WEIR_RIGHT_READ, do_set_list },
 	{ NULL },
 };

@@ -113,6 +113,59 @@ static void lists_of_rules_follow_as_well(void **state)
 	degraded(f, NULL);
 }
 
+static size_t edits(const struct fixture *f)
+{
+	return f->worker->overlay.list.n_edits;
+}
+
+static json_t *edit(const char *element)
+{
+	return json_pack("{s:s, s:s}", "set", "bad", "element", element);
+}
+
+/* What takes an edit back leaves no other edit behind, and reset forgets them. */
+static void edits_are_taken_back(void **state)
+{
+	struct fixture *f = *state;
+	char path[320];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	test_file(path, "192.0.2.1\n192.0.2.2\n");
+	write_policy(f, "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n");
+	start(f, NULL);
+	ticks(f, 1);
+	good(f, "set add", edit("192.0.2.7"));
+	assert_true(listed(f, 7));
+	good(f, "set remove", edit("192.0.2.7"));
+	assert_false(listed(f, 7));
+	assert_int_equal(edits(f), 0);
+	test_file(path, "192.0.2.1\n192.0.2.2\n192.0.2.7\n");
+	ticks(f, 3);
+	assert_true(listed(f, 7)); /* the file counts */
+	good(f, "set remove", edit("192.0.2.7"));
+	assert_false(listed(f, 7));
+	good(f, "set add", edit("192.0.2.7"));
+	assert_true(listed(f, 7));
+	assert_int_equal(edits(f), 0);
+
+	good(f, "set add", edit("192.0.2.0/28"));
+	assert_true(listed(f, 9));
+	bad(f, "set remove", edit("192.0.2.0/28"), "weir set reset bad 192.0.2.0/28");
+	assert_true(listed(f, 1) && listed(f, 9));
+	good(f, "set reset", edit("192.0.2.0/28"));
+	assert_true(listed(f, 1) && !listed(f, 9));
+	assert_int_equal(edits(f), 0);
+
+	good(f, "set add", edit("192.0.2.1")); /* it is there: what takes it out must take it out */
+	good(f, "set remove", edit("192.0.2.1"));
+	assert_false(listed(f, 1));
+	good(f, "set add", edit("192.0.2.9"));
+	good(f, "set reset", json_pack("{s:s}", "set", "bad"));
+	assert_true(listed(f, 1) && !listed(f, 9));
+	assert_int_equal(edits(f), 0);
+	bad(f, "set reset", json_pack("{s:s}", "set", "bad"), "no edit of $bad is kept");
+}
+
 #define PLAIN "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n" \
 	      "rules: [ { name: web, action: allow, ports: 80 } ]\n"
 
@@ -213,6 +266,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(lists_follow_their_files),
 		T(lists_of_rules_follow_as_well),
+		T(edits_are_taken_back),
 		T(a_start_keeps_what_was_in_force),
 		T(a_start_without_a_copy),
 	};

@@ -124,6 +124,10 @@ int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_o
 int weir_policy_set_each(const struct weir_policy *p, const struct weir_overlay *o, const char *set,
 			 void (*cb)(const char *range, void *data), void *data);
 
+/* How much of an element a set holds, edits (NULL: none) included. -ENOENT, -EINVAL: no such set, no element. */
+enum weir_held { WEIR_HELD_NOT, WEIR_HELD_PARTLY, WEIR_HELD_ALL };
+int weir_policy_set_holds(const struct weir_policy *p, const struct weir_overlay *o, const char *set, const char *element);
+
 /* What the image's maps take of the kernel's memory; their names, and words for people. core/memory.h */
 struct weir_memory;
 void weir_memory_image(const struct weir_img *img, uint32_t cpus, struct weir_memory *ret);

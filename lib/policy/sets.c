@@ -149,6 +149,29 @@ int weir_policy_set_each(const struct weir_policy *p, const struct weir_overlay 
 	return r;
 }
 
+int weir_policy_set_holds(const struct weir_policy *p, const struct weir_overlay *o, const char *set, const char *element)
+{
+	const struct weir_p_set *s = weir_policy_set(p, set);
+	struct weir_arena arena = { .limit = (size_t)1 << 30 };
+	struct weir_ranges now = { 0 }, one = { 0 };
+	struct weir_range x;
+	struct weir_why why;
+	int r = s ? weir_range_parse(element, &x, &why) : -ENOENT;
+
+	if (!r)
+		r = weir_set_now(&arena, s, o, &now, &why);
+	if (!r)
+		r = weir_ranges_add(&arena, &one, x);
+	if (!r)
+		r = weir_ranges_normal(&arena, &one);
+	if (!r)
+		r = weir_ranges_within(&one, &now) ? WEIR_HELD_ALL :
+		    weir_ranges_touch(&one, &now)  ? WEIR_HELD_PARTLY :
+						     WEIR_HELD_NOT;
+	weir_arena_free(&arena);
+	return r;
+}
+
 /* Does an edit say something of this address, and what? */
 static bool held(const struct weir_p_set *s, const struct weir_overlay *o, weir_u128 a)
 {

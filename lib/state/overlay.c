@@ -288,3 +288,29 @@ int weir_overlay_edit(struct weir_overlay_store *s, const char *set, const char 
 	}
 	return edit_put(&s->list, set, element, remove);
 }
+
+bool weir_overlay_edited(const struct weir_overlay_store *s, const char *set, const char *element, bool remove)
+{
+	for (size_t i = 0; i < s->list.n_edits; i++) {
+		const struct weir_set_edit *e = &s->list.edits[i];
+
+		if (!strcmp(e->set, set) && !strcmp(e->element, element))
+			return e->remove == remove;
+	}
+	return false;
+}
+
+size_t weir_overlay_reset(struct weir_overlay_store *s, const char *set, const char *element)
+{
+	struct weir_overlay *o = &s->list;
+	size_t out = 0, n = o->n_edits;
+
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(o->edits[i].set, set) || (element && strcmp(o->edits[i].element, element)))
+			o->edits[out++] = o->edits[i];
+		else
+			edit_free(&o->edits[i]);
+	}
+	o->n_edits = out;
+	return n - out;
+}

@@ -35,3 +35,7 @@ uint64_t weir_overlay_next_expiry(const struct weir_overlay_store *s);
 
 /* Note an edit; it takes the place of an earlier one of the same element. -EALREADY: nothing changes. */
 int weir_overlay_edit(struct weir_overlay_store *s, const char *set, const char *element, bool remove);
+/* Is there one of this element, that way? */
+bool weir_overlay_edited(const struct weir_overlay_store *s, const char *set, const char *element, bool remove);
+/* Forget the edits of a set, or (element not NULL) that one. Returns how many. */
+size_t weir_overlay_reset(struct weir_overlay_store *s, const char *set, const char *element);

@@ -106,11 +106,14 @@ def test_edit():
             check(not s.arrives(FINE[v], v), f"v{v}: what was added")
             s.w("set", "remove", name, FINE[v])
             check(s.arrives(FINE[v], v), f"v{v}: what was added and taken out again")
+            equal(s.w.json("set", "list")["edits"], [], f"v{v}: no edit is left of that")
             check(not s.arrives(BAD[v], v), f"v{v}: an address of the list")
             check(eventually(lambda: f"weir set remove {name} {BAD[v]}" in s.w("why", BAD[v]).stdout, 10),
                   f"v{v}: why names the command that takes it out: " + s.w("why", BAD[v]).stdout)
             s.w("set", "remove", name, BAD[v])
             check(s.arrives(BAD[v], v), f"v{v}: what was taken out")
+            equal(s.w("set", "reset", name).stdout, f"1 edit of ${name} forgotten\n", f"v{v}: reset")
+            check(not s.arrives(BAD[v], v), f"v{v}: the file counts again")
 
 
 def programs(w):
