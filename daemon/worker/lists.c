@@ -86,9 +86,16 @@ static int lists_read(struct weir_worker *w, char *why, size_t size)
 	struct weir_diags diags = { 0 };
 	struct weir_change c = { 0 };
 	struct weir_kern_pending alive;
+	const char *empty;
 	int r = weir_policy_again(w->policy, &c.policy, &diags);
 
 	why[0] = 0;
+	/* a download that failed, most often: nobody may be let in by that */
+	empty = r ? NULL : weir_policy_list_emptied(w->policy, c.policy);
+	if (empty) {
+		snprintf(why, size, "%s " WEIR_LIST_EMPTY, empty);
+		r = -ENODATA;
+	}
 	if (!r && memcmp(weir_policy_digest(c.policy), weir_policy_digest(w->policy), 32)) {
 		snprintf(why, size, "a file that the policy includes has changed, too: weir apply");
 		r = -ESTALE;

@@ -70,6 +70,10 @@ static void lists_follow_their_files(void **state)
 	ticks(f, 3);
 	assert_true(listed(f, 2) && listed(f, 3));
 	degraded(f, "ips.txt:2: bad address '192.0.2.300'");
+	test_file(path, "# the download failed\n");
+	ticks(f, 3);
+	assert_true(listed(f, 2));
+	degraded(f, "ips.txt holds no address any more: weir apply takes it");
 	assert_int_equal(unlink(path), 0);
 	ticks(f, 3);
 	assert_true(listed(f, 2));
@@ -80,6 +84,16 @@ static void lists_follow_their_files(void **state)
 	degraded(f, NULL);
 	assert_int_equal(fake(f)->installs, installs);
 	assert_int_equal(f->worker->generation, 1);
+	test_file(path, "");
+	good(f, "apply", NULL);
+	ticks(f, 1);
+	assert_true(!listed(f, 4) && listed(f, 3));
+	degraded(f, NULL);
+	end(f, false); /* and it is kept so */
+	start(f, NULL);
+	assert_true(!listed(f, 4) && listed(f, 3));
+	degraded(f, NULL);
+	installs = fake(f)->installs;
 	good(f, "set add", json_pack("{s:s, s:s}", "set", "ours", "element", "10.0.0.2")); /* a list of rules: more than that */
 	assert_int_equal(fake(f)->installs, installs + 1);
 }

@@ -141,7 +141,7 @@ static int load_or_keep(struct weir_policy *p, struct weir_p_set *s, struct weir
 		goto out; /* it was empty before */
 	if (kept)
 		s->ranges.n = 0;
-	n = !err ? asprintf(&text, "%s holds no address any more: weir apply takes it", s->path) :
+	n = !err ? asprintf(&text, "%s " WEIR_LIST_EMPTY, s->path) :
 	    own.n ? asprintf(&text, "%s:%u: %s%s", own.v[0].file, own.v[0].line, own.v[0].message,
 			     kept ? "; no copy is kept, it counts as empty" : "") :
 		    asprintf(&text, "%s: %s%s", s->path, strerror(-err), kept ? "; no copy is kept, it counts as empty" : "");

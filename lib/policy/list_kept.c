@@ -125,6 +125,14 @@ int weir_policy_list_copy(const struct weir_policy *p, size_t i, const char *dir
 	return 0;
 }
 
+const char *weir_policy_list_emptied(const struct weir_policy *old, const struct weir_policy *now)
+{
+	for (size_t i = 0; i < now->n_sets && i < old->n_sets; i++)
+		if (now->sets[i]->path && !now->sets[i]->ranges.n && old->sets[i]->ranges.n)
+			return now->sets[i]->path;
+	return NULL;
+}
+
 bool weir_policy_list_named(const struct weir_policy *p, const char *name)
 {
 	char own[WEIR_LIST_COPY_NAME];

@@ -43,8 +43,11 @@ const char *weir_policy_lists_stale(const struct weir_policy *p);
  * set needs none; -ENOENT: there are not so many sets.
  */
 #define WEIR_LIST_COPY_NAME 24
+#define WEIR_LIST_EMPTY "holds no address any more: weir apply takes it"
 int weir_policy_list_copy(const struct weir_policy *p, size_t i, const char *dir, char name[WEIR_LIST_COPY_NAME],
 			  void **ret, size_t *ret_len);
+/* The path of a file that held addresses for `old` and holds none for `now`, the same policy read again; NULL: none does. */
+const char *weir_policy_list_emptied(const struct weir_policy *old, const struct weir_policy *now);
 /* Is this the name of the copy of a file that the policy names? */
 bool weir_policy_list_named(const struct weir_policy *p, const char *name);
 /* The same text again, with its includes and files of addresses as they stand now. */
