@@ -98,7 +98,7 @@ static void lists_follow_their_files(void **state)
 	assert_int_equal(fake(f)->installs, installs + 1);
 }
 
-/* A list of rules is read again, too; a change of what else the policy is made of waits for somebody who applies it. */
+/* A list of rules is read again, too, whatever became of an included file: that waits for somebody who applies it. */
 static void lists_of_rules_follow_as_well(void **state)
 {
 	struct fixture *f = *state;
@@ -120,10 +120,18 @@ static void lists_of_rules_follow_as_well(void **state)
 	test_file(part, "rules: [ { name: b, action: allow, ports: 81 } ]\n");
 	test_file(list, "192.0.2.1\n");
 	ticks(f, 3);
-	assert_int_equal(fake(f)->installs, installs + 1);
-	degraded(f, "weir apply");
+	assert_int_equal(fake(f)->installs, installs + 2);
+	assert_int_equal(weir_img_rule(&f->worker->img, 0, 1)->pos.ports.lo, 80);
+	degraded(f, NULL);
+	test_file(part, "rules: [ { name: b\n");
+	test_file(list, "192.0.2.2\n");
+	ticks(f, 3);
+	assert_int_equal(fake(f)->installs, installs + 3);
+	degraded(f, NULL);
+	test_file(part, "rules: [ { name: b, action: allow, ports: 81 } ]\n");
 	good(f, "apply", NULL);
 	ticks(f, 1);
+	assert_int_equal(weir_img_rule(&f->worker->img, 0, 1)->pos.ports.lo, 81);
 	degraded(f, NULL);
 }
 

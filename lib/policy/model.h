@@ -146,6 +146,9 @@ struct weir_policy {
 	bool bare; /* without the files of addresses */
 	const char *keep; /* where copies of these are, while a start reads them; NULL: none is taken */
 	const struct weir_source *main;
+	struct weir_source **sources; /* main, then what it includes */
+	size_t n_sources;
+	const struct weir_policy *old; /* while it is read: what it is the same text as; NULL: its files are read */
 	uint8_t digest[32];
 	uint8_t lists[32]; /* of the address files of the sets, in the order of the sets; zero: none */
 	struct weir_p_doc doc;

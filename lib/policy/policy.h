@@ -50,7 +50,7 @@ int weir_policy_list_copy(const struct weir_policy *p, size_t i, const char *dir
 const char *weir_policy_list_emptied(const struct weir_policy *old, const struct weir_policy *now);
 /* Is this the name of the copy of a file that the policy names? */
 bool weir_policy_list_named(const struct weir_policy *p, const char *name);
-/* The same text again, with its includes and files of addresses as they stand now. */
+/* The same text and includes again, as they were read, with the files of addresses as they stand now. */
 int weir_policy_again(const struct weir_policy *p, struct weir_policy **ret, struct weir_diags *diags);
 /*
  * A number for the state of all files of addresses (which files they are, their sizes, when they were written): as they

@@ -105,6 +105,30 @@ static int include_one(struct weir_policy *p, struct weir_walk *w, struct files 
 	return parse(p, w, f->sources[f->n - 1], &weir_type_included, &f->docs[f->n - 1]);
 }
 
+/* What another policy read already: its files may say something else by now. */
+static int include_same(struct weir_policy *p, struct weir_walk *w, struct files *f)
+{
+	int bad = 0;
+
+	for (; f->n < p->old->n_sources; f->n++) {
+		const struct weir_source *from = p->old->sources[f->n];
+		struct weir_source *s = weir_arena_alloc(&p->arena, sizeof *s);
+		int r;
+
+		if (s) {
+			*s = (struct weir_source){ .name = weir_arena_text(&p->arena, from->name, strlen(from->name)),
+						   .text = weir_arena_text(&p->arena, from->text, from->len),
+						   .len = from->len };
+		}
+		if (!s || !s->name || !s->text)
+			return -ENOMEM;
+		f->sources[f->n] = s;
+		r = parse(p, w, s, &weir_type_included, &f->docs[f->n]);
+		bad = r < 0 ? r : bad;
+	}
+	return bad;
+}
+
 static int include(struct weir_policy *p, struct weir_walk *w, struct files *f)
 {
 	const struct weir_values *list = &f->docs[0].include;
@@ -250,11 +274,16 @@ static int read_all(struct weir_policy *p, struct weir_source *main, struct weir
 	err = parse(p, &w, main, &weir_type_policy, &f.docs[0]);
 	if (err < 0)
 		return err;
-	err = include(p, &w, &f);
+	err = p->old ? include_same(p, &w, &f) : include(p, &w, &f);
 	if (err < 0)
 		return err;
 	p->doc = f.docs[0];
 	p->main = main;
+	p->n_sources = f.n;
+	p->sources = weir_arena_array(&p->arena, f.n, sizeof *p->sources);
+	if (!p->sources)
+		return -ENOMEM;
+	memcpy(p->sources, f.sources, f.n * sizeof *p->sources);
 	SHA256Init(&sha);
 	for (size_t i = 0; i < f.n; i++)
 		weir_sha256_update(&sha, f.sources[i]->text, f.sources[i]->len);
@@ -345,8 +374,9 @@ int weir_policy_read_text(const char *name, const char *dir, const char *text, s
 	return weir_policy_read_text_kept(name, dir, text, len, NULL, ret, diags);
 }
 
-int weir_policy_read_text_kept(const char *name, const char *dir, const char *text, size_t len, const char *keep,
-			       struct weir_policy **ret, struct weir_diags *diags)
+/* `old`, `keep`: as in struct weir_policy. */
+static int read_text(const char *name, const char *dir, const char *text, size_t len, const struct weir_policy *old,
+		     const char *keep, struct weir_policy **ret, struct weir_diags *diags)
 {
 	_cleanup_policy_ struct weir_policy *p = calloc(1, sizeof *p);
 	int err;
@@ -357,17 +387,25 @@ int weir_policy_read_text_kept(const char *name, const char *dir, const char *te
 	if (dir && !p->dir)
 		return -ENOMEM;
 	p->keep = keep;
+	p->old = old;
 	err = read_policy(p, NULL, name, text, len, diags);
 	p->keep = NULL;
+	p->old = NULL;
 	if (err < 0)
 		return err;
 	*ret = TAKE_PTR(p);
 	return 0;
 }
 
+int weir_policy_read_text_kept(const char *name, const char *dir, const char *text, size_t len, const char *keep,
+			       struct weir_policy **ret, struct weir_diags *diags)
+{
+	return read_text(name, dir, text, len, NULL, keep, ret, diags);
+}
+
 int weir_policy_again(const struct weir_policy *p, struct weir_policy **ret, struct weir_diags *diags)
 {
-	return weir_policy_read_text(p->path, p->dir, p->main->text, p->main->len, ret, diags);
+	return read_text(p->path, p->dir, p->main->text, p->main->len, p, NULL, ret, diags);
 }
 
 void weir_policy_free(struct weir_policy *p)
