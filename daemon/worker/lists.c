@@ -17,6 +17,7 @@
 #include "lib/state/file.h"
 #include "lib/util/cleanup.h"
 
+#define DEATHS_MAX 2
 #define KEEP_AGAIN_S 30 /* a disk that is full is not written to every second */
 
 /* The generation is the same, with other lists: a restart that finds these takes it for what it is. */
@@ -28,6 +29,38 @@ static void lists_note(struct weir_worker *w)
 		return;
 	memcpy(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
 	weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history));
+}
+
+#define READING_NAME "lists-reading" /* in the state directory: how many have begun to read them and did not end it */
+
+void weir_lists_begin(struct weir_worker *w)
+{
+	_cleanup_free_ char *text = NULL;
+	unsigned deaths = 0;
+	char now[16];
+	size_t len;
+
+	if (!weir_state_read(w->o.state_dir, READING_NAME, sizeof now, &text, &len) && sscanf(text, "%u", &deaths) != 1)
+		deaths = 0;
+	w->lists.keep.dir = w->o.state_dir;
+	if (deaths >= DEATHS_MAX) {
+		snprintf(w->lists.instead, sizeof w->lists.instead, "%u workers ended while they read it (%.80s)", deaths,
+			 w->o.cause ?: "the cause is not known");
+		w->lists.keep.instead = w->lists.instead;
+	}
+	snprintf(now, sizeof now, "%u\n", deaths < 1000 ? deaths + 1 : deaths);
+	w->lists.reading = !weir_state_replace(w->o.state_dir, READING_NAME, now, strlen(now));
+}
+
+void weir_lists_end(struct weir_worker *w)
+{
+	char path[PATH_MAX];
+
+	if (!w->lists.reading)
+		return;
+	w->lists.reading = false;
+	snprintf(path, sizeof path, "%s/" READING_NAME, w->o.state_dir);
+	unlink(path);
 }
 
 void weir_lists_stale(struct weir_worker *w)
@@ -113,6 +146,7 @@ void weir_lists_tick(struct weir_worker *w)
 {
 	uint64_t read = weir_policy_files_read(w->policy), now;
 	char why[200];
+	int r;
 
 	/* after a crash the policy in force may not be to be had: then what is in force stays */
 	if (!read || memcmp(w->img.h->source_digest, weir_policy_digest(w->policy), 32)) {
@@ -130,7 +164,10 @@ void weir_lists_tick(struct weir_worker *w)
 	}
 	w->lists.again = false;
 	w->lists.tried = now;
-	if (!lists_read(w, why, sizeof why)) {
+	weir_lists_begin(w);
+	r = lists_read(w, why, sizeof why);
+	weir_lists_end(w);
+	if (!r) {
 		w->lists.why[0] = 0;
 		lists_note(w);
 		weir_worker_kill(w);

@@ -181,6 +181,7 @@ static int start(struct work *x)
 					  .state_dir = x->state_dir, .log_dir = x->log_dir,
 					  .state_name = o->state_dir, .log_name = o->log_dir, .policy = o->policy,
 					  .has_mode = o->has_mode, .mode = o->mode, .simulate = o->simulate, .resume = x->life.installed,
+					  .cause = x->life.cause[0] ? x->life.cause : NULL,
 					  .helper = x->helper, .cpus = x->cpus };
 	struct weir_diags diags = { 0 };
 	char why[512] = "";

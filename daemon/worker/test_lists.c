@@ -235,6 +235,41 @@ static void a_start_keeps_what_was_in_force(void **state)
 	}
 }
 
+/* What two workers died of is not read by the third; a file that changes is a new one. */
+static void a_list_that_kills(void **state)
+{
+	struct weir_worker_options o = { .cause = "signal 9, Killed" };
+	struct fixture *f = *state;
+	char path[320], note[320];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	snprintf(note, sizeof note, "%s/lists-reading", f->state);
+	test_file(path, "192.0.2.1\n");
+	write_policy(f, PLAIN);
+	start(f, NULL);
+	assert_int_equal(access(note, F_OK), -1);
+	ticks(f, 1);
+	for (int deaths = 1; deaths < 4; deaths++) {
+		char text[8];
+
+		test_file(path, "192.0.2.1\n192.0.2.2\n");
+		end(f, false);
+		snprintf(text, sizeof text, "%d\n", deaths);
+		assert_int_equal(weir_state_replace(f->state, "lists-reading", text, strlen(text)), 0);
+		start(f, &o);
+		assert_int_equal(access(note, F_OK), -1);
+		assert_true(listed(f, 1) && listed(f, 2) == (deaths < 2));
+		degraded(f, deaths < 2 ? NULL : "workers ended while they read it (signal 9, Killed)");
+		ticks(f, 3);
+		assert_true(listed(f, 2) == (deaths < 2));
+		test_file(path, "192.0.2.1\n192.0.2.3\n");
+		ticks(f, 3);
+		assert_true(listed(f, 3) && !listed(f, 2));
+		degraded(f, NULL);
+		ticks(f, 1);
+	}
+}
+
 static void copies_remove(struct fixture *f, bool damage)
 {
 	struct dirent *e;
@@ -291,6 +326,7 @@ int main(void)
 		T(edits_are_taken_back),
 		T(a_start_keeps_what_was_in_force),
 		T(a_start_without_a_copy),
+		T(a_list_that_kills),
 	};
 
 	return cmocka_run_group_tests_name("lists", tests, NULL, NULL);

@@ -33,11 +33,11 @@ static bool exists(const char *path)
 }
 
 /* Who names a file is told its mistakes, and where nothing was in force nothing is lost. */
-const char *weir_worker_kept_lists(const struct weir_worker *w)
+const struct weir_list_keep *weir_worker_kept_lists(const struct weir_worker *w)
 {
 	bool ours = w->o.resume || (!w->o.policy && w->origin.boot != WEIR_SOURCE_BUILTIN);
 
-	return w->lists.starting && ours ? w->o.state_dir : NULL;
+	return w->lists.starting && ours ? &w->lists.keep : NULL;
 }
 
 int weir_worker_text_read(const struct weir_worker *w, const char *path, const char *text, size_t len,
@@ -224,6 +224,8 @@ int weir_worker_open(const struct weir_worker_options *o, struct weir_port *p, s
 	if (!r)
 		r = audit_open(w, why, why_size);
 	if (!r)
+		weir_lists_begin(w);
+	if (!r)
 		r = policy_choose(w, diags);
 	if (w->audit) /* what is in force goes on: nothing has to stand in for what a start would take */
 		r = !o->resume ? weir_failures_policy(w, r, diags) : r ? policy_none(w, diags) : 0;
@@ -357,6 +359,7 @@ int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why
 	int r = begin(w, diags, why, why_size);
 
 	w->lists.starting = false;
+	weir_lists_end(w);
 	if (!r)
 		weir_lists_stale(w);
 	return r;
@@ -383,6 +386,7 @@ void weir_worker_free(struct weir_worker *w)
 {
 	if (!w)
 		return;
+	weir_lists_end(w);
 	weir_server_free(w->server);
 	weir_audit_free(w->audit);
 	weir_names_free(w->names);

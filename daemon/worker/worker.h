@@ -31,6 +31,7 @@ struct weir_worker_options {
 	const char *policy;  /* of the command line, or NULL */
 	bool has_mode;
 	enum weir_mode mode; /* ceiling of the command line */
+	const char *cause;   /* why the worker before this one ended; NULL: there was none */
 	bool resume;         /* after a crash: what is in force goes on, whatever a start would take */
 	struct weir_helper *helper; /* stays the caller's; NULL: its work is done in this process */
 	uint32_t simulate;   /* bit per enum weir_failure */
@@ -105,6 +106,9 @@ struct weir_worker {
 	char bans_why[128];        /* why a kept ban is not in force; "" = all are */
 	struct {
 		uint64_t seen, tried; /* how the files of addresses stood at the last look; when they were read last */
+		struct weir_list_keep keep; /* for a start */
+		char instead[160];    /* in it */
+		bool reading;         /* noted on disk: if this process dies of it, the next ones are told */
 		bool starting;        /* a file that is broken does not take the policy away: the copy of its list counts */
 		uint64_t kept;        /* how they stood when copies were made; 0: not yet */
 		uint64_t keep_again;  /* unix seconds: not before this */
@@ -223,6 +227,9 @@ const char *weir_session_words(const struct weir_session *s, char *buf, size_t s
 
 /* lists.c: read the files of addresses again when they have changed. */
 void weir_lists_tick(struct weir_worker *w);
+/* Before they are read, and after: two deaths in between, and a start takes copies. */
+void weir_lists_begin(struct weir_worker *w);
+void weir_lists_end(struct weir_worker *w);
 /* Say so when the policy in force was read with a copy of a list. */
 void weir_lists_stale(struct weir_worker *w);
 
@@ -245,7 +252,7 @@ void weir_worker_known(const struct weir_worker *w, char *text, size_t size);
 int weir_worker_text_read(const struct weir_worker *w, const char *path, const char *text, size_t len,
 			  struct weir_policy **ret, struct weir_diags *diags);
 /* Where copies of lists may be taken from: while it starts; NULL: from nowhere. */
-const char *weir_worker_kept_lists(const struct weir_worker *w);
+const struct weir_list_keep *weir_worker_kept_lists(const struct weir_worker *w);
 /* Note what is in force, for the next start: number, digest, whether a boot needs the guard. */
 int weir_worker_remember(struct weir_worker *w);
 /* "", or how the policy on disk differs from the one in force. */

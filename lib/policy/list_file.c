@@ -127,16 +127,42 @@ static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_di
 	return bad;
 }
 
+/* The copy, and the file is not read: that could not be survived. -ENOENT: there is none. */
+static int keep_only(struct weir_policy *p, struct weir_p_set *s)
+{
+	_cleanup_free_ char *text = NULL;
+	_cleanup_close_ int fd = -1;
+	uint64_t mark;
+	int n;
+
+	s->path = p->dir ? weir_policy_beside(&p->arena, p->dir, s->file) : NULL;
+	if (!s->path || weir_list_kept(p, s, &mark) < 0)
+		return -ENOENT;
+	fd = weir_file_open(s->path);
+	s->mark = weir_fd_mark(fd);
+	n = s->mark == mark ? 0 : asprintf(&text, "%s: %s", s->path, p->keep->instead);
+	s->stale = n > 0 ? weir_arena_text(&p->arena, text, (size_t)n) : NULL;
+	if (n < 0 || (n && !s->stale))
+		return -ENOMEM;
+	lists_digest_add(p, s->sha);
+	return 0;
+}
+
 /* A start goes on with what was in force, whatever became of the file meanwhile. */
 static int load_or_keep(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
 {
 	_cleanup_free_ char *text = NULL;
 	struct weir_diags own = { 0 };
-	int err = load_file(p, s, p->keep ? &own : diags), kept, n;
+	uint64_t mark;
+	int err = p->keep && p->keep->instead ? keep_only(p, s) : -ENOENT, kept, n;
+
+	if (err != -ENOENT)
+		return err;
+	err = load_file(p, s, p->keep ? &own : diags);
 
 	if (!p->keep || !s->path || (!err && s->ranges.n))
 		goto out;
-	kept = weir_list_kept(p, s);
+	kept = weir_list_kept(p, s, &mark);
 	if (!err && (kept || !s->ranges.n))
 		goto out; /* it was empty before */
 	if (kept)

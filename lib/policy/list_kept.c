@@ -54,9 +54,9 @@ static int copy_open(const char *dir, const struct weir_p_set *s)
 	return fd < 0 ? -errno : fd;
 }
 
-int weir_list_kept(struct weir_policy *p, struct weir_p_set *s)
+int weir_list_kept(struct weir_policy *p, struct weir_p_set *s, uint64_t *ret_mark)
 {
-	_cleanup_close_ int fd = copy_open(p->keep, s);
+	_cleanup_close_ int fd = copy_open(p->keep->dir, s);
 	_cleanup_free_ char *data = NULL;
 	uint8_t found[32];
 	struct head h;
@@ -80,6 +80,7 @@ int weir_list_kept(struct weir_policy *p, struct weir_p_set *s)
 		memcpy(s->ranges.v, data + sizeof h, len - sizeof h);
 	s->ranges.n = h.n;
 	memcpy(s->sha, h.text, sizeof s->sha);
+	*ret_mark = h.mark;
 	return 0;
 }
 

@@ -144,7 +144,7 @@ struct weir_policy {
 	struct weir_arena arena;
 	char *path, *dir;
 	bool bare; /* without the files of addresses */
-	const char *keep; /* where copies of these are, while a start reads them; NULL: none is taken */
+	const struct weir_list_keep *keep; /* the copies of these, while a start reads them; NULL: none is taken */
 	const struct weir_source *main;
 	struct weir_source **sources; /* main, then what it includes */
 	size_t n_sources;
@@ -169,8 +169,9 @@ int weir_policy_check(struct weir_policy *p, struct weir_diags *diags);
 /* Read the addresses of a set, from the policy and from its file. */
 int weir_set_load(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags);
 
-/* The copy of its file. -ENOENT: none is kept; -EBADMSG: it is damaged; then the ranges are as they were. */
-int weir_list_kept(struct weir_policy *p, struct weir_p_set *s);
+/* The copy of its file. -ENOENT: none is kept; -EBADMSG: it is damaged; then the ranges are as they were. *ret_mark: of
+ * the file that it was made of. */
+int weir_list_kept(struct weir_policy *p, struct weir_p_set *s, uint64_t *ret_mark);
 
 /* A path of the policy, seen from its folder; and why a file cannot be read. */
 char *weir_policy_beside(struct weir_arena *a, const char *dir, const char *path);

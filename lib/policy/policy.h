@@ -29,13 +29,18 @@ int weir_policy_read_bare(const char *path, struct weir_policy **ret, struct wei
 /* The same from memory. `name` is shown in messages; includes are looked up beside `dir` (NULL: refused). */
 int weir_policy_read_text(const char *name, const char *dir, const char *text, size_t len, struct weir_policy **ret,
 			  struct weir_diags *diags);
+struct weir_list_keep {
+	const char *dir;
+	const char *instead; /* why no file is even read where there is a copy; NULL: they are read */
+};
+
 /*
  * Both for a start, which must not lose a policy by one of its files of addresses: what cannot be read, or holds nothing
  * any more, is taken from the copy in `keep`; without a copy a broken file counts as empty. NULL: as above.
  */
-int weir_policy_read_kept(const char *path, const char *keep, struct weir_policy **ret, struct weir_diags *diags);
-int weir_policy_read_text_kept(const char *name, const char *dir, const char *text, size_t len, const char *keep,
-			       struct weir_policy **ret, struct weir_diags *diags);
+int weir_policy_read_kept(const char *path, const struct weir_list_keep *keep, struct weir_policy **ret, struct weir_diags *diags);
+int weir_policy_read_text_kept(const char *name, const char *dir, const char *text, size_t len,
+			       const struct weir_list_keep *keep, struct weir_policy **ret, struct weir_diags *diags);
 /* Place and reason of the first file that a copy (or nothing) stands in for; NULL: none. */
 const char *weir_policy_lists_stale(const struct weir_policy *p);
 /*

@@ -332,7 +332,7 @@ static int read_policy(struct weir_policy *p, const char *path, const char *name
 	return err < 0 && diags->errors ? -EINVAL : err;
 }
 
-static int read_path(const char *path, bool bare, const char *keep, struct weir_policy **ret, struct weir_diags *diags)
+static int read_path(const char *path, bool bare, const struct weir_list_keep *keep, struct weir_policy **ret, struct weir_diags *diags)
 {
 	_cleanup_policy_ struct weir_policy *p = calloc(1, sizeof *p);
 	_cleanup_free_ char *copy = strdup(path);
@@ -358,7 +358,7 @@ int weir_policy_read(const char *path, struct weir_policy **ret, struct weir_dia
 	return read_path(path, false, NULL, ret, diags);
 }
 
-int weir_policy_read_kept(const char *path, const char *keep, struct weir_policy **ret, struct weir_diags *diags)
+int weir_policy_read_kept(const char *path, const struct weir_list_keep *keep, struct weir_policy **ret, struct weir_diags *diags)
 {
 	return read_path(path, false, keep, ret, diags);
 }
@@ -376,7 +376,7 @@ int weir_policy_read_text(const char *name, const char *dir, const char *text, s
 
 /* `old`, `keep`: as in struct weir_policy. */
 static int read_text(const char *name, const char *dir, const char *text, size_t len, const struct weir_policy *old,
-		     const char *keep, struct weir_policy **ret, struct weir_diags *diags)
+		     const struct weir_list_keep *keep, struct weir_policy **ret, struct weir_diags *diags)
 {
 	_cleanup_policy_ struct weir_policy *p = calloc(1, sizeof *p);
 	int err;
@@ -397,8 +397,8 @@ static int read_text(const char *name, const char *dir, const char *text, size_t
 	return 0;
 }
 
-int weir_policy_read_text_kept(const char *name, const char *dir, const char *text, size_t len, const char *keep,
-			       struct weir_policy **ret, struct weir_diags *diags)
+int weir_policy_read_text_kept(const char *name, const char *dir, const char *text, size_t len,
+			       const struct weir_list_keep *keep, struct weir_policy **ret, struct weir_diags *diags)
 {
 	return read_text(name, dir, text, len, NULL, keep, ret, diags);
 }
