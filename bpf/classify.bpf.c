@@ -96,9 +96,22 @@ __noinline int weir_sieve_rules(uint32_t skip)
 {
 	struct weir_scratch *s = weir_scratch_get();
 
+	uint32_t c;
+
 	if (!s)
 		return (int)WEIR_SCAN_END;
-	return (int)weir_sieve_chunk(0, weir_config(), &s->tree_key, &s->facts, &s->scan_from, skip);
+	c = weir_sieve_chunk(0, weir_config(), &s->tree_key, &s->facts, &s->scan_from, skip);
+	return (int)(c == WEIR_SCAN_MORE ? c : weir_first_of(s->scan_late, c));
+}
+
+/* What comes first among the rules that came later, for weir_sieve_rules. In memory: a register would split its states. */
+__noinline int weir_scan_later(uint32_t from, uint32_t skip)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	if (s && weir_late_ahead(weir_config(), weir_late_used, from))
+		s->scan_late = weir_scan_late(0, weir_config(), &s->facts, from, skip);
+	return 0;
 }
 
 /* One stretch of rules; see weir_scan_chunk. */

@@ -2,6 +2,10 @@
 /* The accessors of core/classify.h over maps, and the calls into the functions that are verified once. */
 #pragma once
 #include "bpf/maps.h"
+#include "core/late.h"
+
+/* generation: how many rules came since it was compiled (core/late.h); the keeper has it mapped and writes it */
+__weak volatile uint32_t weir_late_used SEC(".bss");
 
 struct weir_img {
 	char none; /* the image is the maps; pass NULL */
@@ -77,6 +81,11 @@ static inline uint64_t weir_img_times_at(const struct weir_img *img, uint32_t mi
 	return bits ? *bits : 0;
 }
 
+static inline uint32_t weir_img_late_used(const struct weir_img *img)
+{
+	return weir_late_used;
+}
+
 static inline uint64_t weir_img_addr_word(const struct weir_img *img, uint32_t row, uint32_t word)
 {
 	uint32_t key = row * weir_config()->row_words_addr + word;
@@ -114,6 +123,7 @@ int weir_tree_roots(void);
 int weir_tree_addresses(uint32_t pair);
 int weir_sieve_rules(uint32_t skip);
 int weir_scan_rules(uint32_t from, uint32_t skip);
+int weir_scan_later(uint32_t from, uint32_t skip);
 int weir_scan_failsafe(uint32_t from, uint32_t skip);
 int weir_prepare(void);
 int weir_failsafe_stage(uint32_t opens);
@@ -195,6 +205,9 @@ WEIR_INLINE uint32_t weir_classify_next(const struct weir_img *img, const struct
 		if (!s)
 			return WEIR_SCAN_END;
 		s->scan_from = from;
+		s->scan_late = WEIR_SCAN_END;
+		if (cfg->n_late)
+			weir_scan_later(from, skip);
 		for (int k = 0; k < WEIR_SIEVE_CALLS; k++) {
 			c = (uint32_t)weir_sieve_rules(skip);
 			if (c != WEIR_SCAN_MORE)

@@ -98,6 +98,7 @@ struct weir_scratch {
 	uint32_t ban_s, ban_rule; /* the packet's source shall be banned for so long, by this; 0: not */
 	struct weir_tree_key tree_key;
 	uint32_t scan_from;    /* the rule at which a search goes on */
+	uint32_t scan_late;    /* what it found among the rules that came later */
 	uint32_t seq;          /* counts packets: a test sees that the program really ran */
 #ifdef WEIR_OTHER_BUILD
 	uint64_t other[2];     /* the tests' second build: a shared map of another shape */

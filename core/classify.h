@@ -14,12 +14,14 @@
  *   const struct weir_bound6 *weir_img_bound6(const struct weir_img *, uint32_t i);
  *   const struct weir_bound4 *weir_img_bound_port(const struct weir_img *, uint32_t i);
  *   uint64_t weir_img_times_at(const struct weir_img *, uint32_t minute);
+ *   uint32_t weir_img_late_used(const struct weir_img *);
  *   uint64_t weir_img_addr_word(const struct weir_img *, uint32_t row, uint32_t word);
  *   uint64_t weir_img_port_word(const struct weir_img *, uint32_t row, uint32_t word);
  */
 #pragma once
 #include "core/facts.h"
 #include "core/image.h"
+#include "core/late.h"
 #include "core/tree.h"
 
 enum { WEIR_RULES = 0, WEIR_FAILSAFE = 1 };
@@ -37,10 +39,6 @@ enum {
 	WEIR_SKIP_BAN = 16,
 	WEIR_SKIP_STAGED_BAN = 32,
 };
-
-/* A candidate: index in bits 0..29, UNKNOWN in bit 30. WEIR_SCAN_END: no further one. */
-#define WEIR_CAND_UNKNOWN 0x40000000u
-#define WEIR_CAND_INDEX(c) ((c) & 0x3fffffffu)
 
 WEIR_INLINE uint32_t weir_class4(const struct weir_img *img, uint32_t n, uint32_t key)
 {
@@ -341,8 +339,11 @@ static inline enum weir_tri weir_cond_match(const struct weir_img *img, const st
 WEIR_INLINE enum weir_tri weir_rule_eval(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
 					 uint32_t at, const struct weir_rule *r, const struct weir_facts *f)
 {
-	enum weir_tri pos = weir_cond_match(img, cfg, which, at, false, f), neg;
+	enum weir_tri pos, neg;
 
+	if (r->flags & WEIR_RF_GONE)
+		return WEIR_FALSE;
+	pos = weir_cond_match(img, cfg, which, at, false, f);
 	if (pos == WEIR_FALSE || !(r->flags & WEIR_RF_NOT))
 		return pos;
 	neg = weir_cond_match(img, cfg, which, r->neg, true, f);
@@ -378,7 +379,7 @@ WEIR_INLINE uint32_t weir_candidate(const struct weir_img *img, const struct wei
 
 	if (skip & kind & ~(uint32_t)WEIR_SKIP_UNKNOWN)
 		return WEIR_SCAN_END;
-	if (boxed && (r->flags & WEIR_RF_BOXED))
+	if (boxed && (r->flags & (WEIR_RF_BOXED | WEIR_RF_GONE)) == WEIR_RF_BOXED)
 		return at;
 	t = weir_rule_eval(img, cfg, which, at, r, f);
 	if (t == WEIR_FALSE || (t == WEIR_UNKNOWN && (skip & kind & WEIR_SKIP_UNKNOWN)))
@@ -443,6 +444,28 @@ WEIR_INLINE void weir_classify_time(const struct weir_img *img, struct weir_fact
 	f->known |= WEIR_K_TIME;
 }
 
+/* The first candidate among the rules that came after the trees were made: few, asked one after the other. */
+WEIR_INLINE uint32_t weir_scan_late(const struct weir_img *img, const struct weir_config *cfg,
+				    const struct weir_facts *f, uint32_t from, uint32_t skip)
+{
+	uint32_t used = weir_img_late_used(img);
+
+	for (uint32_t i = 0; i < WEIR_LATE_MAX; i++) {
+		uint32_t at = cfg->late + i, c;
+		const struct weir_rule *r;
+
+		if (i >= used)
+			break;
+		r = at < from ? 0 : weir_img_rule(img, WEIR_RULES, at);
+		if (!r)
+			continue;
+		c = weir_candidate(img, cfg, WEIR_RULES, at, r, f, skip, false);
+		if (c != WEIR_SCAN_END)
+			return c;
+	}
+	return WEIR_SCAN_END;
+}
+
 /* Look up the classes of all addresses and ports once; needed before any rule is evaluated. */
 WEIR_INLINE void weir_classify_prepare(const struct weir_img *img, const struct weir_config *cfg,
 				       struct weir_facts *f)
@@ -466,13 +489,16 @@ static inline uint32_t weir_classify_next(const struct weir_img *img, const stru
 					  const struct weir_facts *f, uint32_t from, uint32_t skip)
 {
 	uint32_t n = which == WEIR_RULES ? cfg->n_rules : cfg->n_failsafe;
+	uint32_t late = WEIR_SCAN_END;
 	struct weir_tree_key k = { 0 };
 
+	if (weir_sieved(cfg, which, f) && weir_late_ahead(cfg, weir_img_late_used(img), from))
+		late = weir_scan_late(img, cfg, f, from, skip);
 	while (weir_sieved(cfg, which, f)) {
 		uint32_t c = weir_sieve_chunk(img, cfg, &k, f, &from, skip);
 
 		if (c != WEIR_SCAN_MORE)
-			return c;
+			return weir_first_of(late, c);
 	}
 	for (; from < n; from += WEIR_SCAN_CHUNK) {
 		uint32_t c = weir_scan_chunk(img, cfg, which, f, from, skip);

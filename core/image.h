@@ -23,15 +23,19 @@
 #include "core/types.h"
 
 #define WEIR_IMAGE_MAGIC 0x72696577u /* "weir", little endian */
-#define WEIR_IMAGE_VERSION 5u
+#define WEIR_IMAGE_VERSION 6u
 
 #define WEIR_RULES_MAX (1u << 17) /* rules, overlay included */
 #define WEIR_LINEAR_MAX 1024u   /* rules of an image without trees: the bound of the linear scan */
+#define WEIR_LATE_MAX 64u      /* rules that may come after the image was compiled, see core/late.h */
 #define WEIR_SCAN_CHUNK 64u    /* rules that one call looks at */
 #define WEIR_SCAN_END 0xffffffffu
-#define WEIR_SIEVE_CHUNK 128u  /* rules out of the trees that are no candidates, that one call goes past */
-#define WEIR_SIEVE_CALLS 512u  /* 8 trees with leaves of 2,048 boxes, for 4 pairs of addresses: no packet needs more */
+#define WEIR_SIEVE_CHUNK 256u /* rules out of the trees that are no candidates, that one call goes past */
+#define WEIR_SIEVE_CALLS 256u /* 8 trees with leaves of 2,048 boxes, for 4 pairs of addresses: no packet needs more */
 #define WEIR_SCAN_MORE 0xfffffffeu /* and there may be more */
+/* A candidate: index in bits 0..29, UNKNOWN in bit 30. WEIR_SCAN_END: no further one. */
+#define WEIR_CAND_UNKNOWN 0x40000000u
+#define WEIR_CAND_INDEX(c) ((c) & 0x3fffffffu)
 #define WEIR_SPANS_MAX (1u << 19)
 #define WEIR_SPAN 0x80000000u   /* an address list that is one range: + index of the span */
 #define WEIR_FAILSAFE_MAX 64
@@ -110,6 +114,11 @@ struct weir_cond {
 };
 _Static_assert(sizeof(struct weir_cond) == 184, "ABI");
 
+WEIR_INLINE bool weir_cond_ok(const struct weir_cond *c)
+{
+	return c->n_icmp <= WEIR_ICMP_MAX && c->n_vlan <= WEIR_VLAN_MAX && c->n_mac <= WEIR_MAC_MAX && c->time < WEIR_TIMES_MAX;
+}
+
 /* weir_rule.flags */
 enum {
 	WEIR_RF_NOT = 1,     /* `neg` is the number of a negated group */
@@ -118,6 +127,7 @@ enum {
 	WEIR_RF_REPLY = 8,   /* failsafe only: replies of what it admits pass too */
 	WEIR_RF_HELD = 16,   /* says mode: prevent itself, and something above it holds it at detect */
 	WEIR_RF_BOXED = 32,  /* its boxes in the trees say all of it: a packet in one of them matches */
+	WEIR_RF_GONE = 64,   /* no rule: it was deleted, or nobody has come to this place yet */
 };
 
 struct weir_rule {
@@ -224,8 +234,11 @@ struct weir_config {
 	uint32_t limit_counts;        /* a bit per WEIR_LIMIT_PACKETS ... that some limit counts */
 	uint32_t tree_lines;          /* 0: no trees, WEIR_LINEAR_MAX rules at most */
 	uint32_t memory_mb;           /* performance.max_memory_mb, 0: not said; core/memory.h */
+	uint32_t late, n_late;        /* the places of rules that come later: the first one, and how many */
+	uint32_t late_used;           /* so many of them were given away; in the kernel a word of its own says it */
+	uint32_t late_negs, late_spans, late_strings; /* their negated groups, ranges and texts begin here */
 };
-_Static_assert(sizeof(struct weir_config) == 160, "ABI");
+_Static_assert(sizeof(struct weir_config) == 184, "ABI");
 
 enum {
 	WEIR_FEAT_REJECT = 1,    /* some rule or default rejects */

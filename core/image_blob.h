@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "core/image.h"
+#include "core/late.h"
 #include "core/reason.h"
 #include "core/tree_line.h"
 
@@ -34,6 +35,16 @@ WEIR_INLINE const void *weir_img_at(const struct weir_img *img, const struct wei
 static inline const struct weir_rule *weir_img_rule(const struct weir_img *img, uint32_t which, uint32_t i)
 {
 	return weir_img_at(img, which ? &img->h->failsafe : &img->h->rules, i, sizeof(struct weir_rule));
+}
+
+/* How many rules there are, without those that are gone. */
+static inline uint32_t weir_img_rule_count(const struct weir_img *img)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < img->cfg->n_rules; i++)
+		n += !(weir_img_rule(img, 0, i)->flags & WEIR_RF_GONE);
+	return n;
 }
 
 static inline const struct weir_cond *weir_img_neg(const struct weir_img *img, uint32_t i)
@@ -89,6 +100,11 @@ static inline uint64_t weir_img_times_at(const struct weir_img *img, uint32_t mi
 static inline const struct weir_block_line *weir_img_block_line(const struct weir_img *img, uint32_t i)
 {
 	return weir_img_at(img, &img->h->block, i, sizeof(struct weir_block_line));
+}
+
+static inline uint32_t weir_img_late_used(const struct weir_img *img)
+{
+	return img->cfg->late_used;
 }
 
 static inline uint64_t weir_img_addr_word(const struct weir_img *img, uint32_t row, uint32_t word)
@@ -151,11 +167,6 @@ static inline bool weir_spans_ok(const struct weir_span *s, uint32_t n)
 			return false;
 	}
 	return true;
-}
-
-static inline bool weir_cond_ok(const struct weir_cond *c)
-{
-	return c->n_icmp <= WEIR_ICMP_MAX && c->n_vlan <= WEIR_VLAN_MAX && c->n_mac <= WEIR_MAC_MAX && c->time < WEIR_TIMES_MAX;
 }
 
 static inline bool weir_rules_ok(const struct weir_rule *r, uint32_t n, uint32_t strings, uint32_t negs)
@@ -244,6 +255,16 @@ static inline bool weir_image_blocks_only(const struct weir_img *a, const struct
 	return !__builtin_memcmp(&x, &y, sizeof x) && !__builtin_memcmp(a->h + 1, b->h + 1, x.block_sets.off - sizeof x);
 }
 
+/* The places that are kept for later are there. */
+static inline bool weir_late_places_ok(const struct weir_config *c, const struct weir_image_header *h)
+{
+	uint64_t n = c->n_late;
+
+	return n <= WEIR_LATE_MAX && c->late_used <= n && c->late + n <= h->rules.count &&
+	       c->late_negs + n <= h->negs.count && c->late_spans + n * WEIR_LATE_SPANS <= h->spans.count &&
+	       c->late_strings <= h->strings.count;
+}
+
 /* As weir_image_open, also of an image that is to get its trees yet. */
 static inline int weir_image_open_bare(struct weir_img *img, const void *blob, uint32_t size)
 {
@@ -282,7 +303,7 @@ static inline int weir_image_open_bare(struct weir_img *img, const void *blob, u
 	    !c->n_bounds6 || !c->n_bounds_port || !c->row_words_addr || !c->row_words_port ||
 	    c->row_words_addr > WEIR_ROW_WORDS || c->row_words_port > WEIR_ROW_WORDS ||
 	    (uint64_t)c->n_addr_rows * c->row_words_addr != h->addr_rows.count ||
-	    (uint64_t)c->n_port_rows * c->row_words_port != h->port_rows.count ||
+	    (uint64_t)c->n_port_rows * c->row_words_port != h->port_rows.count || !weir_late_places_ok(c, h) ||
 	    !weir_image_content_ok(blob, h, c))
 		return -1;
 	img->blob = blob;
@@ -301,4 +322,58 @@ static inline int weir_image_open(struct weir_img *img, const void *blob, uint32
 	int r = weir_image_open_bare(img, blob, size);
 
 	return !r && !img->cfg->tree_lines && img->cfg->n_rules > WEIR_LINEAR_MAX ? -1 : r;
+}
+
+static inline struct weir_config *weir_late_config(void *blob)
+{
+	const struct weir_image_header *h = blob;
+
+	return (void *)((uint8_t *)blob + h->config.off);
+}
+
+static inline struct weir_rule *weir_late_rules(void *blob)
+{
+	const struct weir_image_header *h = blob;
+
+	return (void *)((uint8_t *)blob + h->rules.off);
+}
+
+/* Makes the change, which weir_late_ok took, in an image that was opened. Its digest is that of before. */
+static inline void weir_late_put(void *blob, const struct weir_late *l)
+{
+	const struct weir_image_header *h = blob;
+	struct weir_rule *rules = weir_late_rules(blob), *r = &rules[l->add];
+	struct weir_config *c = weir_late_config(blob);
+
+	if (l->gone != WEIR_RULE_NONE) {
+		rules[l->gone].flags |= WEIR_RF_GONE;
+		return;
+	}
+	__builtin_memcpy((uint8_t *)blob + h->spans.off + (uint64_t)weir_late_span(c, l->add) * sizeof *l->spans, l->spans,
+			 sizeof l->spans);
+	((struct weir_cond *)((uint8_t *)blob + h->negs.off))[weir_late_neg(c, l->add)] = l->neg;
+	*r = l->rule;
+	r->name = r->place = 0;
+	if (c->late_strings + l->n_text < h->strings.count) { /* the last byte stays the end of the last text */
+		__builtin_memcpy((uint8_t *)blob + h->strings.off + c->late_strings, l->text, l->n_text);
+		r->name = c->late_strings + l->rule.name;
+		r->place = c->late_strings + l->rule.place;
+		c->late_strings += l->n_text;
+	}
+	c->late_used++;
+}
+
+/* Takes back what was put last. */
+static inline void weir_late_undo(void *blob, const struct weir_late *l)
+{
+	struct weir_rule *rules = weir_late_rules(blob);
+
+	if (l->gone != WEIR_RULE_NONE) {
+		rules[l->gone].flags &= (uint8_t)~WEIR_RF_GONE;
+		return;
+	}
+	if (rules[l->add].name)
+		weir_late_config(blob)->late_strings = rules[l->add].name - l->rule.name;
+	rules[l->add] = (struct weir_rule){ .flags = WEIR_RF_GONE | WEIR_RF_OVERLAY };
+	weir_late_config(blob)->late_used--;
 }

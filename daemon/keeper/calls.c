@@ -104,18 +104,12 @@ static int do_before(struct weir_turn *t)
 
 static bool digest_fits(const struct weir_memmap *m, const uint8_t want[32])
 {
-	struct weir_image_header h;
+	const struct weir_image_header *h = m->data;
 	uint8_t digest[32];
-	SHA2_CTX sha;
 
-	memcpy(&h, m->data, sizeof h);
-	if (memcmp(h.digest, want, 32))
+	if (memcmp(h->digest, want, 32))
 		return false;
-	memset(h.digest, 0, 32);
-	SHA256Init(&sha);
-	weir_sha256_update(&sha, &h, sizeof h);
-	weir_sha256_update(&sha, (const uint8_t *)m->data + sizeof h, m->size - sizeof h);
-	SHA256Final(digest, &sha);
+	weir_blob_digest(m->data, m->size, offsetof(struct weir_image_header, digest), digest);
 	return !memcmp(digest, want, 32);
 }
 
@@ -184,6 +178,10 @@ static int do_install(struct weir_turn *t)
 		r = image_take(t, t->fds[1], c->back_size, c->back_digest, &back);
 	if (r)
 		return r;
+	if (weir_kern_change_waits(&change)) /* what is in force may be what it goes back to */
+		r = weir_serve_late_fold(t->s);
+	if (r)
+		return refuse(t, r, "what is in force cannot be kept: %s", strerror(-r));
 	change.blob = now.data;
 	change.size = c->size;
 	change.back = back.data;
@@ -199,8 +197,10 @@ static int blocks_check(struct weir_turn *t, const struct weir_img *img)
 {
 	_cleanup_memmap_ struct weir_memmap m = { 0 };
 	struct weir_img now;
-	int r = weir_memfd_map(t->s->image[WEIR_IMAGE_NOW], WEIR_BLOB_MAX, &m);
+	int r = weir_serve_late_fold(t->s);
 
+	if (!r)
+		r = weir_memfd_map(t->s->image[WEIR_IMAGE_NOW], WEIR_BLOB_MAX, &m);
 	if (r)
 		return r;
 	if (weir_image_open(&now, m.data, (uint32_t)m.size) || !weir_image_blocks_only(&now, img))
@@ -228,8 +228,19 @@ static int do_blocks(struct weir_turn *t)
 	return (int)written;
 }
 
+static int do_late(struct weir_turn *t)
+{
+	const struct weir_call_late *c = t->msg;
+
+	return t->s->image[WEIR_IMAGE_BACK] >= 0 ? -EBUSY : weir_serve_late(t->s, &c->late);
+}
+
 static int do_image(struct weir_turn *t)
 {
+	int r = weir_serve_late_fold(t->s);
+
+	if (r)
+		return r;
 	for (int i = WEIR_IMAGE_NOW; i <= WEIR_IMAGE_BACK; i++) {
 		int fd = t->s->image[i] < 0 ? -1 : fcntl(t->s->image[i], F_DUPFD_CLOEXEC, 3);
 
@@ -528,4 +539,5 @@ const struct weir_kind weir_kinds[WEIR_CALL_COUNT] = {
 	[WEIR_CALL_RINGS] = PLAIN("rings", WEIR_AT_IMAGE, do_rings),
 	[WEIR_CALL_END] = { "end", sizeof(struct weir_call_end), 0, 0, GREETED, do_end },
 	[WEIR_CALL_BLOCKS] = { "blocks", sizeof(struct weir_call_blocks), 1, 1, WEIR_AT_IMAGE, do_blocks },
+	[WEIR_CALL_LATE] = { "late rule", sizeof(struct weir_call_late), 0, 0, WEIR_AT_IMAGE, do_late },
 };

@@ -8,7 +8,7 @@
 #pragma once
 #include "core/event.h"
 #include "core/flow.h"
-#include "core/image.h"
+#include "core/late.h"
 #include "lib/kern/kern.h"
 
 #define WEIR_PROTO_MAGIC 0x6b726577u /* "werk" */
@@ -41,6 +41,7 @@ enum weir_call {
 	WEIR_CALL_RINGS,     /* both maps, and the tally: one struct weir_ring_tally each, which the worker writes */
 	WEIR_CALL_END,
 	WEIR_CALL_BLOCKS,    /* an image that differs in what the blocklists hold; the result: lines that were written */
+	WEIR_CALL_LATE,      /* a rule that comes or goes in the image in force */
 	WEIR_CALL_COUNT,
 };
 
@@ -58,6 +59,12 @@ struct weir_call_blocks { /* fds: the image */
 	uint32_t size, pad;
 	uint8_t digest[32];
 };
+
+struct weir_call_late {
+	struct weir_call_head h;
+	struct weir_late late;
+};
+
 struct weir_call_install { /* fds: the image; the one that it goes back to, where back_size says that there is one */
 	struct weir_call_head h;
 	uint32_t size, back_size;
@@ -98,7 +105,7 @@ struct weir_call_end {
 	uint32_t how, pad;
 };
 
-#define WEIR_CALL_SIZE_MAX 128 /* of any call */
+#define WEIR_CALL_SIZE_MAX 1024 /* of any call */
 #define WEIR_CALL_FDS_MAX 2
 
 /* How this worker came to be, and who else is there. */

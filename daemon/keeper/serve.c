@@ -15,6 +15,8 @@ void weir_serve_image_drop(struct weir_serve *s, int which)
 	if (s->image[which] >= 0)
 		close(s->image[which]);
 	s->image[which] = -1;
+	if (which == WEIR_IMAGE_NOW)
+		s->n_late = 0;
 }
 
 void weir_serve_went_back(struct weir_serve *s)
@@ -48,6 +50,7 @@ void weir_serve_free(struct weir_serve *s)
 	weir_serve_helper(s, -1);
 	if (s->tally >= 0)
 		close(s->tally);
+	free(s->late);
 	free(s);
 }
 

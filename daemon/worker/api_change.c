@@ -115,7 +115,7 @@ static json_t *put_result(struct weir_worker *w, const struct weir_change *c)
 		ranges += l->ranges;
 	weir_hex(weir_policy_digest(w->policy), 32, digest);
 	j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:o, s:s, s:I}", "generation", (json_int_t)w->generation,
-		      "rules", (json_int_t)w->img.cfg->n_rules, "ranges", (json_int_t)ranges, "ms", (json_int_t)c->ms,
+		      "rules", (json_int_t)weir_img_rule_count(&w->img), "ranges", (json_int_t)ranges, "ms", (json_int_t)c->ms,
 		      "added", (json_int_t)c->added, "removed", (json_int_t)c->removed, "mode",
 		      weir_mode_name(weir_worker_mode(w)), "requested", weir_mode_name(weir_worker_requested(w)), "path",
 		      weir_text_json(w->path), "sha256", digest, "killed", (json_int_t)c->killed);

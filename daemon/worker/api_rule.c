@@ -49,7 +49,8 @@ static json_t *beats(const struct weir_worker *w, uint32_t at)
 	for (uint32_t i = at + 1; i < w->img.cfg->n_rules && json_array_size(list) < BEATS_MAX; i++) {
 		const struct weir_rule *o = weir_img_rule(&w->img, 0, i);
 
-		if ((o->action == WEIR_ACT_DROP || o->action == WEIR_ACT_REJECT) && weir_rules_overlap(&w->img, r, o))
+		if (!(o->flags & WEIR_RF_GONE) && (o->action == WEIR_ACT_DROP || o->action == WEIR_ACT_REJECT) &&
+		    weir_rules_overlap(&w->img, r, o))
 			json_array_append_new(list, weir_words_json(weir_rule_label(&w->img, i, WEIR_REASON_RULE,
 										     label, sizeof label)));
 	}
@@ -139,7 +140,8 @@ static int do_list(struct weir_worker *w, const struct weir_request *rq, struct 
 	defaults = json_array();
 	weir_worker_hits(w, hits, n);
 	for (uint32_t i = 0; i < n; i++)
-		json_array_append_new(rules, rule_json(w, i, hits[i]));
+		if (!(weir_img_rule(&w->img, 0, i)->flags & WEIR_RF_GONE))
+			json_array_append_new(rules, rule_json(w, i, hits[i]));
 	for (int d = 0; d < 3; d++) {
 		const struct weir_fixed *f = &w->img.cfg->defaults[d];
 
@@ -157,9 +159,17 @@ static int not_overlay(struct weir_worker *w, const char *name, struct weir_repl
 	char have[128], place[512], hint[640];
 
 	for (uint32_t i = 0; i < w->img.cfg->n_rules; i++) {
+		const struct weir_rule *rule = weir_img_rule(&w->img, 0, i);
+
+		if (rule->flags & WEIR_RF_GONE)
+			continue;
 		if (strcmp(weir_rule_name(&w->img, i, have, sizeof have), name) &&
 		    strcmp(weir_rule_place(&w->img, i, place, sizeof place), name))
 			continue;
+		if (rule->flags & WEIR_RF_OVERLAY) {
+			snprintf(hint, sizeof hint, "weir rule delete --id %u", rule->overlay_id);
+			return weir_reply_fail(rp, -EINVAL, hint, "'%s' is a name; rules are deleted by their id", have);
+		}
 		weir_rule_place(&w->img, i, place, sizeof place);
 		snprintf(hint, sizeof hint, "edit the file at %s, then: weir apply", place);
 		return weir_reply_fail(rp, -EPERM, hint, "rule '%s' stands in the policy file (%s)", have, place);

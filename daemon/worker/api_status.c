@@ -157,7 +157,7 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 	json_object_set_new(j, "path", weir_text_json(w->path));
 	json_object_set_new(j, "sha256", json_string(digest));
 	json_object_set_new(j, "drift", weir_text_json(weir_worker_drift(w, drift, sizeof drift)));
-	json_object_set_new(j, "rules", json_integer(w->img.cfg->n_rules));
+	json_object_set_new(j, "rules", json_integer(weir_img_rule_count(&w->img)));
 	json_object_set_new(j, "overlay_rules", json_integer((json_int_t)w->overlay.list.n_rules));
 	json_object_set_new(j, "set_edits", json_integer((json_int_t)w->overlay.list.n_edits));
 	json_object_set_new(j, "bans", json_integer((json_int_t)w->bans.n));

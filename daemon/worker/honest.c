@@ -102,6 +102,8 @@ static bool can_match(const struct here *h, const struct weir_rule *r, char *tex
 	const struct weir_cond *c = &r->pos;
 	uint32_t dirs = c->set & WEIR_C_DIR ? c->dirs : WEIR_DIR_ANY;
 
+	if (r->flags & WEIR_RF_GONE)
+		return true; /* nobody waits for it */
 	if ((c->set & WEIR_C_IN_IF) && !(dirs & (WEIR_DIR_IN | WEIR_DIR_FWD))) {
 		snprintf(text, size, "in_interface: what is outbound came in by none");
 		return false;
@@ -165,7 +167,7 @@ static void modes(const struct weir_worker *w, json_t *degraded)
 	else if (weir_policy_mode(w->policy) != weir_worker_mode(w))
 		weir_degrade(degraded, "the policy asks for prevent, the ceiling of 'weir mode' or --mode is detect");
 	for (uint32_t i = 0; i < w->img.cfg->n_rules; i++) {
-		if (!(weir_img_rule(&w->img, 0, i)->flags & WEIR_RF_HELD))
+		if ((weir_img_rule(&w->img, 0, i)->flags & (WEIR_RF_HELD | WEIR_RF_GONE)) != WEIR_RF_HELD)
 			continue;
 		first = held ? first : i;
 		held++;
@@ -242,6 +244,8 @@ json_t *weir_honest(struct weir_worker *w, const struct weir_counter *stats, jso
 		weir_degrade(degraded, "%s", w->bans_why);
 	if (w->lists.why[0])
 		weir_degrade(degraded, "%s", w->lists.why);
+	if (w->late_why[0])
+		weir_degrade(degraded, "%s", w->late_why);
 	weir_failures_degraded(w, degraded);
 	if (lost)
 		weir_degrade(degraded, "%llu events were lost within the last minute: a ring was full", (unsigned long long)lost);

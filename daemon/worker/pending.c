@@ -86,7 +86,7 @@ int weir_history_note(struct weir_worker *w, const struct weir_change *c, const 
 		.mode = img->cfg->mode == WEIR_PREVENT ? WEIR_PREVENT : WEIR_DETECT,
 		.has_ceiling = c->set_ceiling ? c->has_ceiling : w->has_ceiling,
 		.ceiling = c->set_ceiling ? c->ceiling : w->ceiling,
-		.rules = img->cfg->n_rules,
+		.rules = weir_img_rule_count(img),
 		.end = c->confirm_s ? WEIR_GEN_WAITING : WEIR_GEN_IN_FORCE,
 	};
 	struct weir_pending will = w->pending;

@@ -257,6 +257,14 @@ int weir_port_blocks(struct weir_port *p, const void *blob, uint32_t size)
 	return ask(p, &m.h, WEIR_CALL_BLOCKS, sizeof m, &fd, 1, &g);
 }
 
+int weir_port_late(struct weir_port *p, const struct weir_late *l)
+{
+	struct weir_call_late m = { .late = *l };
+	_cleanup_got_ struct got g = { 0 };
+
+	return ask(p, &m.h, WEIR_CALL_LATE, sizeof m, NULL, 0, &g);
+}
+
 static int image_copy(int fd, void **ret, uint32_t *ret_size)
 {
 	_cleanup_memmap_ struct weir_memmap m = { 0 };

@@ -118,6 +118,7 @@ int weir_worker_compile(struct weir_worker *w, const struct weir_stand *of, cons
 		.simulate = w->o.simulate,
 		.disk_full = w->audit_why[0],
 		.cpus = w->o.cpus,
+		.late = true,
 		.management = weir_failures_management(w, of ? of->policy : c->policy ? c->policy : w->policy),
 	};
 	int r;
@@ -171,6 +172,8 @@ void weir_worker_stand(struct weir_worker *w, struct weir_policy *policy, struct
 	w->img = m->img;
 	w->generation = m->img.cfg->generation;
 	w->epoch = m->img.cfg->epoch;
+	w->late = false;
+	w->late_why[0] = 0;
 	weir_failures_put(w);
 }
 
@@ -320,6 +323,10 @@ static int put_once(struct weir_worker *w, struct weir_change *c, struct weir_di
 	bool noted = false;
 	int r;
 
+	why[0] = 0;
+	r = weir_late_try(w, c, why, why_size);
+	if (r != -EAGAIN)
+		return r;
 	why[0] = 0;
 	r = images_make(w, c, &now, &back, diags, why, why_size);
 	if (!r && (c->new_generation || !weir_history_find(&w->history, now.img.cfg->generation))) {

@@ -123,3 +123,14 @@ static inline struct weir_kern_fake *fake(struct fixture *f)
 {
 	return weir_kern_fake_of(weir_keeper_kern(f->keeper));
 }
+
+static inline json_t *drop_rule(const char *to)
+{
+	return json_pack("{s:{s:s, s:s}}", "rule", "action", "drop", "to", to);
+}
+
+/* In front of another one: that takes a compilation of all. */
+static inline json_t *drop_before(const char *to, int id)
+{
+	return json_pack("{s:{s:s, s:s}, s:i}", "rule", "action", "drop", "to", to, "before", id);
+}

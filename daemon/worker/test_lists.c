@@ -121,7 +121,7 @@ static void lists_of_rules_follow_as_well(void **state)
 	test_file(list, "192.0.2.1\n");
 	ticks(f, 3);
 	assert_int_equal(fake(f)->installs, installs + 2);
-	assert_int_equal(weir_img_rule(&f->worker->img, 0, 1)->pos.ports.lo, 80);
+	assert_int_equal(weir_img_rule(&f->worker->img, 0, WEIR_LATE_MAX + 1)->pos.ports.lo, 80);
 	degraded(f, NULL);
 	test_file(part, "rules: [ { name: b\n");
 	test_file(list, "192.0.2.2\n");
@@ -131,7 +131,7 @@ static void lists_of_rules_follow_as_well(void **state)
 	test_file(part, "rules: [ { name: b, action: allow, ports: 81 } ]\n");
 	good(f, "apply", NULL);
 	ticks(f, 1);
-	assert_int_equal(weir_img_rule(&f->worker->img, 0, 1)->pos.ports.lo, 81);
+	assert_int_equal(weir_img_rule(&f->worker->img, 0, WEIR_LATE_MAX + 1)->pos.ports.lo, 81);
 	degraded(f, NULL);
 }
 
@@ -221,7 +221,7 @@ static void a_start_keeps_what_was_in_force(void **state)
 		again(f);
 		assert_true(listed(f, 1));
 		assert_int_equal(f->worker->generation, 1);
-		assert_int_equal(f->worker->img.cfg->n_rules, 1);
+		assert_int_equal(weir_img_rule_count(&f->worker->img), 1);
 		degraded(f, bad[i].why);
 		ticks(f, 3);
 		degraded(f, bad[i].why);
@@ -304,7 +304,7 @@ static void a_start_without_a_copy(void **state)
 		test_file(path, "192.0.2.1\n?\n");
 		again(f);
 		assert_false(listed(f, 1));
-		assert_int_equal(f->worker->img.cfg->n_rules, 1);
+		assert_int_equal(weir_img_rule_count(&f->worker->img), 1);
 		degraded(f, "ips.txt:2: ");
 		degraded(f, "no copy is kept, it counts as empty");
 		test_file(path, "192.0.2.1\n");

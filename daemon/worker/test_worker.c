@@ -34,11 +34,6 @@ static json_int_t number(struct fixture *f, const char *verb, const char *key)
 	return n;
 }
 
-static json_t *drop_rule(const char *to)
-{
-	return json_pack("{s:{s:s, s:s}}", "rule", "action", "drop", "to", to);
-}
-
 static void without_a_policy_it_only_watches(void **state)
 {
 	struct fixture *f = *state;
@@ -148,7 +143,7 @@ static void overlay_rules_survive_a_restart(void **state)
 	good(f, "rule add", drop_rule("192.0.2.3"));
 	assert_non_null(weir_overlay_find(&f->worker->overlay, 3));
 	good(f, "rule clear", NULL);
-	assert_int_equal(f->worker->img.cfg->n_rules, 3);
+	assert_int_equal(weir_img_rule_count(&f->worker->img), 3);
 }
 
 static void a_rule_whose_time_came_goes(void **state)
@@ -158,11 +153,11 @@ static void a_rule_whose_time_came_goes(void **state)
 	write_policy(f, prevent_policy);
 	start(f, NULL);
 	good(f, "rule add", drop_rule("192.0.2.1"));
-	assert_int_equal(f->worker->img.cfg->n_rules, 4);
+	assert_int_equal(weir_img_rule_count(&f->worker->img), 4);
 	f->worker->overlay.list.rules[0].expires = 1; /* long ago */
 	weir_worker_tick(f->worker);
 	assert_int_equal(f->worker->overlay.list.n_rules, 0);
-	assert_int_equal(f->worker->img.cfg->n_rules, 3);
+	assert_int_equal(weir_img_rule_count(&f->worker->img), 3);
 }
 
 static void what_cannot_be_saved_is_not_in_force(void **state)
@@ -173,23 +168,27 @@ static void what_cannot_be_saved_is_not_in_force(void **state)
 	start(f, NULL);
 	f->worker->o.state_dir = "/proc/self/nowhere";
 	bad(f, "rule add", drop_rule("192.0.2.1"), "nothing was changed");
-	assert_int_equal(f->worker->img.cfg->n_rules, 3);
+	assert_int_equal(weir_img_rule_count(&f->worker->img), 3);
 	assert_int_equal(f->worker->overlay.list.n_rules, 0);
 }
 
 static void hits_follow_the_rule(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t hits[8];
+	uint64_t hits[WEIR_LATE_MAX + 8];
 
 	write_policy(f, prevent_policy);
 	start(f, NULL);
-	weir_kern_fake_hit(weir_keeper_kern(f->keeper), 1, 5); /* 'no telnet' */
-	good(f, "rule add", drop_rule("192.0.2.1"));	       /* now it stands third */
-	weir_kern_fake_hit(weir_keeper_kern(f->keeper), 2, 2);
-	weir_worker_hits(f->worker, hits, 4);
+	weir_kern_fake_hit(weir_keeper_kern(f->keeper), WEIR_LATE_MAX + 1, 5); /* 'no telnet' */
+	good(f, "rule add", drop_rule("192.0.2.1"));
+	weir_kern_fake_hit(weir_keeper_kern(f->keeper), WEIR_LATE_MAX + 1, 2); /* it stands where it stood */
+	weir_worker_hits(f->worker, hits, WEIR_LATE_MAX + 3);
 	assert_int_equal(hits[0], 0);
-	assert_int_equal(hits[2], 7);
+	assert_int_equal(hits[WEIR_LATE_MAX + 1], 7);
+	good(f, "rule add", drop_before("192.0.2.2", 1)); /* compiles all: now it stands behind both */
+	weir_worker_hits(f->worker, hits, WEIR_LATE_MAX + 5);
+	assert_int_equal(hits[WEIR_LATE_MAX + 1], 0);
+	assert_int_equal(hits[WEIR_LATE_MAX + 3], 7);
 }
 
 static void sets_are_edited_only_as_the_policy_knows_them(void **state)
@@ -370,7 +369,7 @@ static void events_are_kept_and_explained(void **state)
 	ev.h.epoch = f->worker->epoch;
 	ev.h.generation = f->worker->generation;
 	weir_result_init(&ev.res);
-	weir_result_set(&ev.res, WEIR_REJECT, WEIR_REASON_RULE, 1);
+	weir_result_set(&ev.res, WEIR_REJECT, WEIR_REASON_RULE, WEIR_LATE_MAX + 1);
 	memcpy(ev.t.src, (uint8_t[16]){ [10] = 0xff, [11] = 0xff, [12] = 198, 51, 100, 7 }, 16);
 	memcpy(ev.t.dst, (uint8_t[16]){ [10] = 0xff, [11] = 0xff, [12] = 192, 0, 2, 1 }, 16);
 	ev.t.sport = 4000;
@@ -413,7 +412,7 @@ static void a_flow_keeps_no_name_of_another_image(void **state)
 {
 	struct fixture *f = *state;
 	struct weir_tuple t = { .sport = 4000, .dport = 80, .zone = weir_zone(WEIR_IPPROTO_TCP, 0, 0) };
-	struct weir_flow flow = { .dir = WEIR_DIR_IN, .wanted_reason = WEIR_REASON_RULE };
+	struct weir_flow flow = { .dir = WEIR_DIR_IN, .wanted_reason = WEIR_REASON_RULE, .wanted_rule = WEIR_LATE_MAX };
 	struct weir_flow_key k;
 
 	write_policy(f, prevent_policy);
@@ -425,6 +424,8 @@ static void a_flow_keeps_no_name_of_another_image(void **state)
 	assert_int_equal(weir_kern_fake_flow(weir_keeper_kern(f->keeper), &k, &flow), 0);
 	the_rule_of_the_flow_is(f, "rule 'web' (policy.yaml:6)");
 	good(f, "rule add", json_pack("{s:{s:s, s:i}}", "rule", "action", "drop", "ports", 9));
+	the_rule_of_the_flow_is(f, "rule 'web' (policy.yaml:6)"); /* the image took the new one as it is */
+	good(f, "rule add", drop_before("192.0.2.1", 1));
 	the_rule_of_the_flow_is(f, "a rule of before the last change");
 }
 

@@ -507,6 +507,7 @@ void weir_worker_tick(struct weir_worker *w)
 	weir_pending_tick(w);
 	weir_lists_tick(w);
 	expire(w, (uint64_t)time(NULL));
+	weir_late_tick(w);
 	if (w->ticks++ % WEIR_RATES_EVERY_S == 0 && weir_port_stats(w->port, stats, WEIR_STATS_MAX) >= 0) {
 		weir_rates_sample(&w->rates, stats);
 		weir_failures_stats(w, stats);

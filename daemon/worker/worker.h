@@ -115,6 +115,9 @@ struct weir_worker {
 		bool again;           /* they changed while no worker looked */
 		char why[256];        /* why they are not in force; "" = they are */
 	} lists;
+	bool late;                 /* rules came or went since all was compiled (late.c) */
+	uint64_t late_since;       /* the tick of the last one */
+	char late_why[256];        /* why they could not be compiled with all; "" = they could */
 	char audit_why[128];       /* why the audit log cannot be written; "" = it can */
 	bool saved_copy;           /* the boot order took, or tried, the copy of what was confirmed last */
 	struct weir_failing failing;
@@ -164,8 +167,10 @@ struct weir_change {
 	int boot;                                 /* as in struct weir_pending */
 	bool keep_mode, rollback;
 	struct weir_caller *by;                   /* whose session must live; NULL: weir itself */
+	bool whole;                               /* compile all of it, even where a part would do */
 	/* filled on success */
 	uint32_t ms, added, removed;              /* compile time; rules */
+	bool late;                                /* the image in force took it as it is */
 	uint32_t killed;                          /* conversations that were ended (established: kill) */
 };
 
@@ -232,6 +237,13 @@ void weir_lists_begin(struct weir_worker *w);
 void weir_lists_end(struct weir_worker *w);
 /* Say so when the policy in force was read with a copy of a list. */
 void weir_lists_stale(struct weir_worker *w);
+
+/*
+ * late.c: a change of one rule of the overlay, without compiling the others. -EAGAIN: it takes more than that; another
+ * errno: refused, `why` says it.
+ */
+int weir_late_try(struct weir_worker *w, struct weir_change *c, char *why, size_t why_size);
+void weir_late_tick(struct weir_worker *w); /* the others, when there is time for it */
 
 /* kill.c: end the conversations that what is in force denies, when the policy says so. Returns how many. */
 uint32_t weir_worker_kill(struct weir_worker *w);

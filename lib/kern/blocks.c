@@ -81,6 +81,7 @@ int weir_kern_blocks(struct weir_kern *k, const struct weir_img *img, uint32_t *
 	if (!r) {
 		*ret_written = blocks_write(lines, other, weir_img_block_line(img, 1), n - 1);
 		__atomic_store_n(&lines[0].w[0], other, __ATOMIC_RELEASE);
+		weir_kern_edited(k); /* a conversation with what is listed now ends, whatever its flow was told */
 	}
 	munmap(lines, (size_t)room * sizeof *lines);
 	return r;

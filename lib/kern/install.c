@@ -26,6 +26,11 @@ int weir_gen_map_fd(const struct weir_gen *g, const char *name)
 	return g->skel ? bpf_object__find_map_fd_by_name(g->skel->obj, name) : -1;
 }
 
+uint32_t *weir_gen_late(const struct weir_gen *g)
+{
+	return g->skel ? (uint32_t *)(uintptr_t)&g->skel->bss->weir_late_used : NULL;
+}
+
 int weir_prog_fd(const struct weir_kern *k, enum weir_hook_slot slot)
 {
 	return k->pending ? weir_root_prog_fd(k, slot) : weir_gen_prog_fd(&k->gen, slot);

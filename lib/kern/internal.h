@@ -125,6 +125,11 @@ int weir_gen_map_fd(const struct weir_gen *g, const char *name);
 int weir_hooks_move(struct weir_kern *k, char *why, size_t size);
 void weir_install_free(struct weir_kern *k);
 
+void weir_kern_edited(struct weir_kern *k); /* flows are judged again at their next packet */
+
+/* install.c: how many late rules the programs look at, mapped; NULL: no generation is loaded. */
+uint32_t *weir_gen_late(const struct weir_gen *g);
+
 /* blocks.c */
 int weir_blocks_fill(int fd, const struct weir_img *img);
 

@@ -160,8 +160,7 @@ int weir_kern_adopt(struct weir_kern *k, uint32_t seconds)
 	return 0;
 }
 
-/* Flows are judged again at their next packet. */
-static void ban_edited(struct weir_kern *k)
+void weir_kern_edited(struct weir_kern *k)
 {
 	uint32_t edit = k->control->ban_edit + 1;
 
@@ -200,7 +199,7 @@ int weir_kern_ban_add(struct weir_kern *k, const struct weir_ban_key *key, const
 		return -EINVAL;
 	if (bpf_map_update_elem(k->shared[WEIR_M_BANS], key, ban, BPF_ANY))
 		return -errno;
-	ban_edited(k);
+	weir_kern_edited(k);
 	return 0;
 }
 
@@ -216,7 +215,7 @@ int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key)
 		freed = !bpf_map_delete_elem(k->shared[WEIR_M_CAUGHT], &caught);
 	if (bpf_map_delete_elem(k->shared[WEIR_M_BANS], key))
 		return freed && errno == ENOENT ? 0 : -errno;
-	ban_edited(k);
+	weir_kern_edited(k);
 	return 0;
 }
 

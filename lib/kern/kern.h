@@ -72,6 +72,13 @@ static inline bool weir_kern_change_waits(const struct weir_kern_change *c)
 struct weir_img;
 int weir_kern_blocks(struct weir_kern *k, const struct weir_img *img, uint32_t *ret_written);
 
+/*
+ * A rule that comes or goes in the image in force; the programs and all else stay. -EBUSY: a change waits for its
+ * confirmation; -ESTALE: it is for another image, or its place is not the next one.
+ */
+struct weir_late;
+int weir_kern_late(struct weir_kern *k, const struct weir_late *l);
+
 /* What waits for its confirmation. */
 struct weir_kern_pending {
 	bool pending;      /* a change waits, and its deadline is still to come */

@@ -32,6 +32,7 @@ struct fake_if {
 
 struct weir_kern {
 	struct weir_kern_fake f;
+	struct weir_config cfg; /* of the image in force */
 	char pins[PATH_MAX];
 	int event_fd;
 	struct weir_kern_pinned pinned;
@@ -149,6 +150,17 @@ int weir_kern_blocks(struct weir_kern *k, const struct weir_img *img, uint32_t *
 	return 0;
 }
 
+int weir_kern_late(struct weir_kern *k, const struct weir_late *l)
+{
+	if (k->waits.pending)
+		return -EBUSY;
+	if (!weir_late_ok(&k->cfg, k->cfg.late_used, l))
+		return -ESTALE;
+	k->cfg.late_used += l->add != WEIR_RULE_NONE;
+	k->f.lates++;
+	return 0;
+}
+
 int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, char *why, size_t why_size)
 {
 	struct weir_counter *hits;
@@ -190,6 +202,7 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 	k->waits.pending = waits;
 	k->waits.deadline = c->span ? weir_kern_now() + c->span : c->deadline;
 	k->waits.generation = img.cfg->generation;
+	k->cfg = *img.cfg;
 	k->pinned.generation = img.cfg->generation;
 	k->pinned.epoch = img.cfg->epoch;
 	k->pinned.mode = img.cfg->mode;

@@ -254,7 +254,7 @@ int weir_boxes_make(const struct weir_img *img, struct weir_rule *rules, struct 
 	for (m.most = BOXES; !err && m.most; m.most = m.n > BOXES_ALL ? m.most / 2 : 0) {
 		m.n = 0;
 		for (uint32_t i = 0; i < img->cfg->n_rules && m.n <= BOXES_ALL && !err; i++)
-			err = add_rule(&m, i, &rules[i]);
+			err = rules[i].flags & WEIR_RF_GONE ? 0 : add_rule(&m, i, &rules[i]);
 	}
 	if (err < 0) {
 		free(m.v);

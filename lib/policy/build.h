@@ -65,6 +65,8 @@ struct weir_build {
 /* Everything but the blob. Free with weir_build_free in any case. */
 int weir_build_make(struct weir_build *b);
 void weir_build_free(struct weir_build *b);
+/* One rule of the overlay and what it refers to, and nothing else. */
+int weir_build_alone(struct weir_build *b, const struct weir_overlay_rule *o);
 
 /* Cut the numbers at every end of a list, and at `forced` (ascending, the first is 0). */
 int weir_space_make(struct weir_arena *a, const struct weir_ranges *lists, uint32_t n_lists, const weir_u128 *forced,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/late.h"
 #include "lib/util/cleanup.h"
 
 int weir_build_tell(struct weir_build *b, const char *hint, const char *fmt, ...)
@@ -274,6 +275,22 @@ static uint8_t ceiling(uint8_t policy, uint8_t mode)
 	return mode ? softest(policy, mode - 1) : policy;
 }
 
+/* Places for rules that come while the image is in force: core/late.h. */
+static int keep_places(struct weir_build *b)
+{
+	struct weir_flat_rule f = { 0 };
+	struct weir_rule none = { .flags = WEIR_RF_GONE | WEIR_RF_OVERLAY };
+	int err = 0;
+
+	if (!b->options->late || b->n_rules + b->policy->n_rules > WEIR_RULES_MAX / 8 * 7)
+		return 0;
+	b->config.late = b->n_rules;
+	b->config.n_late = WEIR_LATE_MAX;
+	for (uint32_t i = 0; i < WEIR_LATE_MAX && !err; i++)
+		err = add_one(b, &f, WEIR_TO_RULES, &none);
+	return err;
+}
+
 static int build_rule(struct weir_build *b, const struct weir_p_rule *r)
 {
 	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets,
@@ -295,32 +312,35 @@ static int build_rule(struct weir_build *b, const struct weir_p_rule *r)
 	return weir_build_rule(b, &f, WEIR_TO_RULES, &model);
 }
 
+static int build_overlay_rule(struct weir_build *b, const struct weir_overlay_rule *o)
+{
+	struct weir_p_rule *r;
+	char place[24];
+	int err;
+
+	snprintf(place, sizeof place, "overlay %u", o->id);
+	err = weir_rule_read(&b->arena, o->json, &r, b->diags);
+	if (err)
+		return err;
+	r->overlay_id = o->id;
+	r->place = weir_arena_text(&b->arena, place, strlen(place));
+	if (!r->name)
+		r->name = r->place;
+	return r->place ? build_rule(b, r) : -ENOMEM;
+}
+
 static int build_overlay(struct weir_build *b)
 {
 	const struct weir_overlay *o = b->options->overlay;
+	int err = 0;
 
-	for (size_t i = 0; o && i < o->n_rules; i++) {
-		struct weir_p_rule *r;
-		char place[24];
-		int err;
-
-		snprintf(place, sizeof place, "overlay %u", o->rules[i].id);
-		err = weir_rule_read(&b->arena, o->rules[i].json, &r, b->diags);
-		if (!err) {
-			r->overlay_id = o->rules[i].id;
-			r->place = weir_arena_text(&b->arena, place, strlen(place));
-			if (!r->name)
-				r->name = r->place;
-			err = r->place ? build_rule(b, r) : -ENOMEM;
-		}
-		if (err < 0)
-			return err == -EINVAL
-				       ? weir_build_tell(b,
-							 "take it away with 'weir rule delete', or change the policy",
-							 "%s does not fit this policy", place)
-				       : err;
+	for (size_t i = 0; o && i < o->n_rules && !err; i++) {
+		err = build_overlay_rule(b, &o->rules[i]);
+		if (err == -EINVAL)
+			err = weir_build_tell(b, "take it away with 'weir rule delete', or change the policy",
+					      "overlay %u does not fit this policy", o->rules[i].id);
 	}
-	return 0;
+	return err;
 }
 
 static struct weir_fixed fixed(const struct weir_build *b, const struct weir_p_fixed *f, uint8_t action)
@@ -397,6 +417,10 @@ static void build_features(struct weir_build *b)
 	for (int i = 0; i < 3; i++)
 		if (c->defaults[i].action == WEIR_ACT_REJECT)
 			c->proto_features |= WEIR_FEAT_REJECT;
+	if (c->n_late) { /* what people say in the rules that they add */
+		c->conds_used |= WEIR_LATE_CONDS;
+		c->proto_features |= WEIR_FEAT_REJECT;
+	}
 	if (c->mode == WEIR_PREVENT) /* bans come and go while the image stays */
 		c->proto_features |= WEIR_FEAT_XDP_DROP;
 }
@@ -409,7 +433,7 @@ static int build_spaces(struct weir_build *b)
 	return err < 0 ? err : weir_space_make(&b->arena, b->ports.v, b->ports.n, port_forced, 1, &b->port_space);
 }
 
-int weir_build_make(struct weir_build *b)
+static int build_begin(struct weir_build *b)
 {
 	uint32_t empty;
 	int err;
@@ -418,12 +442,26 @@ int weir_build_make(struct weir_build *b)
 	b->when.arena = &b->arena;
 	build_config(b);
 	err = weir_build_string(b, "", &empty);
-	if (!err)
-		err = build_sets(b);
+	return err ? err : build_sets(b);
+}
+
+int weir_build_alone(struct weir_build *b, const struct weir_overlay_rule *o)
+{
+	int err = build_begin(b);
+
+	return err ? err : build_overlay_rule(b, o);
+}
+
+int weir_build_make(struct weir_build *b)
+{
+	int err = build_begin(b);
+
 	if (!err)
 		err = weir_build_failsafe(b);
 	if (!err)
 		err = build_overlay(b);
+	if (!err)
+		err = keep_places(b);
 	for (size_t i = 0; i < b->policy->n_rules && !err; i++)
 		err = build_rule(b, b->policy->rules[i]);
 	if (!err)

@@ -544,10 +544,12 @@ void weir_policy_show_effective(FILE *out, const struct weir_img *img)
 	for (uint32_t i = 0; i < c->n_rules; i++) {
 		const struct weir_rule *r = weir_img_rule(img, 0, i);
 
+		if (r->flags & WEIR_RF_GONE)
+			continue;
 		put_rule(&s, r, i && r->name == name);
 		name = r->name;
 	}
-	if (!c->n_rules)
+	if (!weir_img_rule_count(img))
 		fputs("  []\n", out);
 	for (size_t i = 0; i < WEIR_LISTS_MAX; i++)
 		free(s.lists[i].text);

@@ -96,20 +96,40 @@ static int make_xdp(struct weir_build *b, struct weir_ifxdp **ret, uint32_t *ret
 
 void weir_image_seal(void *blob, size_t size)
 {
-	struct weir_image_header *h = blob;
-	SHA2_CTX sha;
+	uint8_t digest[32];
 
-	memset(h->digest, 0, sizeof h->digest);
-	SHA256Init(&sha);
-	weir_sha256_update(&sha, blob, size);
-	SHA256Final(h->digest, &sha);
+	weir_blob_digest(blob, size, offsetof(struct weir_image_header, digest), digest);
+	memcpy(((struct weir_image_header *)blob)->digest, digest, sizeof digest);
 }
 
 struct part {
 	struct weir_section *section;
 	const void *data;
 	size_t count, size;
+	size_t more; /* entries of zeros behind them */
 };
+
+/* How many of each there are, for those who only read the numbers. */
+static void count(struct weir_build *b, const struct bounds *bounds)
+{
+	struct weir_config *c = &b->config;
+
+	c->n_rules = b->n_rules;
+	c->n_failsafe = b->n_failsafe;
+	c->n_limits = b->n_limits;
+	c->n_bounds4 = bounds->n4;
+	c->n_bounds6 = bounds->n6;
+	c->n_bounds_port = bounds->n_port;
+	c->n_addr_rows = b->addr_space.n_rows;
+	c->n_port_rows = b->port_space.n_rows;
+	c->row_words_addr = b->addr_space.words;
+	c->row_words_port = b->port_space.words;
+	if (!c->n_late)
+		return;
+	c->late_negs = b->n_negs;
+	c->late_spans = b->span_index.n;
+	c->late_strings = (uint32_t)b->n_strings;
+}
 
 static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 {
@@ -119,7 +139,7 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 	struct weir_ifxdp *xdp = NULL;
 	uint32_t n_xdp = 0;
 	_cleanup_free_ uint8_t *blob = NULL;
-	size_t size = (sizeof h + 7) & ~(size_t)7;
+	size_t size = (sizeof h + 7) & ~(size_t)7, late = b->config.n_late;
 	struct bounds bounds = { 0 };
 	int err;
 
@@ -130,23 +150,14 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 		err = make_xdp(b, &xdp, &n_xdp);
 	if (err < 0)
 		return err;
-	c->n_rules = b->n_rules;
-	c->n_failsafe = b->n_failsafe;
-	c->n_limits = b->n_limits;
-	c->n_bounds4 = bounds.n4;
-	c->n_bounds6 = bounds.n6;
-	c->n_bounds_port = bounds.n_port;
-	c->n_addr_rows = b->addr_space.n_rows;
-	c->n_port_rows = b->port_space.n_rows;
-	c->row_words_addr = b->addr_space.words;
-	c->row_words_port = b->port_space.words;
+	count(b, &bounds);
 	memcpy(h.source_digest, b->policy->digest, sizeof h.source_digest);
 	struct part parts[] = {
 		{ &h.config, c, 1, sizeof *c },
 		{ &h.rules, b->rules, b->n_rules, sizeof *b->rules },
 		{ &h.failsafe, b->failsafe, b->n_failsafe, sizeof *b->failsafe },
-		{ &h.negs, b->negs, b->n_negs, sizeof *b->negs },
-		{ &h.spans, b->spans, b->span_index.n, sizeof *b->spans },
+		{ &h.negs, b->negs, b->n_negs, sizeof *b->negs, late },
+		{ &h.spans, b->spans, b->span_index.n, sizeof *b->spans, late * WEIR_LATE_SPANS },
 		{ &h.bounds4, bounds.v4, bounds.n4, sizeof *bounds.v4 },
 		{ &h.bounds6, bounds.v6, bounds.n6, sizeof *bounds.v6 },
 		{ &h.bounds_port, bounds.port, bounds.n_port, sizeof *bounds.port },
@@ -157,15 +168,15 @@ static int assemble(struct weir_build *b, void **ret_blob, uint32_t *ret_size)
 		{ &h.lists, lists, b->addrs.n, sizeof *lists },
 		{ &h.limits, b->limits, b->n_limits, sizeof *b->limits },
 		{ &h.times, b->times, b->n_times, sizeof *b->times },
-		{ &h.strings, b->strings, b->n_strings, 1 },
+		{ &h.strings, b->strings, b->n_strings, 1, late * WEIR_LATE_TEXT },
 		{ &h.tree, NULL, 0, sizeof(struct weir_tree_line) },
 		/* last: the only ones that change without a new generation of programs, see weir_image_blocks_only */
 		{ &h.block_sets, b->block_sets, b->n_block_sets, sizeof *b->block_sets },
 		{ &h.block, b->block.lines, b->block.n, sizeof *b->block.lines },
 	};
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-		*parts[i].section = (struct weir_section){ (uint32_t)size, (uint32_t)parts[i].count };
-		size = (size + parts[i].count * parts[i].size + 7) & ~(size_t)7;
+		*parts[i].section = (struct weir_section){ (uint32_t)size, (uint32_t)(parts[i].count + parts[i].more) };
+		size = (size + (parts[i].count + parts[i].more) * parts[i].size + 7) & ~(size_t)7;
 		if (size > UINT32_MAX / 2)
 			return weir_build_tell(b, "use fewer lists, or shorter ones",
 					       "the compiled policy is larger than 2 GiB");

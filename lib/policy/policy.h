@@ -120,6 +120,7 @@ struct weir_compile_options {
 	const uint64_t *block_key;	    /* two secret numbers; NULL: where nobody can aim at what is built */
 	uint32_t simulate; /* bit per enum weir_failure: for drills */
 	bool disk_full;	   /* the audit log cannot be written: failures.audit_full counts */
+	bool late;	   /* with places for rules that come while it is in force */
 	bool management;   /* nothing but management access: ssh is open to everybody */
 	uint32_t cpus;	   /* that this machine may have: what each of them counts takes memory; 0: one */
 };

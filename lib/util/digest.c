@@ -93,3 +93,16 @@ void weir_sha256_update(SHA2_CTX *sha, const void *data, size_t len)
 	}
 	SHA256Update(sha, p, len);
 }
+
+void weir_blob_digest(const void *data, size_t size, size_t at, uint8_t ret[32])
+{
+	static const uint8_t none[32];
+	const uint8_t *d = data;
+	SHA2_CTX sha;
+
+	SHA256Init(&sha);
+	weir_sha256_update(&sha, d, at);
+	weir_sha256_update(&sha, none, sizeof none);
+	weir_sha256_update(&sha, d + at + 32, size - at - 32);
+	SHA256Final(ret, &sha);
+}

@@ -15,6 +15,7 @@ MANY = 1000000
 BAD = {4: "10.1.0.70", 6: "fd01::b:7"}       # single addresses of the lists
 NET = {4: "10.1.0.130", 6: "fd01::c:1:9"}    # of networks of the lists
 FINE = {4: "10.1.0.71", 6: "fd01::b:8"}      # in none
+MORE = {4: "10.1.0.72", 6: "fd01::b:9"}      # in none until they are added
 EXCEPTED = {4: "10.1.0.131", 6: "fd01::c:1:a"}
 
 
@@ -114,6 +115,34 @@ def test_edit():
             check(s.arrives(BAD[v], v), f"v{v}: what was taken out")
             equal(s.w("set", "reset", name).stdout, f"1 edit of ${name} forgotten\n", f"v{v}: reset")
             check(not s.arrives(BAD[v], v), f"v{v}: the file counts again")
+
+
+def test_live():
+    """A conversation that is open ends when its other end is listed: by an edit and by the file, whatever `established` says."""
+    for keep in ("keep", "recheck"):
+        with Router() as lab:
+            for a in (FINE, MORE):
+                lab.alias(lab.client, "cl0", f"{a[4]}/24", f"{a[6]}/64")
+            heard = Listener(lab, lab.dut, "tcp", 80)
+            w = Weir(lab, lab.dut)
+            write_lists(w, 1000)
+            w.run(policy() + f"flows: {{ established: {keep} }}\n")
+            for v, name in ((4, "four"), (6, "six")):
+                for by in ("edit", "file"):
+                    src = FINE[v] if by == "edit" else MORE[v]
+                    p = Probe(lab.client, "tcp", lab.DUT[v], 80, src=src)
+                    equal(p.wait(), "open", f"{keep}, v{v}, {by}: before")
+                    if by == "edit":
+                        w("set", "add", name, src)
+                    else:
+                        with open(f"{w.dir}/{name}.txt", "a") as f:
+                            f.write(src + "\n")
+                        must(eventually(lambda: ask(lab.client, "tcp", lab.DUT[v], 80, src=src, timeout=0.3) == "silence", 30),
+                             f"{keep}, v{v}: read again")
+                    t = token("late")
+                    p.s.send(t)
+                    check(not heard.wait(t, 1), f"{keep}, v{v}, {by}: heard from a source that is listed now")
+                    p.close()
 
 
 def programs(w):

@@ -85,7 +85,7 @@ static int complaint(enum libbpf_print_level level, const char *format, va_list 
 
 static int compile(const char *text, void **blob, uint32_t *size)
 {
-	struct weir_compile_options o = { .generation = 1, .epoch = 1, .mode_ceiling = WEIR_PREVENT };
+	struct weir_compile_options o = { .generation = 1, .epoch = 1, .mode_ceiling = WEIR_PREVENT, .late = true };
 	struct weir_diags diags = { 0 };
 	_cleanup_policy_ struct weir_policy *p = NULL;
 	int r = weir_policy_read_text("loadtest", NULL, text, strlen(text), &p, &diags);

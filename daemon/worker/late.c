@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `rule add` and `rule delete` in front of a compilation: the rule alone is compiled, and takes its place in the image
+ * in force (core/late.h). When nobody has edited for a while, or the places are nearly used up, all is compiled again,
+ * and the trees know the new rules, too.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/worker/worker.h"
+#include "lib/policy/late.h"
+
+#define QUIET_S 30u                    /* so long without an edit, */
+#define FULL (WEIR_LATE_MAX / 4u * 3u) /* or so many places in use */
+
+static bool same_edits(const struct weir_overlay *a, const struct weir_overlay *b)
+{
+	if (a->n_edits != b->n_edits)
+		return false;
+	for (size_t i = 0; i < a->n_edits; i++)
+		if (a->edits[i].remove != b->edits[i].remove || strcmp(a->edits[i].set, b->edits[i].set) ||
+		    strcmp(a->edits[i].element, b->edits[i].element))
+			return false;
+	return true;
+}
+
+/* Is it the overlay alone that this change is about, and the policy at hand the one that is in force? */
+static bool fits(const struct weir_worker *w, const struct weir_change *c)
+{
+	return c->overlay && !c->whole && !c->policy && !c->set_ceiling && !c->new_generation && !w->pending.on &&
+	       w->img.cfg && w->img.cfg->n_late && same_edits(&w->overlay.list, &c->overlay->list) &&
+	       !memcmp(w->img.h->source_digest, weir_policy_digest(w->policy), 32);
+}
+
+int weir_late_try(struct weir_worker *w, struct weir_change *c, char *why, size_t why_size)
+{
+	struct weir_compile_options o = { .overlay = &c->overlay->list,
+					  .mode_ceiling = w->has_ceiling ? w->ceiling : WEIR_PREVENT };
+	struct weir_late late;
+	int r;
+
+	if (!fits(w, c) || weir_late_make(w->policy, &o, &w->img, &late))
+		return -EAGAIN;
+	weir_late_put(w->blob, &late);
+	r = c->by ? weir_lockout_check(w, &w->img, NULL, c->by, why, why_size) : 0;
+	if (!r && weir_port_late(w->port, &late))
+		r = -EAGAIN;
+	if (r) {
+		weir_late_undo(w->blob, &late);
+		return r;
+	}
+	c->late = true;
+	w->late_since = w->ticks;
+	w->late = true;
+	return 0;
+}
+
+void weir_late_tick(struct weir_worker *w)
+{
+	struct weir_change c = { .overlay = &w->overlay, .whole = true };
+	struct weir_diags diags = { 0 };
+	char why[256] = "";
+	int r;
+
+	if (!w->late || w->pending.on || (w->ticks - w->late_since < QUIET_S && w->img.cfg->late_used < FULL))
+		return;
+	w->late = false; /* what cannot be compiled is tried again after the next edit; what is in force stays */
+	r = weir_worker_put(w, &c, &diags, why, sizeof why);
+	if (r)
+		snprintf(w->late_why, sizeof w->late_why, "rules added since cannot be compiled with the policy: %.160s",
+			 why[0] ? why : diags.n ? diags.v[0].message : strerror(-r));
+	weir_diags_free(&diags);
+}

@@ -1,0 +1,141 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that are added and deleted among thousands: the programs in the kernel stay, the next packet is judged by what
+was said, a conversation that lives is judged again, and whoever dies, nothing of it is lost."""
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from harness import *  # noqa: F403
+
+N = 3000
+FENCE = "- { name: fence, action: allow, protocol: udp, ports: 9999 }\n"
+WEB = "- { name: web, action: allow, direction: inbound, protocol: tcp, ports: [80, 81] }\n"
+
+
+def many(n=N):
+    """Rules that no packet of this test meets, in front of those that some do."""
+    return "".join(f"- {{ name: m{i}, action: drop, from: 198.18.{i >> 8}.{i & 255}, protocol: tcp, ports: {1 + i % 900} }}\n"
+                   for i in range(n)) + FENCE + WEB
+
+
+def programs(w):
+    return sorted(p["id"] for p in w.json("features")["programs"])
+
+
+def add(w, *args):
+    return w.json("rule", "add", "--direction", "inbound", "--proto", "tcp", *args)["id"]
+
+
+def worker_of(w):
+    j = w.json("status", check=False)
+    return {p["name"]: p["pid"] for p in j.get("processes", {}).get("list", [])}.get("worker", 0)
+
+
+def listed(w):
+    return [r["id"] for r in w.json("rule", "list")["rules"] if "id" in r]
+
+
+def opens(lab, port, want, what):
+    for v in (4, 6):
+        seconds = 1 * SLOW if want == "silence" else PATIENCE
+        equal(ask(lab.client, "tcp", lab.DUT[v], port, timeout=seconds), want, f"v{v} port {port}: {what}")
+
+
+def ended(probe, what):
+    """A reset or an end came, and no answer."""
+    probe.s.settimeout(PATIENCE)
+    try:
+        equal(probe.s.recv(100), b"", what)
+    except ConnectionResetError:
+        pass
+
+
+def test_come_and_go():
+    with Router() as lab:
+        Listener(lab, lab.dut, "tcp", 80, 81, 82)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text(many(), inbound="drop"))
+        before = programs(w)
+        lives = {v: Probe(lab.client, "tcp", lab.DUT[v], 80) for v in (4, 6)}
+        for v, p in lives.items():
+            equal(p.wait(), "open", f"v{v}: before")
+        opens(lab, 82, "silence", "nobody allows it")
+        no = add(w, "--port", "80", "--action", "reject")
+        opens(lab, 80, "refused", "the rule that came")
+        opens(lab, 81, "open", "what it does not name")
+        for v, p in lives.items():
+            p.s.send(token("dead"))
+            ended(p, f"v{v}: the conversation that lived")
+        yes = add(w, "--port", "82", "--action", "allow")
+        opens(lab, 82, "open", "a second rule")
+        w("rule", "delete", "--id", str(no))
+        opens(lab, 80, "open", "the rule went")
+        hits = {r["id"]: r["hits"] for r in w.json("rule", "list")["rules"] if "id" in r}
+        equal(list(hits), [yes], "the overlay")
+        check(hits[yes] > 0, "its packets were counted")
+        why = w("why", lab.CLIENT[4]).stdout
+        check(f"overlay {no}" in why, f"why names the rule that is gone: {why}")
+        equal(programs(w), before, "the programs of the start")
+        w("rule", "delete", "--id", str(yes))
+        opens(lab, 82, "silence", "this one went, too")
+        equal(programs(w), before, "the programs of the start")
+
+
+def test_death():
+    """Of the worker, whose successor knows them; of all, with the rule in force while nobody lives, and at the next start."""
+    with Router() as lab:
+        Listener(lab, lab.dut, "tcp", 80, 81)
+        w = Weir(lab, lab.dut)
+        policy = Policy.text(many(400), inbound="drop")
+        w.run(policy)
+        before = programs(w)
+        no = add(w, "--port", "80", "--action", "drop")
+        equal(programs(w), before, "the programs of the start")
+        worker = worker_of(w)
+        os.kill(worker, signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE * 4
+        while worker_of(w) in (0, worker):
+            must(time.monotonic() < deadline, "no new worker")
+            time.sleep(0.05)
+        equal(listed(w), [no], "the next worker's list")
+        opens(lab, 80, "silence", "after the worker's death")
+        again = add(w, "--port", "81", "--action", "drop")
+        opens(lab, 81, "silence", "the next worker's rule")
+        w.kill()
+        opens(lab, 80, "silence", "with nobody alive")
+        opens(lab, 81, "silence", "with nobody alive")
+        w.run(policy)
+        equal(listed(w), [no, again], "after a start")
+        w("rule", "delete", "--id", str(no))
+        opens(lab, 80, "open", "deleted")
+        opens(lab, 81, "silence", "the other one stays")
+
+
+def test_under_flood():
+    """Each edit takes force at once under a flood of what it is about; and when the places are used up, too."""
+    with Router() as lab:
+        heard = Listener(lab, lab.dut, "udp", 5000, 9999, answer=False)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text(many(300) + "- { name: five, action: allow, protocol: udp, ports: 5000 }\n", inbound="drop"))
+        before = programs(w)
+        flood = Flood(lab, lab.client, lab.DUT[4], 5000, b"flood", src_ports=4, every=0.002)
+        for n in range(times(160, 80)):
+            rule = w.json("rule", "add", "--direction", "inbound", "--proto", "udp", "--port", "5000", "--action", "drop")["id"]
+            first = len(heard.payloads(5000))
+            for _ in range(3):
+                must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
+            equal(len(heard.payloads(5000)), first, f"{n}: heard after the rule came")
+            w("rule", "delete", "--id", str(rule))
+            deadline = time.monotonic() + PATIENCE
+            while len(heard.payloads(5000)) == first:
+                must(time.monotonic() < deadline, f"{n}: not heard again after the rule went")
+                time.sleep(0.005)
+        flood.stop()
+        check(programs(w) != before, "all of it was compiled once in between")
+
+
+if __name__ == "__main__":
+    main(globals())
