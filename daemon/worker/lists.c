@@ -18,6 +18,8 @@
 #include "lib/util/cleanup.h"
 
 #define DEATHS_MAX 2
+#define RETRY_MIN_S 60
+#define RETRY_MAX_S 3600
 #define KEEP_AGAIN_S 30 /* a disk that is full is not written to every second */
 
 /* The generation is the same, with other lists: a restart that finds these takes it for what it is. */
@@ -142,10 +144,23 @@ static int lists_read(struct weir_worker *w, char *why, size_t size)
 	return r;
 }
 
+/* What is not in the file itself may pass: a helper that died, no memory, a kernel that refused. */
+static bool retry_now(const struct weir_worker *w, uint64_t now)
+{
+	return now != w->lists.tried || (w->lists.delay && w->ticks >= w->lists.retry);
+}
+
+static void retry_later(struct weir_worker *w, bool same)
+{
+	w->lists.delay = !same ? RETRY_MIN_S : w->lists.delay < RETRY_MAX_S ? w->lists.delay * 2 : RETRY_MAX_S;
+	w->lists.retry = w->ticks + w->lists.delay;
+}
+
 void weir_lists_tick(struct weir_worker *w)
 {
 	uint64_t read = weir_policy_files_read(w->policy), now;
 	char why[200];
+	bool same;
 	int r;
 
 	/* after a crash the policy in force may not be to be had: then what is in force stays */
@@ -158,22 +173,25 @@ void weir_lists_tick(struct weir_worker *w)
 		weir_lists_stale(w);
 		lists_keep(w, read);
 	}
-	if (!w->lists.again && (now == read || now != w->lists.seen || now == w->lists.tried)) {
+	if (!w->lists.again && (now == read || now != w->lists.seen || !retry_now(w, now))) {
 		w->lists.seen = now;
 		return;
 	}
 	w->lists.again = false;
+	same = w->lists.delay && now == w->lists.tried;
 	w->lists.tried = now;
 	weir_lists_begin(w);
 	r = lists_read(w, why, sizeof why);
 	weir_lists_end(w);
 	if (!r) {
 		w->lists.why[0] = 0;
+		w->lists.delay = 0;
 		lists_note(w);
 		weir_worker_kill(w);
 		weir_api_audit(w, 0, getpid(), "lists read again", w->path, "ok");
 		return;
 	}
+	retry_later(w, same);
 	snprintf(w->lists.why, sizeof w->lists.why, "lists in force are older than their files: %s", why);
 	weir_api_audit(w, 0, getpid(), "lists read again", w->path, why);
 }

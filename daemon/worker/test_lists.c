@@ -135,6 +135,37 @@ static void lists_of_rules_follow_as_well(void **state)
 	degraded(f, NULL);
 }
 
+/* What hindered it and is not in the file: it is tried again, and less and less often. */
+static void what_passes_is_tried_again(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t installs;
+	char path[320];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	test_file(path, "192.0.2.1\n");
+	write_policy(f, "version: 1\nmode: prevent\nsets: { ours: { addresses: { file: ips.txt } } }\n"
+			"rules: [ { name: a, action: allow, from: $ours } ]\n");
+	start(f, NULL);
+	ticks(f, 1);
+	installs = fake(f)->installs;
+	test_file(path, "192.0.2.1\n192.0.2.7\n");
+	for (int wait = 60; wait < 300; wait *= 2) { /* the reason tells which try it was */
+		fake(f)->fail_install = wait == 60 ? -EIO : wait == 120 ? -ENOMEM : -EPERM;
+		ticks(f, wait == 60 ? 3 : 2);
+		degraded(f, strerror(-fake(f)->fail_install));
+		fake(f)->fail_install = -ENOSPC;
+		ticks(f, wait - 2);
+		degraded(f, strerror(wait == 60 ? EIO : wait == 120 ? ENOMEM : EPERM));
+	}
+	fake(f)->fail_install = 0;
+	ticks(f, 3);
+	assert_int_equal(fake(f)->installs, installs + 1);
+	degraded(f, NULL);
+	ticks(f, 300);
+	assert_int_equal(fake(f)->installs, installs + 1);
+}
+
 static size_t edits(const struct fixture *f)
 {
 	return f->worker->overlay.list.n_edits;
@@ -323,6 +354,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(lists_follow_their_files),
 		T(lists_of_rules_follow_as_well),
+		T(what_passes_is_tried_again),
 		T(edits_are_taken_back),
 		T(a_start_keeps_what_was_in_force),
 		T(a_start_without_a_copy),

@@ -106,6 +106,8 @@ struct weir_worker {
 	char bans_why[128];        /* why a kept ban is not in force; "" = all are */
 	struct {
 		uint64_t seen, tried; /* how the files of addresses stood at the last look; when they were read last */
+		uint64_t retry;       /* tick of the next try, though they stand as they did when they could not be taken */
+		uint32_t delay;       /* ticks from one such try to the next */
 		struct weir_list_keep keep; /* for a start */
 		char instead[160];    /* in it */
 		bool reading;         /* noted on disk: if this process dies of it, the next ones are told */
