@@ -9,6 +9,7 @@
  * Global functions, each verified once. weir_decide runs first and leaves the rest to the slower ones.
  */
 #include "bpf/flow_table.h"
+#include "bpf/fragment.h"
 #include "bpf/limit.h"
 #include "bpf/note.h"
 
@@ -217,21 +218,26 @@ __noinline int weir_gather(uint32_t dir)
 	return weir_prepare();
 }
 
-/* Later fragments follow their first. Returns WEIR_DONE with the result set. */
+int weir_bound_stop(uint32_t half);
+
+/* Later fragments follow their first, and count as its flow's. Returns WEIR_DONE with the result set. */
 WEIR_INLINE int weir_stage_later(struct __sk_buff *skb, struct weir_scratch *s, uint32_t dir)
 {
 	const struct weir_config *cfg = weir_config();
 	struct weir_fixed x = { .action = WEIR_ACT_DROP, .mode = (uint8_t)cfg->mode };
-	struct weir_frag *f = 0;
+	uint32_t over;
+	int first = weir_frag_first();
 
-	if (!(cfg->test_flags & WEIR_TEST_NO_FLOW) && !(s->ifflags & WEIR_IF_TEST) &&
-	    !weir_simulates(cfg, WEIR_FAILURE_FRAGMENT))
-		f = bpf_map_lookup_elem(&weir_frags, &s->fkey);
-	if (f && s->now - f->last <= 60 * cfg->hz) {
-		if (f->denied)
-			weir_result_fixed(&s->res, &x, WEIR_REASON_FRAG_FIRST_DENIED, WEIR_RULE_NONE);
-		else
-			weir_result_pass(&s->res, WEIR_REASON_FLOW, WEIR_RULE_NONE);
+	/* what is forwarded is counted where it leaves */
+	if (s->hook != WEIR_HOOK_TC_IN || dir == WEIR_DIR_IN) {
+		over = weir_frag_count((uint32_t)first);
+		if (over && weir_bound_stop(over - 1))
+			return WEIR_DONE;
+	}
+	if (first == WEIR_FRAG_PASSED) {
+		weir_result_pass(&s->res, WEIR_REASON_FLOW, WEIR_RULE_NONE);
+	} else if (first == WEIR_FRAG_DENIED) {
+		weir_result_fixed(&s->res, &x, WEIR_REASON_FRAG_FIRST_DENIED, WEIR_RULE_NONE);
 	} else if (dir == WEIR_DIR_IN || s->hook == WEIR_HOOK_TC_IN) {
 		/* without its first it is nothing; the first will be judged, at egress if it is forwarded */
 		weir_result_pass(&s->res, WEIR_REASON_FLOW, WEIR_RULE_NONE);
@@ -241,15 +247,6 @@ WEIR_INLINE int weir_stage_later(struct __sk_buff *skb, struct weir_scratch *s, 
 		weir_judge_lost(cfg, &s->res);
 	}
 	return WEIR_DONE;
-}
-
-WEIR_INLINE void weir_frag_remember(struct weir_scratch *s)
-{
-	struct weir_frag f = { .last = s->now, .denied = s->res.enforced != WEIR_PASS };
-
-	if (s->pkt.frag == WEIR_FRAG_FIRST && !(weir_config()->test_flags & WEIR_TEST_NO_FLOW) &&
-	    !(s->ifflags & WEIR_IF_TEST))
-		bpf_map_update_elem(&weir_frags, &s->fkey, &f, BPF_ANY);
 }
 
 /* A reply to a multicast query that this host sent within the last five seconds. */
@@ -636,7 +633,10 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 		weir_ban_due(s);
 	}
 settled:
-	weir_frag_remember(s);
+	if (s->pkt.frag) {
+		weir_frag_gather();
+		weir_frag_remember(0);
+	}
 	if (s->res.enforced != WEIR_PASS || stateless || s->res.enforced_reason == WEIR_REASON_RELATED ||
 	    (s->ifflags & WEIR_IF_TEST))
 		return weir_report(0);
@@ -653,6 +653,10 @@ settled:
 		if (s->res.enforced != WEIR_PASS)
 			return weir_report(0);
 	}
+	if (s->pkt.frag && s->flow_id && s->flow.max_bytes && weir_frag_begun() && weir_bound_stop(1)) {
+		weir_frag_remember(0);
+		return weir_report(0);
+	}
 	if (s->hook == WEIR_HOOK_TC_IN)
 		weir_note_leave(skb, s);
 	return weir_report(s->flow_id);
@@ -662,16 +666,13 @@ settled:
 __noinline int weir_failsafe_rest(void)
 {
 	struct weir_scratch *s = weir_scratch_get();
-	struct weir_frag *f;
 
 	if (!s)
 		return 0;
 	if (s->parsed != WEIR_REASON_NONE)
 		return s->parsed == WEIR_REASON_NOT_IP && (weir_config()->essentials & WEIR_ESS_ARP);
-	if (s->pkt.frag == WEIR_FRAG_LATER) {
-		f = bpf_map_lookup_elem(&weir_frags, &s->fkey);
-		return f && !f->denied;
-	}
+	if (s->pkt.frag == WEIR_FRAG_LATER)
+		return weir_frag_first() == WEIR_FRAG_PASSED;
 	return weir_stage_asker(s) || weir_stage_related(s);
 }
 
@@ -869,11 +870,13 @@ __noinline int weir_decide(struct __sk_buff *skb)
 	}
 	if (again && !weir_rejudge(half))
 		return weir_report(0);
+	if (s->pkt.frag)
+		weir_frag_gather();
 	if ((f->max_duration || f->max_bytes) &&
 	    weir_flow_over(f, s->pkt.ip_len, f->max_duration ? bpf_ktime_get_boot_ns() : 0))
 		stopped = weir_bound_stop(half);
-	if (s->pkt.frag == WEIR_FRAG_FIRST)
-		weir_frag_remember(s);
+	if (s->pkt.frag)
+		weir_frag_remember(f->max_bytes != 0);
 	if (stopped)
 		return weir_report(0);
 	return weir_flow_packet(skb, s, f, half);

@@ -19,9 +19,15 @@ struct weir_frag_key {
 	uint32_t id, zone;
 };
 
+/* What the later fragments of a datagram are judged by. */
 struct weir_frag {
-	uint32_t last; /* jiffies */
-	uint8_t denied, pad[3];
+	uint32_t last;  /* jiffies */
+	uint8_t denied;
+	uint8_t early;  /* its first has not been seen yet: only bytes counts */
+	uint8_t side;   /* of the datagram within its flow */
+	uint8_t bounded; /* that flow has max_bytes */
+	uint64_t bytes; /* of IP packets that came before the first */
+	struct weir_flow_key key; /* of that flow */
 };
 
 #ifdef __bpf__

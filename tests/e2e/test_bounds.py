@@ -4,11 +4,13 @@
 the daemon dead, too; nothing else is, and a new connection begins with new bounds."""
 import os
 import socket
+import struct
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from harness import *  # noqa: F403
+from harness.wire import Wire, sp  # noqa: E402
 from test_established import Pair  # noqa: E402
 
 FENCE = "- { name: fence, action: allow, protocol: udp, ports: 9999 }\n"
@@ -98,6 +100,59 @@ def test_bytes():
             s.close()
             equal(ask(lab.client, "udp", addr, 5000, timeout=1), "silence", "the listener answers nobody")
             check(len(d.payloads(5000)) == 79, f"{way}: a new flow was not heard: {len(d.payloads(5000))}")
+
+
+def fragments(lab, wire, dst, number, dport, size, cuts, order):
+    """The frames of one datagram of `size` bytes, cut at `cuts` (of 8 bytes), in this order."""
+    data = struct.pack("!HHHH", 5555, dport, 8 + size, 0) + b"z" * size  # no checksum
+    edges = [0, *cuts, len(data)]
+    frames = []
+    for a, b in zip(edges, edges[1:]):
+        frames.append(bytes(sp.Ether(src=wire.mac, dst=lab.dut.mac("in0"))
+                            / sp.IP(src=lab.CLIENT[4], dst=dst, proto=17, id=number, frag=a // 8,
+                                    flags="MF" if b < len(data) else 0) / sp.Raw(data[a:b])))
+    return [frames[i] for i in order(len(frames))]
+
+
+def test_bytes_in_fragments():
+    """Fragments count in whatever order they come, and under whatever flow of the sender the first one names."""
+    cuts = [8, *range(8 + 1480, 20000, 1480)]
+    orders = {"in order": lambda n: range(n), "the first last": lambda n: [*range(1, n), 0],
+              "backwards": lambda n: reversed(range(n))}
+    for way, name in [("inbound", x) for x in orders] + [("forward", "in order")]:  # a forward's first goes first
+        with Router() as lab:
+            there, addr = (lab.dut, lab.DUT[4]) if way == "inbound" else (lab.server, lab.SERVER[4])
+            d = Listener(lab, there, "udp", 5000, 5001, 5002, answer=False)
+            f = Listener(lab, there, "udp", 9999)
+            wire = Wire(lab, lab.client, "cl0", sniff=False)
+            w = Weir(lab, lab.dut)
+            w.run(policy(["name: little, action: allow, ports: 5000, max_bytes: 50k",
+                          "name: tiny, action: allow, ports: 5002, max_bytes: 5k",
+                          "name: free, action: allow, ports: 5001"]))
+            w.kill()
+            for number, port in enumerate([5000] * 20 + [5001, 5002], 1):
+                wire.send(*fragments(lab, wire, addr, number, port, 20000, cuts, orders[name]))
+            must(fence(lab.client, addr, f, 9999), "fence")
+            got = {port: [len(x) for x in d.payloads(port)] for port in (5000, 5001, 5002)}
+            equal(got, {5000: [20000] * 2, 5001: [20000], 5002: []},
+                  f"{way}, {name}: two fit into 50,000 bytes, none into 5,000, and one flow has no bound")
+
+
+def test_bytes_of_two_firsts():
+    """A second first of a flow without a bound does not take over the datagram of one that has a bound."""
+    cuts = [8, *range(8 + 1480, 20000, 1480)]
+    with Router() as lab:
+        d = Listener(lab, lab.dut, "udp", 5000, 5001, answer=False)
+        f = Listener(lab, lab.dut, "udp", 9999)
+        wire = Wire(lab, lab.client, "cl0", sniff=False)
+        w = Weir(lab, lab.dut)
+        w.run(policy(["name: little, action: allow, ports: 5000, max_bytes: 50k", "name: free, action: allow, ports: 5001"]))
+        for i in range(20):
+            one = fragments(lab, wire, lab.DUT[4], 100 + i, 5000, 20000, cuts, range)
+            two = fragments(lab, wire, lab.DUT[4], 100 + i, 5001, 20000, cuts, range)
+            wire.send(one[0], two[0], *one[1:])
+        must(fence(lab.client, lab.DUT[4], f, 9999), "fence")
+        check(sum(map(len, d.payloads(5000))) <= 50000, f"{sum(map(len, d.payloads(5000)))} bytes within 50,000")
 
 
 def test_bytes_of_a_stream():
