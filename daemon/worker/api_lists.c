@@ -94,10 +94,13 @@ static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, stru
 	r = weir_bans_add(&w->bans, &k, seconds ? (uint64_t)(time(NULL) + seconds) : 0, why, &e);
 	if (r)
 		return weir_reply_fail(rp, r, "weir ban list", "%s", r == -ENOSPC ? "there are too many bans" : strerror(-r));
-	r = weir_port_ban(w->port, &(struct weir_keeper_ban){ k, e->id, e->expires });
+	r = weir_port_ban(w->port, &(struct weir_keeper_ban){ k, e->id, weir_bans_end(&w->bans, &k) });
+	if (!r && weir_bans_within(&w->bans, &k))
+		r = weir_worker_bans(w); /* each of those holds as long as this at least */
 	if (r && w->bans.n > before) { /* one that was there before stays */
 		weir_bans_remove(&w->bans, &k);
 		weir_port_unban(w->port, &k);
+		weir_worker_bans(w);
 	}
 	if (r)
 		return weir_reply_fail(rp, r, NULL, "the kernel did not take the ban: %s", strerror(-r));
@@ -129,6 +132,11 @@ static int do_ban_remove(struct weir_worker *w, const struct weir_request *rq, s
 		return weir_reply_fail(rp, r, NULL, "the kernel did not forget the ban: %s", strerror(-r));
 	if (weir_bans_remove(&w->bans, &k) && r)
 		return weir_reply_fail(rp, -ENOENT, "weir ban list", "%s is not banned", text);
+	r = weir_bans_within(&w->bans, &k) ? weir_worker_bans(w) : 0; /* those end in their own time again */
+	if (r)
+		weir_reply_fail(rp, r, "weir reload", "removed, but what lies within it stays banned as long: %s", strerror(-r));
+	if (r)
+		return r;
 	r = weir_failures_saved(w, weir_bans_save(w->o.state_dir, &w->bans));
 	if (r)
 		return weir_reply_fail(rp, r, NULL, "removed, but not saved to %s: %s", w->o.state_name, strerror(-r));

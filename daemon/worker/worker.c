@@ -242,20 +242,28 @@ int weir_worker_open(const struct weir_worker_options *o, struct weir_port *p, s
 	return 0;
 }
 
+int weir_worker_bans(struct weir_worker *w)
+{
+	_cleanup_free_ struct weir_keeper_ban *v = calloc(w->bans.n + 1, sizeof *v);
+	_cleanup_free_ uint64_t *ends = calloc(w->bans.n + 1, sizeof *ends);
+	int r = v && ends ? weir_bans_ends(&w->bans, ends) : -ENOMEM;
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < w->bans.n; i++)
+		v[i] = (struct weir_keeper_ban){ w->bans.v[i].key, w->bans.v[i].id, ends[i] };
+	return weir_port_bans(w->port, v, w->bans.n);
+}
+
 /* What the kernel shall know of bans, whatever an earlier life left there. */
 static int bans_restore(struct weir_worker *w)
 {
-	struct weir_keeper_ban *v = calloc(w->bans.n ? w->bans.n : 1, sizeof *v);
-	int r;
+	int r = weir_worker_bans(w);
 
-	if (!v)
-		return -ENOMEM;
-	for (size_t i = 0; i < w->bans.n; i++)
-		v[i] = (struct weir_keeper_ban){ w->bans.v[i].key, w->bans.v[i].id, w->bans.v[i].expires };
-	r = weir_port_bans(w->port, v, w->bans.n);
+	if (r == -ENOMEM)
+		return r;
 	if (r)
 		snprintf(w->bans_why, sizeof w->bans_why, "some bans are not in force: %s", strerror(-r));
-	free(v);
 	return 0;
 }
 

@@ -252,6 +252,8 @@ uint32_t weir_worker_kill(struct weir_worker *w);
 /* Facts of a conversation that lives. */
 void weir_flow_facts_of(struct weir_worker *w, const struct weir_img *img, const struct weir_flow_key *k,
 			const struct weir_flow *f, struct weir_facts *ret);
+/* Tell the kernel all bans by persons; others go. */
+int weir_worker_bans(struct weir_worker *w);
 /* The ban by a person that covers the address, or NULL; until the next change of the bans. */
 const struct weir_ban_key *weir_worker_ban(const struct weir_worker *w, const uint8_t addr[16]);
 bool weir_worker_banned(const struct weir_worker *w, const struct weir_ban_key *also, const uint8_t addr[16]);

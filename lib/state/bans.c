@@ -106,6 +106,66 @@ bool weir_ban_key_covers(const struct weir_ban_key *k, const uint8_t addr[16])
 	return !memcmp(a, k->addr, 16);
 }
 
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return !a || !b ? 0 : a > b ? a : b;
+}
+
+static bool key_within(const struct weir_ban_key *wide, const struct weir_ban_key *k)
+{
+	return wide->prefixlen <= k->prefixlen && weir_ban_key_covers(wide, k->addr);
+}
+
+bool weir_bans_within(const struct weir_bans *b, const struct weir_ban_key *k)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		if (b->v[i].key.prefixlen > k->prefixlen && key_within(k, &b->v[i].key))
+			return true;
+	}
+	return false;
+}
+
+uint64_t weir_bans_end(const struct weir_bans *b, const struct weir_ban_key *k)
+{
+	uint64_t end = 1;
+
+	for (size_t i = 0; i < b->n; i++) {
+		if (key_within(&b->v[i].key, k))
+			end = later(end, b->v[i].expires);
+	}
+	return end;
+}
+
+/* By address, the wider first: what covers an entry stands before it. */
+static int wider_first(const void *a, const void *b)
+{
+	const struct weir_ban_entry *x = *(const struct weir_ban_entry *const *)a;
+	const struct weir_ban_entry *y = *(const struct weir_ban_entry *const *)b;
+	int r = memcmp(x->key.addr, y->key.addr, 16);
+
+	return r ? r : (x->key.prefixlen > y->key.prefixlen) - (x->key.prefixlen < y->key.prefixlen);
+}
+
+int weir_bans_ends(const struct weir_bans *b, uint64_t *ret)
+{
+	_cleanup_free_ const struct weir_ban_entry **v = calloc(b->n + 1, sizeof *v);
+	const struct weir_ban_entry *around[129]; /* nested networks: each longer than that before it */
+	size_t depth = 0;
+
+	if (!v)
+		return -ENOMEM;
+	for (size_t i = 0; i < b->n; i++)
+		v[i] = &b->v[i];
+	qsort(v, b->n, sizeof *v, wider_first);
+	for (size_t i = 0; i < b->n; i++) {
+		while (depth && !key_within(&around[depth - 1]->key, &v[i]->key))
+			depth--;
+		ret[v[i] - b->v] = depth ? later(ret[around[depth - 1] - b->v], v[i]->expires) : v[i]->expires;
+		around[depth++] = v[i];
+	}
+	return 0;
+}
+
 void weir_bans_clear(struct weir_bans *b)
 {
 	for (size_t i = 0; i < b->n; i++)

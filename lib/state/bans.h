@@ -38,6 +38,15 @@ int weir_bans_save(const char *state_dir, const struct weir_bans *b);
 int weir_bans_add(struct weir_bans *b, const struct weir_ban_key *k, uint64_t expires, const char *why,
 		  const struct weir_ban_entry **ret);
 int weir_bans_remove(struct weir_bans *b, const struct weir_ban_key *k);
+/*
+ * The kernel asks the narrowest entry that covers an address, and that one only. So it is told the latest end of all that
+ * cover its network: ret[i] for b->v[i], unix seconds, 0 = no end; n of them. -ENOMEM.
+ */
+int weir_bans_ends(const struct weir_bans *b, uint64_t *ret);
+/* The same for one key. */
+uint64_t weir_bans_end(const struct weir_bans *b, const struct weir_ban_key *k);
+/* Is there a narrower one within this network? */
+bool weir_bans_within(const struct weir_bans *b, const struct weir_ban_key *k);
 /* Forget what ended; `gone` is called for each. Returns how many. */
 size_t weir_bans_expire(struct weir_bans *b, uint64_t now, void (*gone)(const struct weir_ban_key *, void *),
 			void *data);

@@ -93,6 +93,39 @@ static void survives_and_keeps_its_ids(void **state)
 	weir_bans_clear(&back);
 }
 
+static void a_narrow_one_ends_no_sooner_than_a_wide_one(void **state)
+{
+	static const struct {
+		const char *addr;
+		uint64_t expires, end;
+	} all[] = {
+		{ "192.0.2.0/24", 100, 100 },     { "192.0.2.64/26", 50, 100 }, { "192.0.2.66", 200, 200 },
+		{ "192.0.2.67", 70, 100 },	  { "192.0.3.0/24", 30, 30 },	{ "192.0.3.1", 0, 0 },
+		{ "198.51.100.0/24", 0, 0 },	  { "198.51.100.0", 9, 0 },	{ "198.51.100.255", 9, 0 },
+		{ "198.51.101.0", 9, 9 },	  { "2001:db8::/32", 60, 60 },	{ "2001:db8:1::/48", 80, 80 },
+		{ "2001:db8:1:2::/64", 70, 80 },  { "2001:db8:2::1", 5, 60 },	{ "2001:db9::1", 5, 5 },
+	};
+	enum { N = sizeof all / sizeof *all };
+	uint64_t ends[N];
+
+	for (unsigned first = 0; first < N; first++) {
+		for (unsigned step = 1; step < N; step += 1 + (step % 3 == 1)) { /* those that reach every entry */
+			struct weir_bans b = { .next_id = 1 };
+
+			for (unsigned i = 0, at = first; i < N; i++, at = (at + step) % N)
+				put(&b, all[at].addr, all[at].expires);
+			if (b.n == N) {
+				assert_int_equal(weir_bans_ends(&b, ends), 0);
+				for (unsigned i = 0, at = first; i < N; i++, at = (at + step) % N) {
+					assert_int_equal(ends[i], all[at].end);
+					assert_int_equal(weir_bans_end(&b, &b.v[i].key), all[at].end);
+				}
+			}
+			weir_bans_clear(&b);
+		}
+	}
+}
+
 static void count_gone(const struct weir_ban_key *k, void *data)
 {
 	++*(int *)data;
@@ -140,6 +173,7 @@ int main(void)
 		cmocka_unit_test(refuses_what_is_none_or_everybody),
 		cmocka_unit_test(covers_what_it_says),
 		cmocka_unit_test_setup_teardown(survives_and_keeps_its_ids, test_dir_make, test_dir_remove),
+		cmocka_unit_test(a_narrow_one_ends_no_sooner_than_a_wide_one),
 		cmocka_unit_test(expires),
 		cmocka_unit_test_setup_teardown(a_strange_file_is_set_aside, test_dir_make, test_dir_remove),
 	};

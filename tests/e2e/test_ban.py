@@ -103,6 +103,37 @@ def test_list_and_remove():
         check(r.returncode != 0 and "not banned" in r.stderr, f"removing nothing: {r.stderr}")
 
 
+def test_a_narrow_ban_within_a_wide_one():
+    """The narrow one ends first: the wide one holds, with the daemon dead; taken away in time it does not."""
+    wide, narrow, alone = "10.1.0.64/28", "10.1.0.66", "10.1.0.99"
+    for order in ((wide, narrow), (narrow, wide)):
+        for removed in (False, True):
+            with Router() as lab:
+                lab.alias(lab.client, "cl0", f"{narrow}/24", f"{alone}/24")
+                d = Listener(lab, lab.dut, "udp", 80, answer=False)
+                f = Listener(lab, lab.dut, "udp", 9999)
+                w = Weir(lab, lab.dut)
+                w.run(policy())
+                for addr in order:
+                    w("ban", "add", addr, *([] if addr == wide else ["--for", "3s"]))
+                if removed:
+                    w("ban", "remove", wide)
+                w("ban", "add", alone, "--for", "3s")  # is heard again when the narrow one has ended
+                w.kill()
+                s = {}
+                for src in (narrow, alone):
+                    with lab.client:
+                        s[src] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                    s[src].bind((src, 0))
+                deadline = time.monotonic() + PATIENCE
+                while b"alone" not in d.payloads(80) and time.monotonic() < deadline:
+                    s[alone].sendto(b"alone", (lab.DUT[4], 80))
+                must(b"alone" in d.payloads(80), "a ban that stands alone did not end")
+                s[narrow].sendto(b"narrow", (lab.DUT[4], 80))
+                must(fence_from(lab, lab.CLIENT[4], lab.DUT[4], f), "fence")
+                equal(b"narrow" in d.payloads(80), removed, f"added {order}, wide one removed: {removed}; heard")
+
+
 def test_limit():
     """Above the limit: banned, at TC and early at XDP; the failsafe is not."""
     for xdp in ("off", "generic"):
