@@ -85,14 +85,14 @@ WEIR_INLINE uint32_t weir_flow_key_of(const struct weir_tuple *t, struct weir_fl
 
 	k->zone = t->zone;
 	if (swap) {
-		__builtin_memcpy(k->a, t->dst, 16);
-		__builtin_memcpy(k->b, t->src, 16);
+		weir_copy16(k->a, t->dst);
+		weir_copy16(k->b, t->src);
 		k->aport = t->dport;
 		k->bport = t->sport;
 		return 1;
 	}
-	__builtin_memcpy(k->a, t->src, 16);
-	__builtin_memcpy(k->b, t->dst, 16);
+	weir_copy16(k->a, t->src);
+	weir_copy16(k->b, t->dst);
 	k->aport = t->sport;
 	k->bport = t->dport;
 	return 0;
@@ -103,8 +103,8 @@ WEIR_INLINE void weir_flow_tuple(const struct weir_flow_key *k, uint32_t flags, 
 {
 	bool b = flags & WEIR_FF_ORIG_B;
 
-	__builtin_memcpy(t->src, b ? k->b : k->a, 16);
-	__builtin_memcpy(t->dst, b ? k->a : k->b, 16);
+	weir_copy16(t->src, b ? k->b : k->a);
+	weir_copy16(t->dst, b ? k->a : k->b);
 	t->sport = b ? k->bport : k->aport;
 	t->dport = b ? k->aport : k->bport;
 	t->zone = k->zone;

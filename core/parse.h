@@ -19,13 +19,6 @@
 
 #define WEIR_EXT_MAX 8 /* IPv6 extension headers that are walked; RFC 8200 section 4.1 names six in a row */
 
-WEIR_INLINE void weir_map4(uint8_t out[static 16], const uint8_t in[static 4])
-{
-	__builtin_memset(out, 0, 10);
-	out[10] = out[11] = 0xff;
-	__builtin_memcpy(out + 12, in, 4);
-}
-
 WEIR_INLINE bool weir_is_vlan(uint32_t type)
 {
 	return type == WEIR_ETH_VLAN || type == WEIR_ETH_QINQ || type == WEIR_ETH_QINQ_OLD;
@@ -57,8 +50,8 @@ WEIR_INLINE enum weir_reason weir_parse_l2(struct weir_cursor *c, struct weir_pk
 
 	if (!h)
 		return WEIR_REASON_TRUNCATED;
-	__builtin_memcpy(p->dmac, h->dst, 6);
-	__builtin_memcpy(p->smac, h->src, 6);
+	weir_copy6(p->dmac, h->dst);
+	weir_copy6(p->smac, h->src);
 	p->has |= WEIR_HAS_MAC;
 	type = weir_be16(h->type);
 	for (int i = 0; i < 2 && weir_is_vlan(type); i++) {
@@ -277,8 +270,8 @@ WEIR_INLINE enum weir_reason weir_parse_ip6(struct weir_cursor *c, struct weir_p
 	p->ip_hlen = sizeof *h;
 	p->ip_len = len + (uint32_t)sizeof *h;
 	p->payload_len = len;
-	__builtin_memcpy(p->t.src, h->src, 16);
-	__builtin_memcpy(p->t.dst, h->dst, 16);
+	weir_copy16(p->t.src, h->src);
+	weir_copy16(p->t.dst, h->dst);
 	if (h->src[0] == 0xff)
 		return WEIR_REASON_BAD_SOURCE;
 	if (weir_addr_is_v4(p->t.src) || weir_addr_is_v4(p->t.dst))
@@ -326,8 +319,8 @@ WEIR_INLINE void weir_parse_inner(struct weir_cursor *c, struct weir_pkt *p)
 
 		if (left < sizeof *h + 8 || !h || h->vtc[0] >> 4 != 6)
 			return;
-		__builtin_memcpy(p->inner.src, h->src, 16);
-		__builtin_memcpy(p->inner.dst, h->dst, 16);
+		weir_copy16(p->inner.src, h->src);
+		weir_copy16(p->inner.dst, h->dst);
 		proto = h->next; /* quoted extension headers are not walked: such an error is not related */
 	}
 	l4 = weir_take(c, 8);

@@ -40,6 +40,54 @@ enum weir_mode { WEIR_DETECT = 0, WEIR_PREVENT = 1 };
 #define WEIR_IPPROTO_SCTP 132
 #define WEIR_IPPROTO_UDPLITE 136
 
+/*
+ * Bytes on the wire, at any address. clang makes a load of every byte of what need not be aligned; the kernels read whole
+ * words anywhere but on the stack, so for BPF it is told that they are. Nothing on a stack may come here.
+ */
+#if defined(__bpf__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+typedef uint16_t __attribute__((may_alias)) weir_any16;
+typedef uint32_t __attribute__((may_alias)) weir_any32;
+typedef uint64_t __attribute__((may_alias)) weir_any64;
+
+WEIR_INLINE uint16_t weir_be16(const uint8_t *b)
+{
+	return __builtin_bswap16(*(const weir_any16 *)b);
+}
+
+WEIR_INLINE uint32_t weir_be32(const uint8_t *b)
+{
+	return __builtin_bswap32(*(const weir_any32 *)b);
+}
+
+WEIR_INLINE uint64_t weir_be64(const uint8_t *b)
+{
+	return __builtin_bswap64(*(const weir_any64 *)b);
+}
+
+WEIR_INLINE void weir_copy16(uint8_t *to, const uint8_t *from)
+{
+	weir_any64 *t = (weir_any64 *)to;
+	const weir_any64 *f = (const weir_any64 *)from;
+	uint64_t lo = f[0], hi = f[1];
+
+	t[0] = lo;
+	t[1] = hi;
+}
+
+WEIR_INLINE void weir_copy6(uint8_t *to, const uint8_t *from)
+{
+	*(weir_any32 *)to = *(const weir_any32 *)from;
+	*(weir_any16 *)(to + 4) = *(const weir_any16 *)(from + 4);
+}
+/* An IPv4 address at its place in the IPv6 ones. */
+WEIR_INLINE void weir_map4(uint8_t *to, const uint8_t *from)
+{
+	weir_any64 *t = (weir_any64 *)to;
+
+	t[0] = 0;
+	t[1] = (uint64_t)*(const weir_any32 *)from << 32 | 0xffff0000u;
+}
+#else
 WEIR_INLINE uint16_t weir_be16(const uint8_t b[static 2])
 {
 	return (uint16_t)((uint16_t)b[0] << 8 | b[1]);
@@ -54,3 +102,21 @@ WEIR_INLINE uint64_t weir_be64(const uint8_t b[static 8])
 {
 	return (uint64_t)weir_be32(b) << 32 | weir_be32(b + 4);
 }
+
+WEIR_INLINE void weir_copy16(uint8_t to[static 16], const uint8_t from[static 16])
+{
+	__builtin_memcpy(to, from, 16);
+}
+
+WEIR_INLINE void weir_copy6(uint8_t to[static 6], const uint8_t from[static 6])
+{
+	__builtin_memcpy(to, from, 6);
+}
+
+WEIR_INLINE void weir_map4(uint8_t out[static 16], const uint8_t in[static 4])
+{
+	__builtin_memset(out, 0, 10);
+	out[10] = out[11] = 0xff;
+	__builtin_memcpy(out + 12, in, 4);
+}
+#endif
