@@ -59,7 +59,10 @@ WEIR_INLINE bool weir_block_has4(const struct weir_img *img, uint32_t a)
 
 		x = weir_img_block_line(img, base + head->head.table + weir_block_place(h, head->head.n_table));
 		y = weir_img_block_line(img, base + head->head.table + weir_block_place(h >> 32, head->head.n_table));
-		if (x && y && (weir_block_line4(x, a) | weir_block_line4(y, a)))
+		/* nearly all stand in the first: the other is another miss of the caches for those that are dropped most */
+		if (x && weir_block_line4(x, a))
+			return true;
+		if (y && weir_block_line4(y, a))
 			return true;
 	}
 	if (!weir_block_stretch(img, &head->head, base, a, &lo, &hi))
@@ -91,7 +94,9 @@ WEIR_INLINE bool weir_block_has6(const struct weir_img *img, uint64_t ahi, uint6
 
 		x = weir_img_block_line(img, base + head->head.table + weir_block_place(h, head->head.n_table));
 		y = weir_img_block_line(img, base + head->head.table + weir_block_place(h >> 32, head->head.n_table));
-		if (x && y && (weir_block_line6(x, ahi, alo) | weir_block_line6(y, ahi, alo)))
+		if (x && weir_block_line6(x, ahi, alo))
+			return true;
+		if (y && weir_block_line6(y, ahi, alo))
 			return true;
 	}
 	if (!weir_block_stretch(img, &head->head, base, ahi, &lo, &hi))
