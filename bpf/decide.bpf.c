@@ -10,7 +10,9 @@
  */
 #include "bpf/flow_table.h"
 #include "bpf/fragment.h"
+#include "bpf/gate.h"
 #include "bpf/limit.h"
+#include "bpf/lists.h"
 #include "bpf/note.h"
 
 enum { WEIR_GO_ON = 0, WEIR_DONE = 1 };
@@ -75,35 +77,6 @@ __noinline int weir_report(uint64_t id)
 	    weir_report_due(s, &suppressed))
 		weir_emit_verdict(s, suppressed, id);
 	return s->res.enforced;
-}
-
-/* Stage 3: bans of the packet's remote end, then blocklists. True when it is stopped. */
-WEIR_INLINE bool weir_stage_lists(struct weir_scratch *s)
-{
-	const struct weir_config *cfg = weir_config();
-	bool in = s->hook != WEIR_HOOK_TC_OUT;
-	struct weir_ban_key *k = &s->ban_key;
-	struct weir_ban *b = 0;
-
-	k->prefixlen = 128;
-	__builtin_memcpy(k->addr, in ? s->pkt.t.src : s->pkt.t.dst, 16);
-	if (s->edit) /* no ban was ever set: no lookup */
-		b = bpf_map_lookup_elem(&weir_bans, k);
-	if (b && (!b->until || b->until > bpf_ktime_get_boot_ns())) {
-		struct weir_fixed x = cfg->ban;
-
-		if (b->mode == WEIR_DETECT)
-			x.mode = WEIR_DETECT;
-		weir_result_fixed(&s->res, &x, WEIR_REASON_BAN, WEIR_RULE_NONE);
-		if (s->res.enforced != WEIR_PASS)
-			return true;
-	}
-	if (s->caught && weir_is_caught()) {
-		weir_result_fixed(&s->res, &cfg->ban, WEIR_REASON_BAN, WEIR_RULE_NONE);
-		if (s->res.enforced != WEIR_PASS)
-			return true;
-	}
-	return weir_judge_blocklist(0, cfg, k->addr, &s->res);
 }
 
 WEIR_INLINE void weir_iface_facts(struct weir_facts *f, uint32_t in, uint32_t out)
@@ -255,8 +228,7 @@ WEIR_INLINE bool weir_stage_asker(struct weir_scratch *s)
 	struct weir_asker *a = &s->asker;
 	uint32_t *then;
 
-	if (!(weir_config()->essentials & WEIR_ESS_MCAST_REPLIES) || s->pkt.proto != WEIR_IPPROTO_UDP ||
-	    s->facts.dir != WEIR_DIR_IN || (s->pkt.has & WEIR_HAS_MCAST) || (s->ifflags & WEIR_IF_TEST))
+	if (s->facts.dir != WEIR_DIR_IN || (s->pkt.has & WEIR_HAS_MCAST) || (s->ifflags & WEIR_IF_TEST) || !weir_asked(s))
 		return false;
 	a->port = s->pkt.t.dport;
 	__builtin_memcpy(a->addr, s->pkt.t.dst, 16);
@@ -269,6 +241,8 @@ WEIR_INLINE bool weir_stage_asker(struct weir_scratch *s)
 
 WEIR_INLINE void weir_asker_remember(struct weir_scratch *s)
 {
+	struct weir_control *ctl = weir_control_get();
+	uint32_t asked = s->now ? s->now : 1; /* 0: never */
 	struct weir_asker *a = &s->asker;
 
 	if (!(weir_config()->essentials & WEIR_ESS_MCAST_REPLIES) || s->pkt.proto != WEIR_IPPROTO_UDP ||
@@ -277,6 +251,8 @@ WEIR_INLINE void weir_asker_remember(struct weir_scratch *s)
 	a->port = s->pkt.t.sport;
 	__builtin_memcpy(a->addr, s->pkt.t.src, 16);
 	bpf_map_update_elem(&weir_askers, a, &s->now, BPF_ANY);
+	if (ctl && ctl->asked != asked)
+		ctl->asked = asked;
 }
 
 /* An ICMP error about a flow that is known and let through, sent to the side that caused it. */
@@ -593,8 +569,7 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 		weir_tell_time();
 	stateless = (s->pkt.has & WEIR_HAS_ICMP) && !(s->pkt.has & WEIR_HAS_ECHO);
 	mid = 0;
-	open = s->pkt.proto == WEIR_IPPROTO_TCP &&
-	       (s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN;
+	open = weir_opens(&s->pkt);
 	if (weir_failsafe_stage(open) || weir_stage_asker(s))
 		goto settled;
 	if (weir_stage_lists(s))
@@ -710,8 +685,7 @@ __noinline int weir_stage_dead(struct __sk_buff *skb)
 		return weir_dead_verdict(WEIR_PASS);
 	if (s->parsed == WEIR_REASON_NONE && s->pkt.frag != WEIR_FRAG_LATER) {
 		weir_gather((uint32_t)weir_dir(skb));
-		if (weir_failsafe_stage(s->pkt.proto == WEIR_IPPROTO_TCP &&
-					(s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN))
+		if (weir_failsafe_stage(weir_opens(&s->pkt)))
 			goto admitted;
 	}
 	if (!weir_failsafe_rest())
@@ -841,8 +815,7 @@ __noinline int weir_decide(struct __sk_buff *skb)
 	    s->side == weir_flow_orig(f))
 		return weir_judge_new(skb);
 	/* a SYN that opens: a port used again, or the other side's own conversation */
-	if (s->pkt.proto == WEIR_IPPROTO_TCP &&
-	    (s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN) {
+	if (weir_opens(&s->pkt)) {
 		bool other = s->side != weir_flow_orig(f), over = weir_flow_closing(f);
 		bool denied = !other && f->enforced != WEIR_PASS;
 

@@ -124,7 +124,7 @@ int weir_tree_addresses(uint32_t pair);
 int weir_sieve_rules(uint32_t skip);
 int weir_scan_rules(uint32_t from, uint32_t skip);
 int weir_scan_later(uint32_t from, uint32_t skip);
-int weir_scan_failsafe(uint32_t from, uint32_t skip);
+int weir_scan_failsafe(uint32_t skip);
 int weir_prepare(void);
 int weir_failsafe_stage(uint32_t opens);
 int weir_rules_stage(uint32_t staged);
@@ -200,7 +200,7 @@ WEIR_INLINE uint32_t weir_classify_next(const struct weir_img *img, const struct
 	uint32_t c;
 
 	if (which)
-		return (uint32_t)weir_scan_failsafe(from, skip);
+		return (uint32_t)weir_scan_failsafe(skip); /* the first is all that anybody asks for */
 	if (cfg->tree_lines) { /* rules never see a later fragment, so ports are known */
 		if (!s)
 			return WEIR_SCAN_END;
@@ -233,8 +233,6 @@ WEIR_INLINE void weir_turn(struct weir_facts *f)
 }
 
 #include "core/policy.h"
-
-_Static_assert(WEIR_SCAN_CHUNK >= WEIR_FAILSAFE_MAX, "one call looks at all of the failsafe");
 
 WEIR_INLINE struct weir_control *weir_control_get(void)
 {

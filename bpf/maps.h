@@ -9,6 +9,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/scratch.h"
+#include "core/gate_table.h"
 
 #define WEIR_MAP(map_type, n, key_type, value_type, map_name) \
 	struct {                                              \
@@ -35,6 +36,7 @@ __weak const volatile uint32_t weir_outer SEC(".rodata");
 /* generation: the sections of the image; written by the keeper before the programs run, then only read */
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_rule, weir_rules);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_rule, weir_failsafe);
+WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_gate, weir_gates);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_cond, weir_negs);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_span, weir_spans);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_tree_line, weir_tree);

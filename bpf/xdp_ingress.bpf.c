@@ -5,52 +5,18 @@
  * not use what it cannot know: VLAN tags that the hardware took off, marks, processes, directions.
  * Sees ingress only. Minimum kernel 5.10.
  */
-#include "bpf/emit.h"
-#include "bpf/limit.h"
+#include "bpf/gate.h"
+#include "bpf/lists.h"
 #include "core/parse.h"
 
-/* Is the source banned or listed, and enforced so? Leaves the reason in s->res. */
-WEIR_INLINE bool weir_xdp_listed(struct weir_scratch *s)
-{
-	const struct weir_config *cfg = weir_config();
-	struct weir_ban_key k = { .prefixlen = 128 };
-	struct weir_ban *b = 0;
-
-	if (s->edit) {
-		__builtin_memcpy(k.addr, s->pkt.t.src, 16);
-		b = bpf_map_lookup_elem(&weir_bans, &k);
-	}
-	if (b && b->mode == WEIR_PREVENT && cfg->ban.mode == WEIR_PREVENT &&
-	    (!b->until || b->until > bpf_ktime_get_boot_ns())) {
-		weir_result_fixed(&s->res, &cfg->ban, WEIR_REASON_BAN, WEIR_RULE_NONE);
-		return true;
-	}
-	if (s->caught && cfg->ban.mode == WEIR_PREVENT && weir_is_caught()) {
-		weir_result_fixed(&s->res, &cfg->ban, WEIR_REASON_BAN, WEIR_RULE_NONE);
-		return true;
-	}
-	return weir_judge_blocklist(0, cfg, s->pkt.t.src, &s->res);
-}
-
-/* Could a stage before the lists let it pass? When in doubt, TC decides. */
-__noinline int weir_xdp_doubt(void)
+/* The entries of the failsafe, one after the other: could one of them admit it? */
+__noinline int weir_xdp_admitted(uint32_t opens)
 {
 	struct weir_scratch *s = weir_scratch_get();
 	const struct weir_config *cfg = weir_config();
 
 	if (!s)
 		return 1;
-	if (s->pkt.vlan[0] || s->pkt.frag)
-		return 1;
-	if (s->pkt.proto == WEIR_IPPROTO_UDP && (cfg->essentials & WEIR_ESS_MCAST_REPLIES)) {
-		struct weir_asker a = { .port = s->pkt.t.dport };
-
-		__builtin_memcpy(a.addr, s->pkt.t.dst, 16);
-		if (bpf_map_lookup_elem(&weir_askers, &a))
-			return 1;
-	}
-	if (!cfg->n_failsafe)
-		return 0;
 	/* inbound or forward, interface, MAC and mark unknown: a candidate that is only UNKNOWN is a doubt, too */
 	for (uint32_t dir = WEIR_DIR_IN; dir <= WEIR_DIR_FWD; dir += WEIR_DIR_FWD - WEIR_DIR_IN) {
 		weir_facts_init(&s->facts, &s->pkt, dir);
@@ -58,11 +24,29 @@ __noinline int weir_xdp_doubt(void)
 		weir_prepare();
 		if (weir_classify_next(0, cfg, WEIR_FAILSAFE, &s->facts, 0, 0) != WEIR_SCAN_END)
 			return 1;
+		if (opens)
+			continue;
 		weir_reverse();
-		if (weir_classify_next(0, cfg, WEIR_FAILSAFE, &s->facts, 0, 0) != WEIR_SCAN_END)
+		if (weir_classify_next(0, cfg, WEIR_FAILSAFE, &s->facts, 0, WEIR_SKIP_ONE_WAY) != WEIR_SCAN_END)
 			return 1;
 	}
 	return 0;
+}
+
+/* Could a stage before the lists let it pass? When in doubt, TC decides. */
+WEIR_INLINE bool weir_xdp_doubt(struct weir_scratch *s)
+{
+	bool opens = weir_opens(&s->pkt);
+
+	if (s->pkt.vlan[0] || s->pkt.frag)
+		return true;
+	if (weir_asked(s)) {
+		s->asker.port = s->pkt.t.dport;
+		weir_copy16(s->asker.addr, s->pkt.t.dst);
+		if (bpf_map_lookup_elem(&weir_askers, &s->asker))
+			return true;
+	}
+	return weir_gate_open(&s->pkt, WEIR_DIR_IN | WEIR_DIR_FWD, opens) && weir_xdp_admitted(opens);
 }
 
 /* A packet of the self-test? It is run at lo, which has the number 1 in every namespace. */
@@ -117,8 +101,8 @@ int weir_xdp_in(struct xdp_md *ctx)
 		weir_judge_unparsed(cfg, s->parsed, &s->res);
 		if (s->res.enforced == WEIR_PASS)
 			return XDP_PASS;
-	} else if (s->parsed != WEIR_REASON_NONE || !(weir_xdp_listed(s) || weir_xdp_limited(s)) ||
-		   weir_xdp_doubt()) {
+	} else if (s->parsed != WEIR_REASON_NONE || !(weir_stage_lists(s) || weir_xdp_limited(s)) ||
+		   weir_xdp_doubt(s)) {
 		return XDP_PASS;
 	}
 	if (s->res.enforced == WEIR_PASS || s->res.enforced == WEIR_REJECT)

@@ -17,6 +17,7 @@
 #pragma once
 #include "core/blocklist.h"
 #include "core/classify.h"
+#include "core/gate.h"
 #include "core/reason.h"
 #include "core/result.h"
 
@@ -102,14 +103,6 @@ WEIR_INLINE bool weir_judge_fragment(const struct weir_config *cfg, uint32_t fra
 		return false;
 	weir_result_fixed(res, &cfg->fragments, WEIR_REASON_FRAGMENT, WEIR_RULE_NONE);
 	return res->enforced != WEIR_PASS;
-}
-
-/* An echo reply is to its request what a packet is to its answer. */
-WEIR_INLINE uint8_t weir_echo_reverse(uint32_t family, uint8_t type)
-{
-	if (family == 4)
-		return type == 0 ? 8 : type == 8 ? 0 : type;
-	return type == 128 ? 129 : type == 129 ? 128 : type;
 }
 
 /*

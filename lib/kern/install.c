@@ -7,7 +7,9 @@
 #include <sys/utsname.h>
 
 #include "core/memory.h"
-#include "lib/kern/internal.h"
+#include "lib/kern/internal.h" /* brings the accessors that core/gate.h builds on */
+
+#include "core/gate.h"
 #include "lib/kern/kern_test.h"
 #include "lib/kern/selftest.h"
 #include "net.skel.h"
@@ -148,12 +150,24 @@ static int fill_times(struct bpf_map *map, const struct weir_img *img)
 	return fill_from(map, week, WEIR_WEEK_MINUTES, sizeof *week);
 }
 
+static int fill_gate(struct bpf_map *map, const struct weir_img *img)
+{
+	_cleanup_free_ struct weir_gate *g = calloc(1, sizeof *g);
+	uint32_t zero = 0;
+
+	if (!g)
+		return -ENOMEM;
+	weir_gate_make(img, img->cfg, g);
+	return bpf_map_update_elem(bpf_map__fd(map), &zero, g, BPF_ANY) ? -errno : 0;
+}
+
 static int fill_maps(struct weir_net *s, const struct weir_img *img)
 {
 	const struct weir_image_header *h = img->h;
 	int r = fill(s->maps.weir_rules, img, &h->rules, sizeof(struct weir_rule));
 
 	r = r ? r : fill(s->maps.weir_failsafe, img, &h->failsafe, sizeof(struct weir_rule));
+	r = r ? r : fill_gate(s->maps.weir_gates, img);
 	r = r ? r : fill(s->maps.weir_negs, img, &h->negs, sizeof(struct weir_cond));
 	r = r ? r : fill(s->maps.weir_spans, img, &h->spans, sizeof(struct weir_span));
 	r = r ? r : fill(s->maps.weir_tree, img, &h->tree, sizeof(struct weir_tree_line));

@@ -131,6 +131,28 @@ void weir_oracle_tc(const struct weir_img *img, const struct weir_oracle_in *in,
 		weir_judge_rules(img, cfg, &f, weir_result_staged(res), res);
 }
 
+/* Entry by entry: could one of the failsafe admit it, whatever its direction, interface, MAC address and mark? */
+static bool doubted(const struct weir_img *img, const struct weir_pkt *p)
+{
+	static const uint8_t dirs[] = { WEIR_DIR_IN, WEIR_DIR_FWD };
+	bool opens = p->proto == WEIR_IPPROTO_TCP && (p->tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN;
+	struct weir_facts f;
+
+	if (p->frag || p->vlan[0])
+		return true;
+	for (size_t i = 0; i < sizeof dirs; i++) {
+		weir_facts_init(&f, p, dirs[i]);
+		f.known = WEIR_K_PORTS | WEIR_K_ICMP | WEIR_K_TTL;
+		weir_classify_prepare(img, img->cfg, &f);
+		if (weir_classify_next(img, img->cfg, WEIR_FAILSAFE, &f, 0, 0) != WEIR_SCAN_END)
+			return true;
+		weir_facts_reverse(&f);
+		if (!opens && weir_classify_next(img, img->cfg, WEIR_FAILSAFE, &f, 0, WEIR_SKIP_ONE_WAY) != WEIR_SCAN_END)
+			return true;
+	}
+	return false;
+}
+
 enum weir_oracle_xdp weir_oracle_xdp(const struct weir_img *img, const struct weir_oracle_in *in,
 				     const struct weir_result *tc)
 {
@@ -141,8 +163,7 @@ enum weir_oracle_xdp weir_oracle_xdp(const struct weir_img *img, const struct we
 		return WEIR_XDP_MUST_PASS;
 	if (weir_reason_malformed(r))
 		return WEIR_XDP_MUST_DROP;
-	if ((tc->enforced_reason == WEIR_REASON_BLOCKLIST || tc->enforced_reason == WEIR_REASON_BAN) &&
-	    !img->cfg->n_failsafe && !p.frag && !p.vlan[0])
-		return WEIR_XDP_MUST_DROP;
+	if (tc->enforced_reason == WEIR_REASON_BLOCKLIST || tc->enforced_reason == WEIR_REASON_BAN)
+		return doubted(img, &p) ? WEIR_XDP_MUST_PASS : WEIR_XDP_MUST_DROP;
 	return WEIR_XDP_MAY_DROP;
 }

@@ -28,9 +28,9 @@ struct weir_oracle_in {
 void weir_oracle_tc(const struct weir_img *img, const struct weir_oracle_in *in, struct weir_result *res);
 
 enum weir_oracle_xdp {
-	WEIR_XDP_MUST_PASS, /* TC would not drop it */
+	WEIR_XDP_MUST_PASS, /* TC would not drop it, or something that XDP can not know might speak for it */
 	WEIR_XDP_MAY_DROP,  /* TC drops it: either */
-	WEIR_XDP_MUST_DROP, /* TC drops it, and nothing that XDP can not know speaks for it */
+	WEIR_XDP_MUST_DROP, /* TC drops it, and nothing that XDP can not know could speak for it */
 };
 /* `tc`: what TC ingress decides on the same frame. */
 enum weir_oracle_xdp weir_oracle_xdp(const struct weir_img *img, const struct weir_oracle_in *in,

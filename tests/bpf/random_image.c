@@ -153,6 +153,27 @@ static void random_rule(struct weir_random *r, struct weir_imgbuild *b, struct w
 		rule->flags |= WEIR_RF_LOG;
 }
 
+/* An entry of any kind, or one like those that are built in: a service, DHCP, neighbour discovery. */
+static void random_failsafe(struct weir_random *r, struct weir_imgbuild *b)
+{
+	struct weir_rule *rule = weir_imgbuild_failsafe(b);
+	struct weir_cond *c = &rule->pos;
+	uint32_t kind = weir_random(r, 4);
+
+	random_cond(r, b, c, kind ? 40 : 6);
+	if (kind == 0)
+		c->set |= WEIR_C_FROM | WEIR_C_DIR;
+	if (kind == 1 || kind == 2) {
+		c->set |= WEIR_C_PROTO | WEIR_C_PORTS | WEIR_C_DIR | (kind == 2 ? WEIR_C_SPORTS | WEIR_C_FAMILY : 0);
+		weir_cond_proto(c, one_in(r, 2) ? WEIR_IPPROTO_TCP : WEIR_IPPROTO_UDP);
+	}
+	if (kind == 3)
+		c->set |= WEIR_C_ICMP | WEIR_C_TTL | (one_in(r, 2) ? WEIR_C_FAMILY : 0);
+	if (one_in(r, 10))
+		random_cond(r, b, weir_imgbuild_neg(b, rule), 12);
+	rule->flags |= one_in(r, 2) ? WEIR_RF_REPLY : 0;
+}
+
 void weir_random_image(struct weir_random *r, struct weir_imgbuild *b)
 {
 	bool detect = one_in(r, 8);
@@ -187,11 +208,6 @@ void weir_random_image(struct weir_random *r, struct weir_imgbuild *b)
 		if (n > 64) /* let packets reach the far end */
 			rule->pos.set |= WEIR_C_FROM | WEIR_C_TO | WEIR_C_PORTS;
 	}
-	for (uint32_t i = one_in(r, 2) ? weir_random(r, 6) : 0; i > 0; i--) {
-		struct weir_rule *rule = weir_imgbuild_failsafe(b);
-
-		random_cond(r, b, &rule->pos, 6);
-		rule->pos.set |= WEIR_C_FROM | WEIR_C_DIR;
-		rule->flags = one_in(r, 2) ? WEIR_RF_REPLY : 0;
-	}
+	for (uint32_t i = one_in(r, 3) ? 0 : one_in(r, 8) ? WEIR_FAILSAFE_MAX : weir_random(r, 6); i > 0; i--)
+		random_failsafe(r, b);
 }

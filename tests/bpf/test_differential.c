@@ -35,6 +35,7 @@ struct trial {
 	uint64_t tc, tc_refused, xdp, xdp_drops, drops, differences;
 	uint64_t reasons[WEIR_REASON_COUNT];
 	uint64_t trees; /* policies with trees */
+	uint64_t lists[2]; /* frames of who is banned or listed: left to TC, dropped at XDP */
 };
 
 static struct trial t;
@@ -82,6 +83,7 @@ static void compare_xdp(const struct weir_run *x, const struct weir_oracle_in *i
 
 	t.xdp++;
 	t.xdp_drops += drop;
+	t.lists[drop] += tc->enforced_reason == WEIR_REASON_BLOCKLIST || tc->enforced_reason == WEIR_REASON_BAN;
 	if (drop ? want == WEIR_XDP_MUST_PASS : want == WEIR_XDP_MUST_DROP) {
 		if (differs(drop ? "dropped what TC lets pass" : "let pass what it must drop", x))
 			print_result("oracle for TC", tc);
@@ -248,13 +250,14 @@ static int summary(uint32_t policies)
 	for (int i = 0; i < WEIR_REASON_COUNT; i++)
 		reasons += t.reasons[i] != 0;
 	printf("%u policies (%lu with trees): TC %lu verdicts (%lu not passed, %u reasons), %lu frames too short for TC, XDP %lu (%lu "
-	       "drops), "
-	       "%lu differences\n",
-	       policies, t.trees, t.tc, t.drops, reasons, t.tc_refused, t.xdp, t.xdp_drops, t.differences);
+	       "drops; of who is listed %lu, and left to TC %lu), admitted by the failsafe %lu, %lu differences\n",
+	       policies, t.trees, t.tc, t.drops, reasons, t.tc_refused, t.xdp, t.xdp_drops, t.lists[1],
+	       t.lists[0], t.reasons[WEIR_REASON_FAILSAFE], t.differences);
 	if (planted && !found)
 		printf("the planted mistake was not found\n");
 	/* a run that judged nothing proves nothing */
-	if (!t.drops || t.drops == t.tc || !t.xdp_drops || reasons < 15 || !t.trees)
+	if (!t.drops || t.drops == t.tc || !t.xdp_drops || reasons < 15 || !t.trees || !t.lists[0] || !t.lists[1] ||
+	    !t.reasons[WEIR_REASON_FAILSAFE])
 		return 1;
 	return planted ? !found : found;
 }
