@@ -35,12 +35,14 @@ static bool fits(const struct weir_worker *w, const struct weir_change *c)
 
 int weir_late_try(struct weir_worker *w, struct weir_change *c, char *why, size_t why_size)
 {
-	struct weir_compile_options o = { .overlay = &c->overlay->list,
-					  .mode_ceiling = w->has_ceiling ? w->ceiling : WEIR_PREVENT };
+	struct weir_compile_options o = { .mode_ceiling = w->has_ceiling ? w->ceiling : WEIR_PREVENT };
 	struct weir_late late;
 	int r;
 
-	if (!fits(w, c) || weir_late_make(w->policy, &o, &w->img, &late))
+	if (!fits(w, c))
+		return -EAGAIN;
+	o.overlay = &c->overlay->list;
+	if (weir_late_make(w->policy, &o, &w->img, &late))
 		return -EAGAIN;
 	weir_late_put(w->blob, &late);
 	r = c->by ? weir_lockout_check(w, &w->img, NULL, c->by, why, why_size) : 0;

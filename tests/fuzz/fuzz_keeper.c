@@ -121,7 +121,7 @@ static void one(struct weir_serve *s, struct weir_keeper *k, const uint8_t *data
 	uint32_t call = data[0], before = weir_kern_fake_of(weir_keeper_kern(k))->installs, changed;
 	const struct weir_kind *kind = call < WEIR_CALL_COUNT && weir_kinds[call].run ? &weir_kinds[call] : NULL;
 	size_t len = data[2] ? data[2] : kind ? kind->size : sizeof(struct weir_call_head), n = data[3] & 3;
-	char msg[256] = { 0 }, *exact;
+	char msg[WEIR_CALL_SIZE_MAX] = { 0 }, *exact;
 	bool greeted = s->greeted;
 	int fds[3], ret_fds[WEIR_SERVE_FDS], r;
 	struct weir_receipt a;
