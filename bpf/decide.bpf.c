@@ -605,6 +605,8 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 		    weir_limit_stage(WEIR_LIMIT_NEW))
 			goto settled;
 		weir_rules_stage(weir_result_staged(&s->res));
+		if ((weir_config()->limit_counts & WEIR_LIMIT_OF_RULE) && !stateless)
+			weir_limit_rule();
 		weir_ban_due(s);
 	}
 settled:

@@ -10,7 +10,7 @@ WEIR_INLINE uint64_t weir_limit_amount(const struct weir_scratch *s, uint32_t co
 {
 	uint64_t len = s->pkt.ip_len, heads = s->pkt.ip_len - s->pkt.payload_len;
 
-	if (count == WEIR_LIMIT_CONNECTIONS)
+	if (count >= WEIR_LIMIT_CONNECTIONS)
 		return 1;
 	if (count == WEIR_LIMIT_PACKETS)
 		return s->segs;
@@ -74,10 +74,10 @@ __noinline int weir_limit_stage(uint32_t what)
 
 		if (i >= cfg->n_limits)
 			break;
-		if (!weir_limit_one(i, what))
-			continue;
 		l = weir_img_limit(0, i);
-		if (!l)
+		if (!l || l->count == WEIR_LIMIT_RULE) /* these stand last */
+			break;
+		if (!weir_limit_one(i, what))
 			continue;
 		x.action = l->action;
 		x.mode = l->mode;
@@ -91,4 +91,33 @@ __noinline int weir_limit_stage(uint32_t what)
 			return 1;
 	}
 	return 0;
+}
+
+__noinline int weir_limit_rule(void)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	const struct weir_rule *r;
+	const struct weir_limit *l;
+	uint32_t i;
+
+	if (!s || s->res.enforced != WEIR_PASS || (s->ifflags & WEIR_IF_TEST))
+		return 0;
+	r = weir_img_rule(0, WEIR_RULES, s->res.enforced_reason == WEIR_REASON_RULE ? s->res.enforced_rule : s->res.wanted_rule);
+	if (!r || r->action != WEIR_ACT_ALLOW || !r->limit)
+		return 0;
+	i = r->limit - 1;
+	l = weir_img_limit(0, i);
+	if (!l || !weir_limit_one(i, WEIR_LIMIT_OF_RULE))
+		return 0;
+	if (l->log)
+		s->res.log = 1;
+	if (s->res.wanted == WEIR_PASS) {
+		s->res.wanted = weir_action_verdict(l->action);
+		s->res.wanted_reason = WEIR_REASON_LIMIT;
+		s->res.wanted_rule = WEIR_RULE_LIMIT + i;
+	}
+	if (l->mode != WEIR_PREVENT)
+		return 0;
+	weir_result_enforce(&s->res, weir_action_verdict(l->action), WEIR_REASON_LIMIT, WEIR_RULE_LIMIT + i);
+	return 1;
 }

@@ -5,9 +5,11 @@
 
 #define WEIR_LIMIT_FLOOD (1u << WEIR_LIMIT_PACKETS | 1u << WEIR_LIMIT_BYTES) /* counted before the flow's verdict */
 #define WEIR_LIMIT_NEW (1u << WEIR_LIMIT_CONNECTIONS)
+#define WEIR_LIMIT_OF_RULE (1u << WEIR_LIMIT_RULE) /* counted when a rule lets a connection in */
 #define WEIR_LIMIT_PEEK (1u << 8) /* take nothing */
 
 int weir_limit_stage(uint32_t what);
+int weir_limit_rule(void); /* the rule that lets the connection in, or would, has a limit, and it is used up: 1 when enforced */
 
 /* Bans that the programs make. ban.bpf.c */
 int weir_is_caught(void); /* is the packet's remote end banned so? */

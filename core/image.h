@@ -23,7 +23,7 @@
 #include "core/types.h"
 
 #define WEIR_IMAGE_MAGIC 0x72696577u /* "weir", little endian */
-#define WEIR_IMAGE_VERSION 6u
+#define WEIR_IMAGE_VERSION 7u
 
 #define WEIR_RULES_MAX (1u << 17) /* rules, overlay included */
 #define WEIR_LINEAR_MAX 1024u   /* rules of an image without trees: the bound of the linear scan */
@@ -134,7 +134,8 @@ struct weir_rule {
 	uint8_t action, mode, flags, pad0;
 	uint32_t overlay_id;       /* 0 for rules of the file */
 	uint32_t name, place;      /* offsets into strings: name; file:line or overlay id */
-	uint32_t neg, pad;         /* TRUE when pos and not this negated group */
+	uint32_t neg;              /* TRUE when pos and not this negated group */
+	uint32_t limit;            /* of an allow: 1 + number of the limit of what it lets in; 0: none */
 	uint32_t max_duration, idle; /* seconds, 0 = none: bounds of the flows that an allow lets in, see core/flow.h; a
 				       * ban lasts max_duration */
 	uint64_t max_bytes;        /* of IP packets, both directions; 0 = none */

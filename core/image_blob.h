@@ -169,12 +169,12 @@ static inline bool weir_spans_ok(const struct weir_span *s, uint32_t n)
 	return true;
 }
 
-static inline bool weir_rules_ok(const struct weir_rule *r, uint32_t n, uint32_t strings, uint32_t negs)
+static inline bool weir_rules_ok(const struct weir_rule *r, uint32_t n, const struct weir_image_header *h)
 {
 	for (uint32_t i = 0; i < n; i++)
-		if (!weir_cond_ok(&r[i].pos) || ((r[i].flags & WEIR_RF_NOT) && r[i].neg >= negs) ||
-		    r[i].action > WEIR_ACT_BAN || r[i].mode > WEIR_PREVENT || r[i].name >= strings ||
-		    r[i].place >= strings)
+		if (!weir_cond_ok(&r[i].pos) || ((r[i].flags & WEIR_RF_NOT) && r[i].neg >= h->negs.count) ||
+		    r[i].action > WEIR_ACT_BAN || r[i].mode > WEIR_PREVENT || r[i].name >= h->strings.count ||
+		    r[i].place >= h->strings.count || r[i].limit > h->limits.count)
 			return false;
 	return true;
 }
@@ -232,8 +232,8 @@ static inline bool weir_image_content_ok(const uint8_t *blob, const struct weir_
 			return false;
 	return weir_config_ok(c) && weir_block_ok((const void *)(blob + h->block.off), h->block.count) &&
 	       weir_spans_ok((const void *)(blob + h->spans.off), h->spans.count) &&
-	       weir_rules_ok((const void *)(blob + h->rules.off), c->n_rules, h->strings.count, h->negs.count) &&
-	       weir_rules_ok((const void *)(blob + h->failsafe.off), c->n_failsafe, h->strings.count, h->negs.count) &&
+	       weir_rules_ok((const void *)(blob + h->rules.off), c->n_rules, h) &&
+	       weir_rules_ok((const void *)(blob + h->failsafe.off), c->n_failsafe, h) &&
 	       weir_bounds4_ok((const void *)(blob + h->bounds4.off), c->n_bounds4, c->n_addr_rows) &&
 	       weir_bounds6_ok((const void *)(blob + h->bounds6.off), c->n_bounds6, c->n_addr_rows) &&
 	       weir_bounds4_ok((const void *)(blob + h->bounds_port.off), c->n_bounds_port, c->n_port_rows);

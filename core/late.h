@@ -69,7 +69,7 @@ WEIR_INLINE bool weir_late_ok(const struct weir_config *c, uint32_t used, const 
 	return used < c->n_late && l->add == c->late + used && l->n_text && l->n_text <= WEIR_LATE_TEXT &&
 	       !l->text[l->n_text - 1] && r->name < l->n_text && r->place < l->n_text && weir_cond_ok(&r->pos) &&
 	       weir_cond_ok(&l->neg) && r->action <= WEIR_ACT_BAN && r->mode <= c->mode &&
-	       !(r->flags & (WEIR_RF_GONE | WEIR_RF_BOXED)) && (r->flags & WEIR_RF_OVERLAY) &&
+	       !(r->flags & (WEIR_RF_GONE | WEIR_RF_BOXED)) && !r->limit && (r->flags & WEIR_RF_OVERLAY) &&
 	       !((r->pos.set | l->neg.set) & ~c->conds_used) &&
 	       (!(r->flags & WEIR_RF_NOT) || r->neg == weir_late_neg(c, l->add)) &&
 	       (r->action != WEIR_ACT_REJECT || (c->proto_features & WEIR_FEAT_REJECT)) &&

@@ -14,13 +14,13 @@
 #pragma once
 #include "core/types.h"
 
-#define WEIR_LIMITS_MAX 16
+#define WEIR_LIMITS_MAX 64 /* those of rules included, which stand last */
 #define WEIR_LIMIT_WAYS 3            /* slots of a line */
 #define WEIR_LIMIT_LINES (1u << 16)  /* of all limits by source together; 64 bytes each */
 #define WEIR_LIMIT_SHIFT 10
 #define WEIR_LIMIT_ROOM_MAX (1ull << 60) /* 13 days: what a bucket may hold */
 
-enum { WEIR_LIMIT_PACKETS, WEIR_LIMIT_BYTES, WEIR_LIMIT_CONNECTIONS };
+enum { WEIR_LIMIT_PACKETS, WEIR_LIMIT_BYTES, WEIR_LIMIT_CONNECTIONS, WEIR_LIMIT_RULE }; /* the last: what a rule lets in */
 enum { WEIR_PER_SOURCE, WEIR_PER_PREFIX, WEIR_PER_ALL };
 
 struct weir_limit {
@@ -152,7 +152,7 @@ static inline bool weir_limit_make(struct weir_limit *l)
 static inline bool weir_limit_ok(const struct weir_limit *l)
 {
 	return l->per && l->most && l->room <= WEIR_LIMIT_ROOM_MAX && l->most <= WEIR_LIMIT_ROOM_MAX / l->per &&
-	       l->count <= WEIR_LIMIT_CONNECTIONS && l->per_what <= WEIR_PER_ALL && l->bits4 <= 32 && l->bits6 <= 128 &&
+	       l->count <= WEIR_LIMIT_RULE && l->per_what <= WEIR_PER_ALL && l->bits4 <= 32 && l->bits6 <= 128 &&
 	       l->action >= 1 && l->action <= 2 && l->ban_s <= 366 * 86400 && l->mode <= WEIR_PREVENT && !(l->mask & (l->mask + 1)) &&
 	       l->first <= WEIR_LIMITS_MAX + WEIR_LIMIT_LINES && l->mask < WEIR_LIMIT_LINES &&
 	       l->first + l->mask < WEIR_LIMITS_MAX + WEIR_LIMIT_LINES;

@@ -137,6 +137,7 @@ static uint64_t *hash_rules(const struct weir_img *img, bool modes, size_t *ret_
 	for (uint32_t i = 0; v && i < img->cfg->n_rules; i++) {
 		const struct weir_rule *r = weir_img_rule(img, 0, i);
 		const char *name = weir_img_string(img, r->name);
+		const struct weir_limit *l;
 		uint64_t h;
 
 		if (r->flags & WEIR_RF_OVERLAY)
@@ -144,6 +145,8 @@ static uint64_t *hash_rules(const struct weir_img *img, bool modes, size_t *ret_
 		h = mix(hash_cond(img, lists, &r->pos), name, strlen(name));
 		h = mix(h, (uint8_t[]){ r->action, modes ? r->mode : 0, r->flags }, 3);
 		h = mix(h, (uint64_t[]){ r->max_duration, r->idle, r->max_bytes }, 24);
+		if (r->limit && (l = weir_img_limit(img, r->limit - 1)))
+			h = mix(h, (uint64_t[]){ l->rate, l->rate_s, l->burst, l->per_what, l->action, l->bits4, l->bits6 }, 56);
 		if (r->flags & WEIR_RF_NOT)
 			h ^= hash_cond(img, lists, weir_img_neg(img, r->neg)) * 3;
 		v[n++] = h;

@@ -319,7 +319,7 @@ const char *weir_rule_match(const struct weir_img *img, const struct weir_rule *
 		buf[--w.len] = 0;
 	if (!w.len)
 		say(&w, "everything");
-	if (*weir_rule_more(r, bounds, sizeof bounds))
+	if (*weir_rule_more(img, r, bounds, sizeof bounds))
 		say(&w, "; %s", bounds);
 	return weir_text_whole(buf);
 }

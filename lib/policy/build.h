@@ -53,6 +53,8 @@ struct weir_build {
 	uint32_t n_times;
 	struct weir_limit limits[WEIR_LIMITS_MAX];
 	uint32_t n_limits;
+	struct weir_p_limit *rule_limits[WEIR_LIMITS_MAX]; /* of rules, behind those of the policy */
+	uint32_t n_rule_limits;
 	struct weir_blocklist block;
 	struct weir_ranges listed, blocked; /* by the blocklists; less what is excepted */
 	struct weir_list_info *block_sets;
@@ -83,6 +85,8 @@ int weir_set_now(struct weir_arena *a, const struct weir_p_set *s, const struct 
 
 /* The policy's limits. limits.c */
 int weir_build_limits(struct weir_build *b);
+/* The limit of a rule gets its number + 1, 0: it has none. Before weir_build_limits. */
+int weir_build_rule_limit(struct weir_build *b, const struct weir_p_rule *r, uint8_t mode, uint32_t *ret);
 int weir_limits_lint(const struct weir_build *b); /* returns how many findings */
 
 /* How a condition refers to addresses (a list or a span) and to ports. `name` of a list must live as long as b. lists.c */

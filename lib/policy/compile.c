@@ -309,7 +309,8 @@ static int build_rule(struct weir_build *b, const struct weir_p_rule *r)
 	model.flags = (r->log ? WEIR_RF_LOG : 0) | (r->overlay_id ? WEIR_RF_OVERLAY : 0);
 	if (model.mode == WEIR_DETECT && r->mode == WEIR_PREVENT + 1)
 		model.flags |= WEIR_RF_HELD;
-	return weir_build_rule(b, &f, WEIR_TO_RULES, &model);
+	err = weir_build_rule_limit(b, r, model.mode, &model.limit);
+	return err < 0 ? err : weir_build_rule(b, &f, WEIR_TO_RULES, &model);
 }
 
 static int build_overlay_rule(struct weir_build *b, const struct weir_overlay_rule *o)

@@ -66,6 +66,9 @@ int weir_done_rule(struct weir_walk *w, const struct weir_node *n, void *dst)
 		return refuse(w, weir_node_get(n, r->max_duration ? "max_duration" : r->idle ? "idle" : "max_bytes"),
 			      "a bound on a rule that does not allow",
 			      "write it on the rules that let these connections in");
+	if (r->limit && r->action != WEIR_ACT_ALLOW + 1)
+		return refuse(w, weir_node_get(n, "limit"), "a limit on a rule that does not allow",
+			      "write it on the rules that let these connections in");
 	return check_any(w, &r->pos);
 }
 

@@ -453,6 +453,20 @@ static void put_seconds(FILE *out, const char *key, uint32_t seconds)
 		fprintf(out, ", %s: %s", key, weir_seconds_text(seconds, text, sizeof text));
 }
 
+static void put_limit(struct show *s, const struct weir_limit *l)
+{
+	char rate[48];
+
+	if (!l)
+		return;
+	fprintf(s->out, ", limit: { rate: %s, per: %s, burst: %llu, action: %s", weir_limit_rate_text(l, rate, sizeof rate),
+		l->per_what == WEIR_PER_ALL ? "rule" : weir_limit_per_name(l->per_what), (unsigned long long)l->burst,
+		action_word(l->action));
+	if (l->per_what == WEIR_PER_PREFIX)
+		fprintf(s->out, ", v4: %u, v6: %u", l->bits4, l->bits6);
+	fputs(" }", s->out);
+}
+
 static void put_rule(struct show *s, const struct weir_rule *r, bool rest)
 {
 	const char *name = weir_img_string(s->img, r->name), *place = weir_img_string(s->img, r->place);
@@ -472,6 +486,7 @@ static void put_rule(struct show *s, const struct weir_rule *r, bool rest)
 	put_seconds(s->out, "idle", r->idle);
 	if (r->max_bytes)
 		fprintf(s->out, ", max_bytes: %llu", (unsigned long long)r->max_bytes);
+	put_limit(s, r->limit ? weir_img_limit(s->img, r->limit - 1) : NULL);
 	put_conds(s, r);
 	fprintf(s->out, " # %s%s\n", place, rest ? ", continued" : "");
 }
@@ -496,9 +511,8 @@ static void put_limits(struct show *s)
 	const struct weir_limit *l;
 	char rate[48];
 
-	if (s->img->cfg->n_limits)
-		fputs("\nlimits:\n", s->out);
-	for (uint32_t i = 0; (l = weir_img_limit(s->img, i)); i++) {
+	for (uint32_t i = 0; (l = weir_img_limit(s->img, i)) && l->count != WEIR_LIMIT_RULE; i++) {
+		fputs(i ? "" : "\nlimits:\n", s->out);
 		fputs("  - { name: ", s->out);
 		put_quoted(s->out, weir_img_string(s->img, l->name));
 		fprintf(s->out, ", per: %s, count: %s, rate: %s, burst: %llu, action: %s", weir_limit_per_name(l->per_what),

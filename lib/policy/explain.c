@@ -52,7 +52,7 @@ static void say_limits(struct steps *s, const struct weir_img *img, const struct
 	size_t at = 0;
 
 	for (uint32_t i = 0; spec->dir != WEIR_DIR_OUT && (l = weir_img_limit(img, i)); i++)
-		if (at < sizeof text)
+		if (at < sizeof text && l->count != WEIR_LIMIT_RULE)
 			at += (size_t)snprintf(text + at, sizeof text - at, "%s'%s' (%s %s per %s%s)", at ? ", " : "",
 					       weir_img_string(img, l->name), weir_limit_rate_text(l, rate, sizeof rate),
 					       weir_limit_count_name(l->count), weir_limit_per_name(l->per_what),
@@ -133,7 +133,7 @@ static void walk_rules(struct steps *s, const struct weir_img *img, const struct
 		if (t == WEIR_FALSE)
 			continue;
 		unknown_facts(img, r, f, unknown, sizeof unknown);
-		weir_rule_more(r, bounds, sizeof bounds);
+		weir_rule_more(img, r, bounds, sizeof bounds);
 		if (t == WEIR_TRUE)
 			snprintf(text, sizeof text, "TRUE -> %s%s%s%s", action_name(r->action), *bounds ? ", " : "", bounds,
 				 staged);

@@ -136,12 +136,22 @@ const char *weir_bounds_text(uint32_t max_duration, uint32_t idle, uint64_t max_
 	return buf;
 }
 
-const char *weir_rule_more(const struct weir_rule *r, char *buf, size_t size)
+const char *weir_rule_more(const struct weir_img *img, const struct weir_rule *r, char *buf, size_t size)
 {
+	const struct weir_limit *l = r->limit ? weir_img_limit(img, r->limit - 1) : NULL;
 	char span[16];
+	size_t n = 0;
 
-	if (r->action != WEIR_ACT_BAN)
-		return weir_bounds_text(r->max_duration, r->idle, r->max_bytes, buf, size);
+	if (l) {
+		n = strlen(weir_limit_text(l, buf, size));
+		if (weir_rule_bounds(r) && n < size)
+			n += (size_t)snprintf(buf + n, size - n, ", ");
+	}
+	if (r->action != WEIR_ACT_BAN) {
+		if (n < size)
+			weir_bounds_text(r->max_duration, r->idle, r->max_bytes, buf + n, size - n);
+		return buf;
+	}
 	snprintf(buf, size, "who opened, for %s", weir_seconds_text(r->max_duration, span, sizeof span));
 	return buf;
 }

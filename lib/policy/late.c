@@ -121,7 +121,7 @@ static int rule_of(const struct weir_build *b, const struct weir_img *img, struc
 	uint32_t span = weir_late_span(img->cfg, ret->add);
 	int r;
 
-	if (b->n_rules != 1)
+	if (b->n_rules != 1 || b->rules[0].limit)
 		return -EAGAIN;
 	ret->rule = b->rules[0];
 	r = cond_of(b, img, &ret->rule.pos, span, ret->spans);

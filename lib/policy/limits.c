@@ -42,7 +42,7 @@ const char *weir_limit_rate_text(const struct weir_limit *l, char *buf, size_t s
 /* Is `first` asked before `l`, of the same buckets, and lets no more through? */
 static bool never_reached(const struct weir_limit *l, const struct weir_limit *first)
 {
-	return l->count == first->count && l->per_what == first->per_what && l->bits4 == first->bits4 &&
+	return l->count != WEIR_LIMIT_RULE && l->count == first->count && l->per_what == first->per_what && l->bits4 == first->bits4 &&
 	       l->bits6 == first->bits6 && first->mode >= l->mode && first->per >= l->per && first->burst <= l->burst;
 }
 
@@ -62,47 +62,92 @@ int weir_limits_lint(const struct weir_build *b)
 	return found;
 }
 
-int weir_build_limits(struct weir_build *b)
+int weir_build_rule_limit(struct weir_build *b, const struct weir_p_rule *r, uint8_t mode, uint32_t *ret)
+{
+	struct weir_p_limit *p;
+	uint32_t n = b->policy->doc.limits.n + b->n_rule_limits;
+
+	if (!r->limit)
+		return 0;
+	if (n == WEIR_LIMITS_MAX)
+		return weir_build_tell(b, "a rule for all of them can have one limit for all", "more than %d limits, those of rules included",
+				       WEIR_LIMITS_MAX);
+	p = weir_arena_alloc(&b->arena, sizeof *p);
+	if (!p)
+		return -ENOMEM;
+	*p = *r->limit;
+	p->name = r->name;
+	p->mode = (uint8_t)(mode + 1);
+	p->log = r->log;
+	b->rule_limits[b->n_rule_limits++] = p;
+	*ret = n + 1;
+	return 0;
+}
+
+static const struct weir_p_limit *limit_at(const struct weir_build *b, uint32_t i)
 {
 	const struct weir_values *v = &b->policy->doc.limits;
-	const struct weir_p_limit *p = v->v;
-	uint32_t shared = 0, lines = WEIR_LIMIT_LINES, at = WEIR_LIMITS_MAX;
 
-	for (uint32_t i = 0; i < v->n; i++)
-		shared += p[i].per != WEIR_PER_ALL + 1;
+	return i < v->n ? (const struct weir_p_limit *)v->v + i : b->rule_limits[i - v->n];
+}
+
+static int build_limit(struct weir_build *b, const struct weir_p_limit *p, uint32_t i, uint32_t lines, uint32_t *at)
+{
+	struct weir_limit *l = &b->limits[i];
+	bool all = p->per == WEIR_PER_ALL + 1;
+	int err;
+
+	*l = (struct weir_limit){ .rate = p->rate.n,
+				  .rate_s = p->rate.seconds,
+				  .burst = p->burst,
+				  .id = identity(p),
+				  .first = all ? i : *at,
+				  .mask = all ? 0 : lines - 1,
+				  .count = p->count - 1,
+				  .per_what = p->per - 1,
+				  .action = p->action && p->action - 1 != WEIR_ACT_BAN ? p->action - 1 : WEIR_ACT_DROP,
+				  .ban_s = p->action != WEIR_ACT_BAN + 1 ? 0 : p->ban ? p->ban : WEIR_BAN_S,
+				  .mode = mode(b, p),
+				  .log = p->log };
+	if (!all) {
+		*at += lines;
+		l->bits4 = p->per == WEIR_PER_SOURCE + 1 ? 32 : (uint8_t)(p->v4 ? p->v4 : 24);
+		l->bits6 = p->per == WEIR_PER_SOURCE + 1 ? 128 : (uint8_t)(p->v6 ? p->v6 : 64);
+	}
+	if (!weir_limit_make(l))
+		return weir_build_tell(b, NULL, "limit '%s' holds too much", p->name);
+	err = weir_build_string(b, p->name, &l->name);
+	if (err < 0)
+		return err;
+	b->config.limit_counts |= 1u << l->count;
+	if (l->action == WEIR_ACT_REJECT)
+		b->config.proto_features |= WEIR_FEAT_REJECT;
+	return 0;
+}
+
+int weir_build_limits(struct weir_build *b)
+{
+	uint32_t n = b->policy->doc.limits.n + b->n_rule_limits, shared = 0, lines = WEIR_LIMIT_LINES, at = WEIR_LIMITS_MAX;
+
+	for (uint32_t i = 0; i < n; i++)
+		shared += limit_at(b, i)->per != WEIR_PER_ALL + 1;
 	while (shared && lines > WEIR_LIMIT_LINES / shared)
 		lines /= 2;
-	for (uint32_t i = 0; i < v->n; i++) {
-		struct weir_limit *l = &b->limits[i];
-		bool all = p[i].per == WEIR_PER_ALL + 1;
-		int err;
+	for (uint32_t i = 0; i < n; i++) {
+		int err = build_limit(b, limit_at(b, i), i, lines, &at);
 
-		*l = (struct weir_limit){ .rate = p[i].rate.n,
-					  .rate_s = p[i].rate.seconds,
-					  .burst = p[i].burst,
-					  .id = identity(&p[i]),
-					  .first = all ? i : at,
-					  .mask = all ? 0 : lines - 1,
-					  .count = p[i].count - 1,
-					  .per_what = p[i].per - 1,
-					  .action = p[i].action && p[i].action - 1 != WEIR_ACT_BAN ? p[i].action - 1 : WEIR_ACT_DROP,
-					  .ban_s = p[i].action != WEIR_ACT_BAN + 1 ? 0 : p[i].ban ? p[i].ban : WEIR_BAN_S,
-					  .mode = mode(b, &p[i]),
-					  .log = p[i].log };
-		if (!all) {
-			at += lines;
-			l->bits4 = p[i].per == WEIR_PER_SOURCE + 1 ? 32 : (uint8_t)(p[i].v4 ? p[i].v4 : 24);
-			l->bits6 = p[i].per == WEIR_PER_SOURCE + 1 ? 128 : (uint8_t)(p[i].v6 ? p[i].v6 : 64);
-		}
-		if (!weir_limit_make(l))
-			return weir_build_tell(b, NULL, "limit '%s' holds too much", p[i].name);
-		err = weir_build_string(b, p[i].name, &l->name);
 		if (err < 0)
 			return err;
-		b->config.limit_counts |= 1u << l->count;
-		if (l->action == WEIR_ACT_REJECT)
-			b->config.proto_features |= WEIR_FEAT_REJECT;
 	}
-	b->n_limits = v->n;
+	b->n_limits = n;
 	return 0;
+}
+
+const char *weir_limit_text(const struct weir_limit *l, char *buf, size_t size)
+{
+	char rate[48];
+
+	snprintf(buf, size, "%s connections per %s at most", weir_limit_rate_text(l, rate, sizeof rate),
+		 l->per_what == WEIR_PER_ALL ? "rule" : weir_limit_per_name(l->per_what));
+	return buf;
 }

@@ -381,7 +381,7 @@ static int read_rules(struct lint *l)
 			return err;
 		*r = (struct weir_lint_rule){ .source = p, .pos = flat.pos, .action = p->action - 1,
 					      .mode = b->rules[i].mode, .log = p->log,
-					      .bounds = p->max_duration || p->idle || p->max_bytes };
+					      .bounds = p->max_duration || p->idle || p->max_bytes || p->limit };
 		if (flat.has_neg) {
 			struct weir_flat_cond *neg = weir_arena_alloc(&b->arena, sizeof *neg);
 

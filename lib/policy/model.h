@@ -49,6 +49,7 @@ struct weir_p_rule {
 	bool log, remove;
 	uint32_t max_duration, idle, ban; /* seconds, 0: absent */
 	uint64_t max_bytes;
+	struct weir_p_limit *limit; /* NULL: none */
 	struct weir_p_cond pos, *neg; /* NULL: no `not` */
 	/* filled when the groups are flattened */
 	const struct weir_p_group *group;

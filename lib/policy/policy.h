@@ -192,13 +192,14 @@ const char *weir_mode_name(uint32_t mode);	 /* detect, prevent */
 const char *weir_limit_per_name(uint32_t per);
 const char *weir_limit_count_name(uint32_t count);
 const char *weir_limit_rate_text(const struct weir_limit *l, char *buf, size_t size);
+const char *weir_limit_text(const struct weir_limit *l, char *buf, size_t size); /* of a rule: "10/m connections per source at most" */
 /* "1h": seconds in the largest unit that holds them exactly, as the policy takes them. */
 const char *weir_seconds_text(uint32_t seconds, char *buf, size_t size);
 /* Bounds of a flow in words: "for 1h at most, 1000000 bytes at most"; 0: that one is not there; "" without any. */
 const char *weir_bounds_text(uint32_t max_duration, uint32_t idle, uint64_t max_bytes, char *buf, size_t size);
-#define WEIR_BOUNDS_TEXT 96
-/* What a rule says besides its conditions: its bounds, or how long it bans. */
-const char *weir_rule_more(const struct weir_rule *r, char *buf, size_t size);
+#define WEIR_BOUNDS_TEXT 192
+/* What a rule says besides its conditions: its limit and its bounds, or how long it bans. */
+const char *weir_rule_more(const struct weir_img *img, const struct weir_rule *r, char *buf, size_t size);
 /* The key of a failure ("daemon_dead"), and what was chosen for it ("keep"); NULL: there is none. */
 const char *weir_failure_name(uint32_t failure);
 const char *weir_failure_choice(uint32_t failure, uint32_t choice);

@@ -39,7 +39,7 @@ static const struct weir_word mode_words[] = {
 };
 static const struct weir_word action_words[] = {
 	{ "allow", WEIR_ACT_ALLOW + 1 },  { "drop", WEIR_ACT_DROP + 1 },  { "reject", WEIR_ACT_REJECT + 1 },
-	{ "log", WEIR_ACT_LOG + 1 },	  { "redirect", .later = true },  { "limit", .later = true },
+	{ "log", WEIR_ACT_LOG + 1 },	  { "redirect", .later = true },  { "limit", .instead = "allow, and limit: { rate: 10/m } beside it" },
 	{ "inspect", .later = true },	  { "class", .later = true },	  { "ban", WEIR_ACT_BAN + 1 },
 	{ "accept", .instead = "allow" }, { "pass", .instead = "allow" }, { "permit", .instead = "allow" },
 	{ "deny", .instead = "drop" },	  { "block", .instead = "drop" }, { NULL },
@@ -266,7 +266,7 @@ static const struct weir_type t_when = {
 		NAME, &TYPE, offsetof(struct weir_p_rule, FIELD), FLAGS, DOC, EXAMPLE \
 	}
 #define RULE_LATER                                                                                                 \
-	LATER("redirect"), LATER("limit"), LATER("inspect"), LATER("class"), LATER("qos"), LATER("if_unknown")
+	LATER("redirect"), LATER("inspect"), LATER("class"), LATER("qos"), LATER("if_unknown")
 #define RULE_BOUNDS                                                                                                         \
 	R("max_duration", max_duration, weir_type_duration, 0, "With `allow`: a connection that lasts longer is stopped.", "1h"),   \
 		R("idle", idle, weir_type_duration, 0,                                                                              \
@@ -274,6 +274,8 @@ static const struct weir_type t_when = {
 		R("max_bytes", max_bytes, weir_type_amount, 0,                                                              \
 		  "With `allow`: IP packets of so many bytes pass, both directions together; the connection is stopped with " \
 		  "the first that does not fit.", "10M"),                                                                  \
+		R("limit", limit, weir_type_rule_limit, 0, "With `allow`: how many new connections the rule lets in.",       \
+		  "{ rate: 10/m, per: source }"),                                                                          \
 		R("ban", ban, weir_type_duration, 0, "With `action: ban`: for how long. Absent: `1h`.", "10m")
 
 static const struct weir_key rule_keys[] = {

@@ -12,7 +12,16 @@ static const struct weir_word per_words[] = {
 	{ "source", WEIR_PER_SOURCE + 1 }, { "prefix", WEIR_PER_PREFIX + 1 }, { "all", WEIR_PER_ALL + 1 },
 	{ "src", .instead = "source" },	   { "subnet", .instead = "prefix" }, { "global", .instead = "all" },
 	{ "ip", .instead = "source" },	   { "network", .instead = "prefix" },
-	{ "rule", .later = true },	   { "destination", .later = true },  { NULL },
+	{ "rule", .instead = "all, or 'limit' in the rule" }, { "destination", .later = true }, { NULL },
+};
+static const struct weir_word rule_per_words[] = {
+	{ "rule", WEIR_PER_ALL + 1 },	   { "source", WEIR_PER_SOURCE + 1 }, { "prefix", WEIR_PER_PREFIX + 1 },
+	{ "all", .instead = "rule" },	   { "src", .instead = "source" },    { "subnet", .instead = "prefix" },
+	{ "global", .instead = "rule" },   { "destination", .later = true },  { NULL },
+};
+static const struct weir_word rule_action_words[] = {
+	{ "drop", WEIR_ACT_DROP + 1 },	{ "reject", WEIR_ACT_REJECT + 1 },	       { "deny", .instead = "drop" },
+	{ "block", .instead = "drop" }, { "ban", .instead = "drop, and ban by a limit of 'limits'" }, { NULL },
 };
 static const struct weir_word count_words[] = {
 	{ "packets", WEIR_LIMIT_PACKETS + 1 },
@@ -84,6 +93,31 @@ static const struct weir_key limit_keys[] = {
 	L(v6, t_bits6, 0, "With `per: prefix`: bits of an IPv6 source that count. Absent: 64.", "64"),
 	{ NULL },
 };
+static const struct weir_type t_rule_per =
+	WORD("rule-limit-per", "rule, source or prefix", rule_per_words,
+	     "`rule`: one bucket for all that the rule lets in. `source` and `prefix` as in [limit-per](#limit-per).");
+static const struct weir_type t_rule_action = WORD("rule-limit-action", "drop or reject", rule_action_words,
+						   "What is above the rate is dropped silently, or rejected.");
+static const struct weir_key rule_limit_keys[] = {
+	L(rate, t_rate, WEIR_KEY_NEEDED, "How many connections the rule lets in, in the long run.", "10/m"),
+	L(per, t_rule_per, 0, "Who shares a bucket. Absent: `rule`.", "source"),
+	L(burst, weir_type_amount, 0,
+	  "How many at once after a quiet time. Absent: what the rate gives in a second, at least 1.", "5"),
+	L(action, t_rule_action, 0, "Absent: `drop`.", "reject"),
+	L(v4, t_bits4, 0, "As in a limit.", "24"),
+	L(v6, t_bits6, 0, "As in a limit.", "64"),
+	{ NULL },
+};
+const struct weir_type weir_type_rule_limit = {
+	.id = "rule-limit",
+	.name = "a limit of a rule",
+	.shape = WEIR_T_MAP,
+	.size = sizeof(struct weir_p_limit),
+	.keys = rule_limit_keys,
+	.done = weir_done_rule_limit,
+	.doc = "How many new connections the rule lets in. What is above the rate is stopped here, no later rule is asked; "
+	       "open connections are not counted. 64 limits in all, those of `limits` included.",
+};
 static const struct weir_type t_limit = {
 	.id = "limit",
 	.name = "a limit",
@@ -94,7 +128,8 @@ static const struct weir_type t_limit = {
 	       "however packets are spread over them. The table of sources is bounded: a new one takes the place of the one that "
 	       "owes least, so those above their rate stay in it. Packets and bytes are counted as they come in, also those of "
 	       "flows that were allowed long ago; connections when they are about to be judged. What the failsafe admits is not "
-	       "counted. All limits are asked in their order, and the first that is used up decides. At most 16.",
+	       "counted. All limits are asked in their order, and the first that is used up decides. At most 64, those of rules "
+	       "included.",
 };
 const struct weir_type weir_type_limits = {
 	.name = "a list of limits",
@@ -204,6 +239,15 @@ int weir_take_bits4(struct weir_walk *w, const struct weir_node *n, void *dst)
 int weir_take_bits6(struct weir_walk *w, const struct weir_node *n, void *dst)
 {
 	return take_bits(w, n, 128, dst);
+}
+
+int weir_done_rule_limit(struct weir_walk *w, const struct weir_node *n, void *dst)
+{
+	struct weir_p_limit *l = dst;
+
+	l->count = WEIR_LIMIT_RULE + 1;
+	l->per = l->per ? l->per : WEIR_PER_ALL + 1;
+	return weir_done_limit(w, n, dst);
 }
 
 int weir_done_limit(struct weir_walk *w, const struct weir_node *n, void *dst)

@@ -37,6 +37,7 @@ WEIR_DONE(group);
 WEIR_DONE(failsafe);
 WEIR_DONE(set);
 WEIR_DONE(limit);
+WEIR_DONE(rule_limit);
 WEIR_DONE(doc);
 
 /* "$name" to "name", or NULL when it is not one. */

@@ -154,6 +154,34 @@ static void test_limits(void **state)
 	done(&f);
 }
 
+static void test_rule_limits(void **state)
+{
+	const struct weir_rule *r;
+	const struct weir_limit *l;
+	struct fixture f;
+	char text[WEIR_BOUNDS_TEXT];
+
+	read_policy(&f, "version: 1\nmode: prevent\nlimits: [ { name: a, per: source, count: packets, rate: 10k/s } ]\nrules:\n"
+			"  - { name: ssh, action: allow, ports: 22, limit: { rate: 10/m, per: source, burst: 5 } }\n"
+			"  - { name: dns, action: allow, ports: 53 }\n"
+			"  - { name: mail, action: allow, ports: 25, mode: detect, limit: { rate: 1/d, action: reject }, idle: 1h }\n");
+	compile(&f);
+	assert_int_equal(f.img.cfg->n_limits, 3);
+	assert_int_equal(f.img.cfg->limit_counts, 1 | 1 << WEIR_LIMIT_RULE);
+	r = weir_img_rule(&f.img, WEIR_RULES, 0);
+	l = weir_img_limit(&f.img, r->limit - 1);
+	assert_true(r->limit == 2 && l->count == WEIR_LIMIT_RULE && l->per_what == WEIR_PER_SOURCE && l->burst == 5 && l->bits4 == 32);
+	assert_string_equal(weir_img_string(&f.img, l->name), "ssh");
+	assert_true(l->first != weir_img_limit(&f.img, 0)->first);
+	assert_int_equal(weir_img_rule(&f.img, WEIR_RULES, 1)->limit, 0);
+	r = weir_img_rule(&f.img, WEIR_RULES, 2);
+	l = weir_img_limit(&f.img, r->limit - 1);
+	assert_true(l->per_what == WEIR_PER_ALL && !l->bits4 && !l->bits6 && l->mode == WEIR_DETECT && l->action == WEIR_ACT_REJECT);
+	assert_true(l->burst == 1 && l->first == 2 && !l->mask);
+	assert_string_equal(weir_rule_more(&f.img, r, text, sizeof text), "1/d connections per rule at most, idle for at most 1h");
+	done(&f);
+}
+
 static void test_shuts(void **state)
 {
 	static const struct {
@@ -544,6 +572,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_rule_limits),
 		cmocka_unit_test(test_shuts),
 		cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_groups_add_their_conditions),

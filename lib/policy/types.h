@@ -16,4 +16,4 @@ void weir_types_collect(struct weir_type_list *ret);
 extern const struct weir_type weir_type_protocol, weir_type_icmp, weir_type_icmpv6;
 
 /* Those that several files use. */
-extern const struct weir_type weir_type_mode, weir_type_bool, weir_type_name, weir_type_duration, weir_type_amount;
+extern const struct weir_type weir_type_mode, weir_type_bool, weir_type_name, weir_type_duration, weir_type_amount, weir_type_rule_limit;

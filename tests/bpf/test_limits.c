@@ -116,19 +116,21 @@ static void packet(struct weir_frame *f, uint64_t hi, uint64_t lo, uint32_t byte
 	weir_frame_end(f);
 }
 
+static bool uncounted; /* no limit is that of the rule that lets it in */
+
 /* What core/limit.h says of it, all limits in their order. True: passes. */
 static bool oracle(uint64_t hi, uint64_t lo, uint32_t ip_len, uint32_t *ret_limit)
 {
 	uint64_t seed = secret(), now = weir_limit_clock(weir_kern_now());
 
-	for (uint32_t pass = 0; pass < 2; pass++) /* packets and bytes stand before connections */
+	for (uint32_t pass = 0; pass < 2 && !uncounted; pass++) /* packets and bytes stand before connections */
 		for (uint32_t i = 0; i < build.n_limits; i++) {
 			const struct weir_limit *l = &build.limits[i];
 			uint64_t key = weir_limit_key(l, hi, lo, seed);
 			struct line *a = &table[weir_limit_line(l, key, 0)], *b = &table[weir_limit_line(l, key, 1)];
 			uint32_t at = weir_limit_pick(l, a->slot, b->slot, key, now);
 
-			if (pass != (l->count == WEIR_LIMIT_CONNECTIONS))
+			if (pass != (l->count >= WEIR_LIMIT_CONNECTIONS))
 				continue;
 			if (weir_limit_take(l, at < WEIR_LIMIT_WAYS ? &a->slot[at] : &b->slot[at - WEIR_LIMIT_WAYS], key, now,
 					    l->count == WEIR_LIMIT_BYTES ? ip_len : 1))
@@ -216,6 +218,39 @@ static void what_is_counted(void)
 			send(0, V4(0x0a000004), 10); /* two of the nine packets for all are left */
 		said("connections, bytes and packets, in the order of the stages", 6);
 	}
+}
+
+/* A rule's limit: of what it lets in, by source or all together, and of nothing that another rule lets in. */
+static void what_a_rule_lets_in(void)
+{
+	for (int per = 0; per < 2; per++) {
+		struct weir_rule *r;
+
+		begin();
+		add(per ? WEIR_PER_ALL : WEIR_PER_SOURCE, WEIR_LIMIT_RULE, 1, 86400, 3);
+		r = weir_imgbuild_rule(&build, WEIR_ACT_ALLOW);
+		r->pos.set = WEIR_C_PORTS;
+		r->pos.ports = (struct weir_ports){ WEIR_NO_LIST, 80, 80 };
+		r->limit = 1;
+		if (!install())
+			continue;
+		for (int n = 0; n < 5; n++)
+			for (uint32_t a = 0; a < 4; a++)
+				send(0, V4(0x0a000002 + a), 10);
+		said(per ? "a rule's limit, per rule" : "a rule's limit, per source", per ? 3 : 12);
+	}
+	begin();
+	add(WEIR_PER_ALL, WEIR_LIMIT_RULE, 1, 86400, 3);
+	weir_imgbuild_rule(&build, WEIR_ACT_ALLOW); /* takes all of it, and has none */
+	weir_imgbuild_rule(&build, WEIR_ACT_ALLOW)->limit = 1;
+	uncounted = true;
+	if (install()) {
+		for (int n = 0; n < 20; n++)
+			send(0, V4(0x0a000002), 10);
+		say(!wrong && passed == 20, "what another rule lets in is not counted");
+		passed = refused = wrong = 0;
+	}
+	uncounted = false;
 }
 
 static void all_slots(bool *same, bool *beyond)
@@ -358,6 +393,7 @@ int main(void)
 	}
 	who_shares_a_bucket();
 	what_is_counted();
+	what_a_rule_lets_in();
 	random_sources();
 	in_the_long_run(WEIR_PER_SOURCE, 1);
 	if (cpus > 1)

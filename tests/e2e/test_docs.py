@@ -78,6 +78,7 @@ SECTIONS = {
     "set": ("sets: { one: { @ } }", {}),
     "address-file": ("sets: { one: { addresses: { @ } } }", {}),
     "limit": ("limits: [ { @ } ]", {"name": "one", "per": "source", "count": "packets", "rate": "1/s"}),
+    "rule-limit": ("rules: [ { action: allow, ports: 7, limit: { @ } } ]", {"rate": "1/s"}),
     "rule": ("rules: [ { @ } ]", {"action": "allow", "ports": "7"}),
     "conditions": ("rules: [ { @ } ]", {"action": "drop"}),
     "group": ("rules: [ { @ } ]", {"group": "one", "when": "{ direction: inbound }", "rules": f"[ {RULE} ]"}),
@@ -85,6 +86,7 @@ SECTIONS = {
 }
 BESIDE = {
     "failsafe-entry.name": {"ports": "22"}, "limit.ban": {"action": "ban"},
+    "rule-limit.v4": {"per": "prefix"}, "rule-limit.v6": {"per": "prefix"},
     "limit.v4": {"per": "prefix"}, "limit.v6": {"per": "prefix"}, "rule.ban": {"action": "ban"},
     "otherwise.ban": {"action": "ban"},
 }

@@ -190,6 +190,39 @@ class Forged:
             self.sent += 1
 
 
+def knock(lab, port, n, src):
+    """n datagrams to a port, each a conversation of its own."""
+    for _ in range(n):
+        with lab.client:
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.bind((src, 0))
+        s.sendto(b"x", (lab.DUT[4], port))
+        s.close()
+
+
+def test_what_a_rule_lets_in():
+    """By source, all together, and only of that rule; who stands goes on; staged, it drops nothing."""
+    rule = "- {{ name: few, action: allow, direction: inbound, protocol: udp, ports: 90, limit: {{ rate: 1/h, burst: 5{} }}{} }}\n"
+    for per, extra, want in (("", "", 5), (", per: source", "", 10), (", per: prefix", "", 5), ("", ", mode: detect", 0)):
+        with Router() as lab:
+            lab.alias(lab.client, "cl0", "10.1.0.77/24")
+            few, many = Sink(lab, lab.dut, 90), Sink(lab, lab.dut, 91)
+            f = Listener(lab, lab.dut, "udp", 9999)
+            w = Weir(lab, lab.dut)
+            w.run(Policy.text(RULES + rule.format(per, extra) +
+                              "- { name: many, action: allow, direction: inbound, protocol: udp, ports: 91 }\n", inbound="drop"))
+            for src in (lab.CLIENT[4], "10.1.0.77"):
+                knock(lab, 90, 20, src)
+                knock(lab, 91, 20, src)
+            must(fence(lab.client, lab.DUT[4], f, 9999), "fence")
+            equal(few.read(), want, f"conversations that the rule let in{per}{extra}")
+            equal(many.read(), 40, "those of another rule")
+            if want == 5 and not per:
+                seen = [e for e in w.records("events") if e.get("reason") == "limit"]
+                check(any("few" in str(e.get("rule", "")) for e in seen), f"no event names the limit: {w.records('events')[-3:]}")
+                check("limit: { rate: 1/h, per: rule, burst: 5, action: drop }" in w("show", "effective").stdout, "not shown")
+
+
 def test_flood_of_random_sources():
     """With limits by source: live flows and honest newcomers go on, and a heavy source is not forgotten."""
     n_live = long_or(1000, 200)

@@ -59,7 +59,8 @@ static char *large(void)
 		}
 	}
 	fputs("  - { name: trap, action: ban, direction: inbound, ports: 23, ban: 10m }\n"
-	      "  - { name: hours, action: allow, time: [\"mon-fri 08:00-18:00\", sat], ports: 24, max_duration: 1h, max_bytes: 1G }\n", f);
+	      "  - { name: hours, action: allow, time: [\"mon-fri 08:00-18:00\", sat], ports: 24, max_duration: 1h, "
+	      "max_bytes: 1G, limit: { rate: 10/m, per: source } }\n", f);
 	fputs("  - { name: icmp, action: allow, icmp: [echo-request, \"3/4\"], in_interface: eth0, out_interface: eth1 }\n", f);
 	fclose(f);
 	return text;
