@@ -3,7 +3,7 @@
  * Bans for a time, made here because a rule or a limit says so, with nobody else alive. They end by themselves; the flows
  * of who is banned are judged again as long as they last. What this host sends itself bans nobody.
  */
-#include "bpf/limit.h"
+#include "bpf/lists.h"
 
 __noinline int weir_is_caught(void)
 {
@@ -41,4 +41,12 @@ __noinline int weir_catch(void)
 	if (ctl->caught_until < c.until)
 		ctl->caught_until = c.until;
 	return 1;
+}
+
+/* Stage 3 at TC. 1: it is stopped. */
+__noinline int weir_lists_stage(void)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	return s && weir_stage_lists(s);
 }

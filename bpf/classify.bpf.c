@@ -3,7 +3,7 @@
  * The expensive parts of a judgement as global functions: the verifier checks each once, whatever calls
  * it, so their loops do not multiply with the callers' branches. State stands in the scratch map.
  */
-#include "bpf/gate.h"
+#include "bpf/image_maps.h"
 
 /* The binary searches; n is an argument so that the verifier takes it for unknown. */
 __noinline int weir_search4(uint32_t n, uint32_t key)
@@ -124,33 +124,6 @@ __noinline int weir_scan_rules(uint32_t from, uint32_t skip)
 	return (int)weir_scan_chunk(0, weir_config(), WEIR_RULES, &s->facts, from, skip);
 }
 
-/* The first candidate of the failsafe, of those that the gate leaves. */
-__noinline int weir_scan_failsafe(uint32_t skip)
-{
-	struct weir_scratch *s = weir_scratch_get();
-	const struct weir_gate *g = weir_gate_get();
-	uint64_t may;
-
-	if (!s || !g)
-		return (int)WEIR_SCAN_END;
-	may = weir_gate_facts(g, &s->facts);
-	for (uint32_t i = 0; i < WEIR_FAILSAFE_MAX; i++) {
-		uint32_t at = weir_gate_lowest(may), c;
-		const struct weir_rule *r;
-
-		if (!may)
-			break;
-		may &= may - 1;
-		r = weir_img_rule(0, WEIR_FAILSAFE, at);
-		if (!r)
-			break;
-		c = weir_candidate(0, weir_config(), WEIR_FAILSAFE, at, r, &s->facts, skip, false);
-		if (c != WEIR_SCAN_END)
-			return (int)c;
-	}
-	return (int)WEIR_SCAN_END;
-}
-
 /* Look up the classes of the facts' addresses and ports. */
 __noinline int weir_prepare(void)
 {
@@ -159,15 +132,6 @@ __noinline int weir_prepare(void)
 	if (s)
 		weir_classify_prepare(0, weir_config(), &s->facts);
 	return 0;
-}
-
-/* Stage 2 on the facts, which are the packet's own view. 1: admitted, result in res. */
-__noinline int weir_failsafe_stage(uint32_t opens)
-{
-	struct weir_scratch *s = weir_scratch_get();
-
-	return s && weir_gate_open(&s->pkt, s->facts.dir, opens) &&
-	       weir_judge_failsafe(0, weir_config(), &s->facts, opens, &s->res);
 }
 
 /* Stage 6 on the facts, result in res. */

@@ -95,7 +95,7 @@ WEIR_INLINE bool weir_ring_closed(void)
 	       weir_config()->failures.choice[WEIR_FAILURE_RING_FULL] != WEIR_RING_THROTTLE;
 }
 
-/* May a record about this packet's remote end be written to that ring? decide.bpf.c */
+/* May a record about this packet's remote end be written to that ring? report.bpf.c */
 enum { WEIR_RING_VERDICTS, WEIR_RING_TELEMETRY };
 int weir_ring_admits(uint32_t ring);
 

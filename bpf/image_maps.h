@@ -126,7 +126,6 @@ int weir_scan_rules(uint32_t from, uint32_t skip);
 int weir_scan_later(uint32_t from, uint32_t skip);
 int weir_scan_failsafe(uint32_t skip);
 int weir_prepare(void);
-int weir_failsafe_stage(uint32_t opens);
 int weir_rules_stage(uint32_t staged);
 int weir_reverse(void);
 

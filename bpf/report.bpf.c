@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* A verdict is counted and told; how much of it while a ring is nearly full. */
+#include "bpf/limit.h"
+#include "bpf/stages.h"
+
+/*
+ * failures.ring_full: throttle. While less than an eighth of a ring is free, one remote end gets one record a second.
+ * A function of its own: inlined, it would grow the frame of the hooks themselves. Uses s->okey.
+ */
+__noinline int weir_ring_admits(uint32_t ring)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	struct weir_recent *r, fresh = { .last = (uint32_t)bpf_jiffies64() };
+	uint64_t used, size;
+
+	if (!s)
+		return 0;
+	if (ring == WEIR_RING_VERDICTS) {
+		used = bpf_ringbuf_query(&weir_verdicts, BPF_RB_AVAIL_DATA);
+		size = bpf_ringbuf_query(&weir_verdicts, BPF_RB_RING_SIZE);
+	} else {
+		used = bpf_ringbuf_query(&weir_telemetry, BPF_RB_AVAIL_DATA);
+		size = bpf_ringbuf_query(&weir_telemetry, BPF_RB_RING_SIZE);
+	}
+	if (!weir_simulates(weir_config(), WEIR_FAILURE_RING_FULL) && used <= size / 8 * 7)
+		return 1;
+	__builtin_memset(&s->okey, 0, sizeof s->okey);
+	__builtin_memcpy(s->okey.a, s->hook == WEIR_HOOK_TC_OUT ? s->pkt.t.dst : s->pkt.t.src, 16);
+	s->okey.zone = 0xfffffff0u + ring; /* of no conversation: a number above all protocols */
+	r = bpf_map_lookup_elem(&weir_recent, &s->okey);
+	if (!r) {
+		bpf_map_update_elem(&weir_recent, &s->okey, &fresh, BPF_ANY);
+		return 1;
+	}
+	if (fresh.last - r->last < weir_config()->hz) {
+		weir_stat(WEIR_STAT_FAIL_RING);
+		return 0;
+	}
+	r->last = fresh.last;
+	return 1;
+}
+
+/* A verdict stands: count it, tell it. `id`: the flow, 0 for none. */
+__noinline int weir_report(uint64_t id)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	uint32_t suppressed = 0;
+
+	if (!s)
+		return 0;
+	if (s->ifflags & WEIR_IF_TEST)
+		return s->res.enforced;
+	if (s->ban_s)
+		weir_catch();
+	weir_count_result(s);
+	weir_count_hit(s);
+	if (id)
+		weir_emit_flow(s, id);
+	if ((s->res.enforced != WEIR_PASS || s->res.wanted != WEIR_PASS || s->res.log) &&
+	    weir_report_due(s, &suppressed))
+		weir_emit_verdict(s, suppressed, id);
+	return s->res.enforced;
+}
