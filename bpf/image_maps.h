@@ -214,7 +214,7 @@ WEIR_INLINE uint32_t weir_classify_next(const struct weir_img *img, const struct
 		}
 		return WEIR_SCAN_END;
 	}
-	for (int k = 0; k < WEIR_LINEAR_MAX / WEIR_SCAN_CHUNK; k++) {
+	for (int k = 0; k < (WEIR_LINEAR_MAX + WEIR_LATE_MAX) / WEIR_SCAN_CHUNK; k++) {
 		if (from >= cfg->n_rules)
 			break;
 		c = (uint32_t)weir_scan_rules(from, skip);

@@ -69,7 +69,7 @@ WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t 
 	s->len = skb->len;
 	s->segs = skb->gso_segs ? skb->gso_segs : 1;
 	s->now = (uint32_t)bpf_jiffies64();
-	s->edit = ctl->ban_edit;
+	s->edit = ctl->edit;
 	s->caught = ctl->caught_until && ctl->caught_until > bpf_ktime_get_boot_ns();
 	s->ban_s = 0;
 	s->note.kind = 0;

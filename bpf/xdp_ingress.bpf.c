@@ -90,7 +90,7 @@ int weir_xdp_in(struct xdp_md *ctx)
 	s->ifflags = s->mark = 0;
 	s->len = c.frame_len;
 	s->segs = 1;
-	s->edit = ctl->ban_edit;
+	s->edit = ctl->edit;
 	s->caught = ctl->caught_until && ctl->caught_until > bpf_ktime_get_boot_ns();
 	s->ban_s = 0;
 	s->facts.dir = 0;

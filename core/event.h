@@ -121,7 +121,7 @@ struct weir_control {
 	uint64_t word;        /* see above */
 	uint64_t alive;       /* the keeper's last sign of life, ns since boot; UINT64_MAX: it was ended on purpose */
 	uint64_t adopt_until; /* ns since boot; mid-stream packets are adopted until then */
-	uint32_t ban_edit;    /* raised by every change of the ban map */
+	uint32_t edit;    /* raised by every change of bans, blocklists and single rules: flows are judged again */
 	uint32_t flags;
 	uint32_t generation, epoch, mode, guard;                     /* of what was put in force last; guard: it needs one */
 	uint32_t back_generation, back_epoch, back_mode, back_guard; /* with a word: of what it goes back to */

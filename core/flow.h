@@ -59,7 +59,7 @@ struct weir_flow {
 	uint64_t id;
 	uint64_t created;      /* ns since boot */
 	uint32_t generation;   /* that judged it last */
-	uint32_t epoch, edit;  /* image epoch and ban edit number that judged it last */
+	uint32_t epoch, edit;  /* image epoch and edit number that judged it last */
 	uint32_t wanted_rule, enforced_rule;
 	uint8_t dir, flags, wanted, enforced;
 	uint8_t wanted_reason, enforced_reason, family, bound; /* bound: WEIR_FB_* */

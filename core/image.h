@@ -26,7 +26,7 @@
 #define WEIR_IMAGE_VERSION 7u
 
 #define WEIR_RULES_MAX (1u << 17) /* rules, overlay included */
-#define WEIR_LINEAR_MAX 1024u   /* rules of an image without trees: the bound of the linear scan */
+#define WEIR_LINEAR_MAX 1024u   /* rules of an image without trees, places of late ones not counted */
 #define WEIR_LATE_MAX 64u      /* rules that may come after the image was compiled, see core/late.h */
 #define WEIR_SCAN_CHUNK 64u    /* rules that one call looks at */
 #define WEIR_SCAN_END 0xffffffffu

@@ -321,7 +321,7 @@ static inline int weir_image_open(struct weir_img *img, const void *blob, uint32
 {
 	int r = weir_image_open_bare(img, blob, size);
 
-	return !r && !img->cfg->tree_lines && img->cfg->n_rules > WEIR_LINEAR_MAX ? -1 : r;
+	return !r && !img->cfg->tree_lines && img->cfg->n_rules - img->cfg->n_late > WEIR_LINEAR_MAX ? -1 : r;
 }
 
 static inline struct weir_config *weir_late_config(void *blob)

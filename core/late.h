@@ -55,7 +55,8 @@ WEIR_INLINE uint32_t weir_first_of(uint32_t a, uint32_t b)
 
 /*
  * Does this change fit an image with `used` places given away? The programs were made without what no rule of the
- * image said, so a rule that says more must not come this way.
+ * image said, so a rule that says more must not come this way. In an image without trees there are no places: its scan
+ * asks every rule that is there, and would see one of which a half is written.
  */
 WEIR_INLINE bool weir_late_ok(const struct weir_config *c, uint32_t used, const struct weir_late *l)
 {
@@ -66,7 +67,7 @@ WEIR_INLINE bool weir_late_ok(const struct weir_config *c, uint32_t used, const 
 		return false;
 	if (goes)
 		return l->gone < c->n_rules;
-	return used < c->n_late && l->add == c->late + used && l->n_text && l->n_text <= WEIR_LATE_TEXT &&
+	return used < c->n_late && c->tree_lines && l->add == c->late + used && l->n_text && l->n_text <= WEIR_LATE_TEXT &&
 	       !l->text[l->n_text - 1] && r->name < l->n_text && r->place < l->n_text && weir_cond_ok(&r->pos) &&
 	       weir_cond_ok(&l->neg) && r->action <= WEIR_ACT_BAN && r->mode <= c->mode &&
 	       !(r->flags & (WEIR_RF_GONE | WEIR_RF_BOXED)) && !r->limit && (r->flags & WEIR_RF_OVERLAY) &&

@@ -150,7 +150,7 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 		json_object_set_new(j, "processes", processes_json(w, &life));
 	json_object_set_new(j, "up", json_integer((json_int_t)((uint64_t)time(NULL) - w->started)));
 	json_object_set_new(j, "generation", json_integer(w->generation));
-	json_object_set_new(j, "edit", json_integer(w->epoch));
+	json_object_set_new(j, "edit", json_integer((json_int_t)(w->overlay.changes + w->bans.changes)));
 	json_object_set_new(j, "mode", json_string(weir_mode_name(weir_worker_mode(w))));
 	json_object_set_new(j, "requested", json_string(weir_mode_name(weir_worker_requested(w))));
 	json_object_set_new(j, "origin", json_string(weir_source_name(w->source)));

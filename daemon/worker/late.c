@@ -52,7 +52,6 @@ int weir_late_try(struct weir_worker *w, struct weir_change *c, char *why, size_
 		weir_late_undo(w->blob, &late);
 		return r;
 	}
-	c->late = true;
 	w->late_since = w->ticks;
 	w->late = true;
 	return 0;

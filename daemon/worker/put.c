@@ -369,6 +369,7 @@ int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited
 
 	if (r)
 		return r;
+	edited->changes++;
 	r = weir_failures_saved(w, weir_overlay_save(w->o.state_dir, edited));
 	if (r) {
 		char again[128];

@@ -172,7 +172,6 @@ struct weir_change {
 	bool whole;                               /* compile all of it, even where a part would do */
 	/* filled on success */
 	uint32_t ms, added, removed;              /* compile time; rules */
-	bool late;                                /* the image in force took it as it is */
 	uint32_t killed;                          /* conversations that were ended (established: kill) */
 };
 

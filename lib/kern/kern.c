@@ -162,9 +162,9 @@ int weir_kern_adopt(struct weir_kern *k, uint32_t seconds)
 
 void weir_kern_edited(struct weir_kern *k)
 {
-	uint32_t edit = k->control->ban_edit + 1;
+	uint32_t edit = k->control->edit + 1;
 
-	__atomic_store_n(&k->control->ban_edit, edit ? edit : 1, __ATOMIC_RELEASE); /* 0 says that no ban was ever set */
+	__atomic_store_n(&k->control->edit, edit ? edit : 1, __ATOMIC_RELEASE); /* 0 says that no ban was ever set */
 }
 
 static uint32_t jiffies_now(const struct weir_kern *k)

@@ -178,7 +178,7 @@ static enum weir_reason expect(const struct run *t, const struct weir_probe *p, 
 	opens = pkt.proto == WEIR_IPPROTO_TCP && (pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN;
 	if (pkt.frag != WEIR_FRAG_LATER && weir_judge_failsafe(t->img, t->cfg, &f, opens, res))
 		return parsed;
-	if (listed(t, p, &f, ctl.ban_edit, res))
+	if (listed(t, p, &f, ctl.edit, res))
 		return parsed;
 	if (pkt.frag == WEIR_FRAG_LATER)
 		later(t, p, res);

@@ -219,7 +219,7 @@ int weir_image_add_trees(void **blob, uint32_t *size, struct weir_why *why)
 	struct weir_tree_limits limits = { .label = weir_rule_label };
 	struct weir_tree tree = { 0 };
 	struct weir_img img;
-	uint32_t n_rules;
+	uint32_t n_rules, n_linear;
 	uint64_t whole;
 	size_t n = 0;
 	void *more;
@@ -228,6 +228,7 @@ int weir_image_add_trees(void **blob, uint32_t *size, struct weir_why *why)
 	if (weir_image_open_bare(&img, *blob, *size) || h->tree.count)
 		return -EINVAL;
 	n_rules = img.cfg->n_rules;
+	n_linear = n_rules - img.cfg->n_late;
 	limits.img = &img;
 	r = weir_boxes_make(&img, (struct weir_rule *)((uint8_t *)*blob + h->rules.off), &boxes, &n);
 	if (!r && n_rules)
@@ -247,7 +248,7 @@ int weir_image_add_trees(void **blob, uint32_t *size, struct weir_why *why)
 		}
 	}
 	weir_tree_free(&tree);
-	if (r == -E2BIG && n_rules <= WEIR_LINEAR_MAX)
+	if (r == -E2BIG && n_linear <= WEIR_LINEAR_MAX)
 		r = 0;
 	if (!r)
 		weir_image_seal(*blob, *size);

@@ -198,7 +198,7 @@ static void test_rules_that_spell_out_too_much_are_named(void **state)
 
 static int compile(enum weir_set_kind kind, size_t n, struct weir_img *ret, void **ret_blob, struct weir_diags *diags)
 {
-	struct weir_compile_options o = { .mode_ceiling = WEIR_PREVENT };
+	struct weir_compile_options o = { .mode_ceiling = WEIR_PREVENT, .late = kind == WEIR_SET_SAME };
 	_cleanup_policy_ struct weir_policy *p = NULL;
 	_cleanup_free_ char *text = NULL;
 	struct weir_set s;
@@ -243,8 +243,9 @@ static void test_many_rules_are_compiled_or_refused(void **state)
 	assert_int_equal(compile(WEIR_SET_WIDE, N, &img, &blob, &diags), -22);
 	assert_non_null(strstr(diags.v[0].message, "the widest: rule 'rule "));
 	weir_diags_free(&diags);
-	/* few rules that no tree takes are asked one after the other */
+	/* few need no tree */
 	assert_int_equal(compile(WEIR_SET_SAME, WEIR_LINEAR_MAX, &img, &blob, &diags), 0);
+	assert_int_equal(img.cfg->n_rules, WEIR_LINEAR_MAX + WEIR_LATE_MAX); /* places for late ones come on top */
 	free(blob);
 }
 

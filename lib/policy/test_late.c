@@ -245,6 +245,19 @@ static void what_is_more_than_one_change(void **unused)
 	end(&b);
 }
 
+/* The first rule that anybody adds to a new machine. */
+static void to_a_policy_without_rules(void **unused)
+{
+	struct bench b = { .overlay = { .rules = b.rules } };
+	struct weir_diags diags = { 0 };
+
+	assert_int_equal(weir_policy_read_text("t", NULL, "version: 1\n", 11, &b.policy, &diags), 0);
+	b.blob = compiled(&b, true, &b.late);
+	add(&b);
+	assert_int_equal(change(&b), 0);
+	end(&b);
+}
+
 /* As the keeper would see them from a worker that was taken over. */
 static void hostile_changes(void **unused)
 {
@@ -267,6 +280,9 @@ static void hostile_changes(void **unused)
 		assert_false(weir_late_ok(&c, 0, &l)); \
 	} while (0)
 	WRONG(l.epoch++);
+	c.tree_lines = 0; /* every rule is asked, also while it is written */
+	assert_false(weir_late_ok(&c, 0, &good));
+	c.tree_lines = b.late.cfg->tree_lines;
 	WRONG(l.add++);
 	WRONG(l.gone = 0);
 	WRONG(l.add = WEIR_RULE_NONE);
@@ -294,6 +310,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rules_come_and_go),
 		cmocka_unit_test(what_is_more_than_one_change),
+		cmocka_unit_test(to_a_policy_without_rules),
 		cmocka_unit_test(hostile_changes),
 	};
 

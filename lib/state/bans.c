@@ -207,6 +207,7 @@ int weir_bans_add(struct weir_bans *b, const struct weir_ban_key *k, uint64_t ex
 	free(e->why);
 	e->why = copy;
 	e->expires = expires;
+	b->changes++;
 	*ret = e;
 	return 0;
 }
@@ -225,6 +226,7 @@ int weir_bans_remove(struct weir_bans *b, const struct weir_ban_key *k)
 	if (!e)
 		return -ENOENT;
 	remove_at(b, (size_t)(e - b->v));
+	b->changes++;
 	return 0;
 }
 
@@ -243,18 +245,20 @@ size_t weir_bans_expire(struct weir_bans *b, uint64_t now, void (*gone)(const st
 		remove_at(b, i);
 		n++;
 	}
+	b->changes += n;
 	return n;
 }
 
 static int from_json(struct weir_bans *b, const json_t *j)
 {
 	json_int_t next = json_integer_value(json_object_get(j, "next_id"));
+	json_int_t changes = json_integer_value(json_object_get(j, "changes"));
 	const json_t *list = json_object_get(j, "bans"), *one;
 	char why[128];
 	size_t i;
 
 	if (json_integer_value(json_object_get(j, "version")) != 1 || next < 1 || next > UINT32_MAX ||
-	    !json_is_array(list))
+	    changes < 0 || !json_is_array(list))
 		return -EBADMSG;
 	json_array_foreach (list, i, one) {
 		const char *addr = NULL, *reason = "";
@@ -273,6 +277,7 @@ static int from_json(struct weir_bans *b, const json_t *j)
 			return r;
 	}
 	b->next_id = (uint32_t)next;
+	b->changes = (uint64_t)changes;
 	return 0;
 }
 
@@ -313,7 +318,8 @@ int weir_bans_save(const char *state_dir, const struct weir_bans *b)
 						      weir_ban_key_format(&e->key, addr, sizeof addr), "expires",
 						      (json_int_t)e->expires, "why", e->why));
 	}
-	j = json_pack("{s:i, s:I, s:o}", "version", 1, "next_id", (json_int_t)b->next_id, "bans", list);
+	j = json_pack("{s:i, s:I, s:I, s:o}", "version", 1, "next_id", (json_int_t)b->next_id, "changes",
+		      (json_int_t)b->changes, "bans", list);
 	r = j && json_array_size(list) == b->n ? weir_json_save(state_dir, BANS_FILE, j) : -ENOMEM;
 	json_decref(j);
 	return r;

@@ -22,6 +22,7 @@ struct weir_bans {
 	struct weir_ban_entry *v;
 	size_t n;
 	uint32_t next_id; /* from 1 */
+	uint64_t changes; /* of this list, ever */
 };
 
 /* "192.0.2.1", "192.0.2.0/24", "2001:db8::/32". Refuses bits behind the prefix; `why` says what. */

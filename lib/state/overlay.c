@@ -72,7 +72,7 @@ static int edit_put(struct weir_overlay *o, const char *set, const char *element
 
 int weir_overlay_store_copy(const struct weir_overlay_store *s, struct weir_overlay_store *ret)
 {
-	struct weir_overlay_store c = { .next_id = s->next_id };
+	struct weir_overlay_store c = { .next_id = s->next_id, .changes = s->changes };
 	int r = 0;
 
 	for (size_t i = 0; !r && i < s->list.n_rules; i++)
@@ -121,13 +121,15 @@ static int store_from_json(struct weir_overlay_store *s, const json_t *j)
 {
 	const json_t *rules = json_object_get(j, "rules"), *edits = json_object_get(j, "sets"), *one;
 	json_int_t next = json_integer_value(json_object_get(j, "next_id"));
+	json_int_t changes = json_integer_value(json_object_get(j, "changes"));
 	size_t i;
 	int r;
 
 	if (json_integer_value(json_object_get(j, "version")) != 1 || next < 1 || next > UINT32_MAX ||
-	    !json_is_array(rules) || !json_is_array(edits))
+	    changes < 0 || !json_is_array(rules) || !json_is_array(edits))
 		return -EBADMSG;
 	s->next_id = (uint32_t)next;
+	s->changes = (uint64_t)changes;
 	json_array_foreach (rules, i, one) {
 		r = rule_from_json(s, one);
 		if (r)
@@ -183,8 +185,8 @@ int weir_overlay_save(const char *state_dir, const struct weir_overlay_store *s)
 		json_array_append_new(edits, json_pack("{s:s, s:s, s:b}", "set", e->set, "element", e->element, "remove",
 						       (int)e->remove));
 	}
-	j = json_pack("{s:i, s:I, s:o, s:o}", "version", 1, "next_id", (json_int_t)s->next_id, "rules", rules, "sets",
-		      edits);
+	j = json_pack("{s:i, s:I, s:I, s:o, s:o}", "version", 1, "next_id", (json_int_t)s->next_id, "changes",
+		      (json_int_t)s->changes, "rules", rules, "sets", edits);
 	if (!j || json_array_size(rules) != s->list.n_rules || json_array_size(edits) != s->list.n_edits)
 		r = -ENOMEM;
 	else

@@ -14,6 +14,7 @@
 struct weir_overlay_store {
 	struct weir_overlay list;
 	uint32_t next_id; /* from 1 */
+	uint64_t changes; /* that were ever saved; with those of the bans it is the number of the edit */
 };
 
 void weir_overlay_store_clear(struct weir_overlay_store *s); /* free the content */

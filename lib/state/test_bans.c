@@ -89,6 +89,7 @@ static void survives_and_keeps_its_ids(void **state)
 	assert_int_equal(back.v[0].expires, 500);
 	assert_string_equal(back.v[0].why, "scan");
 	assert_int_equal(back.next_id, 3);
+	assert_int_equal(back.changes, 3);
 	weir_bans_clear(&b);
 	weir_bans_clear(&back);
 }

@@ -54,8 +54,10 @@ static void ids_are_never_reused(void **state)
 	assert_int_equal(weir_overlay_delete(&s, 2), 0);
 	assert_int_equal(weir_overlay_delete(&s, 2), -ENOENT);
 	assert_int_equal(weir_overlay_delete(&s, 1), 0);
+	s.changes = 4;
 	assert_int_equal(weir_overlay_save(*state, &s), 0);
 	assert_int_equal(weir_overlay_load(*state, &back, note, sizeof note), 0);
+	assert_int_equal(back.changes, 4);
 	assert_int_equal(back.list.n_rules, 0);
 	assert_int_equal(add(&back, 0, 0), 3);
 	weir_overlay_store_clear(&s);

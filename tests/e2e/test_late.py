@@ -34,6 +34,10 @@ def worker_of(w):
     return {p["name"]: p["pid"] for p in j.get("processes", {}).get("list", [])}.get("worker", 0)
 
 
+def edit_of(w):
+    return w.json("status", check=False)["edit"]
+
+
 def listed(w):
     return [r["id"] for r in w.json("rule", "list")["rules"] if "id" in r]
 
@@ -91,9 +95,11 @@ def test_death():
         w = Weir(lab, lab.dut)
         policy = Policy.text(many(400), inbound="drop")
         w.run(policy)
-        before = programs(w)
+        before, edit = programs(w), edit_of(w)
         no = add(w, "--port", "80", "--action", "drop")
+        w("ban", "add", "198.51.100.7")
         equal(programs(w), before, "the programs of the start")
+        equal(edit_of(w), edit + 2, "the number of the edit")
         worker = worker_of(w)
         os.kill(worker, signal.SIGKILL)
         deadline = time.monotonic() + PATIENCE * 4
@@ -101,6 +107,7 @@ def test_death():
             must(time.monotonic() < deadline, "no new worker")
             time.sleep(0.05)
         equal(listed(w), [no], "the next worker's list")
+        equal(edit_of(w), edit + 2, "the number of the edit, after the worker's death")
         opens(lab, 80, "silence", "after the worker's death")
         again = add(w, "--port", "81", "--action", "drop")
         opens(lab, 81, "silence", "the next worker's rule")
@@ -109,6 +116,7 @@ def test_death():
         opens(lab, 81, "silence", "with nobody alive")
         w.run(policy)
         equal(listed(w), [no, again], "after a start")
+        equal(edit_of(w), edit + 3, "the number of the edit, after a start")
         w("rule", "delete", "--id", str(no))
         opens(lab, 80, "open", "deleted")
         opens(lab, 81, "silence", "the other one stays")
