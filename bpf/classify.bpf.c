@@ -124,6 +124,47 @@ __noinline int weir_scan_rules(uint32_t from, uint32_t skip)
 	return (int)weir_scan_chunk(0, weir_config(), WEIR_RULES, &s->facts, from, skip);
 }
 
+/* Rules never see a later fragment, so ports are known. */
+WEIR_INLINE int weir_next_by_trees(uint32_t from, uint32_t skip)
+{
+	struct weir_scratch *s = weir_scratch_get();
+	uint32_t c;
+
+	if (!s)
+		return (int)WEIR_SCAN_END;
+	s->scan_from = from;
+	s->scan_late = WEIR_SCAN_END;
+	if (weir_config()->n_late)
+		weir_scan_later(from, skip);
+	for (int k = 0; k < WEIR_SIEVE_CALLS; k++) {
+		c = (uint32_t)weir_sieve_rules(skip);
+		if (c != WEIR_SCAN_MORE)
+			return (int)c;
+	}
+	return (int)WEIR_SCAN_END;
+}
+
+/*
+ * The first candidate from `from` on, or WEIR_SCAN_END. Verified by itself: within the loop over candidates the verifier
+ * would go through these loops for each.
+ */
+__noinline int weir_next_rule(uint32_t from, uint32_t skip)
+{
+	uint32_t c;
+
+	if (weir_config()->tree_lines)
+		return weir_next_by_trees(from, skip);
+	for (int k = 0; k < (WEIR_LINEAR_MAX + WEIR_LATE_MAX) / WEIR_SCAN_CHUNK; k++) {
+		if (from >= weir_config()->n_rules)
+			break;
+		c = (uint32_t)weir_scan_rules(from, skip);
+		if (c != WEIR_SCAN_END)
+			return (int)c;
+		from += WEIR_SCAN_CHUNK;
+	}
+	return (int)WEIR_SCAN_END;
+}
+
 /* Look up the classes of the facts' addresses and ports. */
 __noinline int weir_prepare(void)
 {

@@ -4,8 +4,9 @@
  * knows. Out: s->res, and 0 to let it pass, 1 to drop, 2 to reject. The stages and their order are those of
  * core/policy.h; this file adds what needs maps: flows, fragments, bans, notes.
  *
- * Global functions, each verified once. weir_decide runs first and leaves the rest to the slower ones. The stages themselves
- * stand in rooms of their own, see bpf/stages.h.
+ * Global functions, each verified once. weir_judge_known runs first and leaves the rest to weir_judge_new, which is slower;
+ * both are called by the hook itself, for the kernel takes eight frames at most. The stages themselves stand in rooms of
+ * their own, see bpf/stages.h.
  */
 #include "bpf/flow_table.h"
 #include "bpf/fragment.h"
@@ -295,7 +296,8 @@ __noinline int weir_limit_flow(uint32_t failsafe, uint32_t dir)
 	return 0;
 }
 
-__noinline int weir_decide(struct __sk_buff *skb)
+/* A packet of a known flow; WEIR_UNDECIDED: there is none that speaks for it. */
+__noinline int weir_judge_known(struct __sk_buff *skb)
 {
 	struct weir_scratch *s = weir_scratch_get();
 	const struct weir_config *cfg = weir_config();
@@ -316,11 +318,11 @@ __noinline int weir_decide(struct __sk_buff *skb)
 	s->side = weir_flow_key_of(&s->pkt.t, &s->key);
 	f = weir_flow_find(s, &s->key, &half);
 	if (!f || s->pkt.frag == WEIR_FRAG_LATER)
-		return weir_judge_new(skb);
+		return WEIR_UNDECIDED;
 	/* ingress took it for one of this host's, and it leaves again, not translated: the routes say otherwise */
 	if (s->hook == WEIR_HOOK_TC_OUT && s->in_ifindex && f->dir == WEIR_DIR_IN && !(f->flags & WEIR_FF_NAT) &&
 	    s->side == weir_flow_orig(f))
-		return weir_judge_new(skb);
+		return WEIR_UNDECIDED;
 	/* a SYN that opens: a port used again, or the other side's own conversation */
 	if (weir_opens(&s->pkt)) {
 		bool other = s->side != weir_flow_orig(f), over = weir_flow_closing(f);
@@ -329,7 +331,7 @@ __noinline int weir_decide(struct __sk_buff *skb)
 		if (over || denied)
 			weir_flow_forget(&s->key);
 		if (over || denied || other)
-			return weir_judge_new(skb);
+			return WEIR_UNDECIDED;
 	}
 	if (weir_limit_here(s) && weir_limit_flow(f->enforced_reason == WEIR_REASON_FAILSAFE, weir_flow_way(s, f)))
 		return weir_report(0);

@@ -18,61 +18,22 @@ static inline const struct weir_rule *weir_img_rule(const struct weir_img *img, 
 	return which ? bpf_map_lookup_elem(&weir_failsafe, &key) : bpf_map_lookup_elem(&weir_rules, &key);
 }
 
-static inline const struct weir_cond *weir_img_neg(const struct weir_img *img, uint32_t i)
-{
-	uint32_t key = i;
+/* Part `i` of a map, or NULL behind its end. */
+#define WEIR_IMG_AT(name, map, type)                                           \
+	static inline const type *name(const struct weir_img *img, uint32_t i) \
+	{                                                                      \
+		return bpf_map_lookup_elem(&map, &i);                          \
+	}
 
-	return bpf_map_lookup_elem(&weir_negs, &key);
-}
-
-static inline const struct weir_span *weir_img_span(const struct weir_img *img, uint32_t i)
-{
-	uint32_t key = i;
-
-	return bpf_map_lookup_elem(&weir_spans, &key);
-}
-
-static inline const struct weir_tree_line *weir_img_tree_line(const struct weir_img *img, uint32_t i)
-{
-	uint32_t key = i;
-
-	return bpf_map_lookup_elem(&weir_tree, &key);
-}
-
-static inline const struct weir_bound4 *weir_img_bound4(const struct weir_img *img, uint32_t i)
-{
-	uint32_t key = i;
-
-	return bpf_map_lookup_elem(&weir_bounds4, &key);
-}
-
-static inline const struct weir_bound6 *weir_img_bound6(const struct weir_img *img, uint32_t i)
-{
-	uint32_t key = i;
-
-	return bpf_map_lookup_elem(&weir_bounds6, &key);
-}
-
-static inline const struct weir_bound4 *weir_img_bound_port(const struct weir_img *img, uint32_t i)
-{
-	uint32_t key = i;
-
-	return bpf_map_lookup_elem(&weir_bounds_p, &key);
-}
-
-static inline const struct weir_block_line *weir_img_block_line(const struct weir_img *img, uint32_t i)
-{
-	uint32_t key = i;
-
-	return bpf_map_lookup_elem(&weir_block, &key);
-}
-
-static inline const struct weir_limit *weir_img_limit(const struct weir_img *img, uint32_t i)
-{
-	uint32_t key = i;
-
-	return bpf_map_lookup_elem(&weir_limits, &key);
-}
+WEIR_IMG_AT(weir_img_neg, weir_negs, struct weir_cond)
+WEIR_IMG_AT(weir_img_span, weir_spans, struct weir_span)
+WEIR_IMG_AT(weir_img_tree_line, weir_tree, struct weir_tree_line)
+WEIR_IMG_AT(weir_img_bound4, weir_bounds4, struct weir_bound4)
+WEIR_IMG_AT(weir_img_bound6, weir_bounds6, struct weir_bound6)
+WEIR_IMG_AT(weir_img_bound_port, weir_bounds_p, struct weir_bound4)
+WEIR_IMG_AT(weir_img_block_line, weir_block, struct weir_block_line)
+WEIR_IMG_AT(weir_img_limit, weir_limits, struct weir_limit)
+#undef WEIR_IMG_AT
 
 static inline uint64_t weir_img_times_at(const struct weir_img *img, uint32_t minute)
 {
@@ -121,6 +82,7 @@ int weir_tree_scan_lines(uint32_t line, uint32_t end);
 int weir_tree_skip_lines(uint32_t line, uint32_t end);
 int weir_tree_roots(void);
 int weir_tree_addresses(uint32_t pair);
+int weir_next_rule(uint32_t from, uint32_t skip);
 int weir_sieve_rules(uint32_t skip);
 int weir_scan_rules(uint32_t from, uint32_t skip);
 int weir_scan_later(uint32_t from, uint32_t skip);
@@ -195,34 +157,8 @@ WEIR_INLINE enum weir_tri weir_cond_match(const struct weir_img *img, const stru
 WEIR_INLINE uint32_t weir_classify_next(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
 					const struct weir_facts *f, uint32_t from, uint32_t skip)
 {
-	struct weir_scratch *s = weir_scratch_get();
-	uint32_t c;
-
-	if (which)
-		return (uint32_t)weir_scan_failsafe(skip); /* the first is all that anybody asks for */
-	if (cfg->tree_lines) { /* rules never see a later fragment, so ports are known */
-		if (!s)
-			return WEIR_SCAN_END;
-		s->scan_from = from;
-		s->scan_late = WEIR_SCAN_END;
-		if (cfg->n_late)
-			weir_scan_later(from, skip);
-		for (int k = 0; k < WEIR_SIEVE_CALLS; k++) {
-			c = (uint32_t)weir_sieve_rules(skip);
-			if (c != WEIR_SCAN_MORE)
-				return c;
-		}
-		return WEIR_SCAN_END;
-	}
-	for (int k = 0; k < (WEIR_LINEAR_MAX + WEIR_LATE_MAX) / WEIR_SCAN_CHUNK; k++) {
-		if (from >= cfg->n_rules)
-			break;
-		c = (uint32_t)weir_scan_rules(from, skip);
-		if (c != WEIR_SCAN_END)
-			return c;
-		from += WEIR_SCAN_CHUNK;
-	}
-	return WEIR_SCAN_END;
+	/* of the failsafe the first is all that anybody asks for */
+	return (uint32_t)(which ? weir_scan_failsafe(skip) : weir_next_rule(from, skip));
 }
 
 #define WEIR_TURN_PROVIDED

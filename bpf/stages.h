@@ -3,6 +3,8 @@
 #pragma once
 #include "bpf/image_maps.h"
 
+#define WEIR_UNDECIDED (-1) /* beside enum weir_verdict */
+
 /* facts.bpf.c */
 int weir_dir(struct __sk_buff *skb);
 int weir_tell_time(void);

@@ -2,9 +2,12 @@
 /* What the two TC hooks share: from a socket buffer to a parsed packet in the scratch map. */
 #pragma once
 #include "bpf/emit.h"
+#include "bpf/stages.h"
 #include "core/parse.h"
 
-int weir_decide(struct __sk_buff *skb);
+/* decide.bpf.c: what the hook does, enum weir_verdict; the first of them also WEIR_UNDECIDED */
+int weir_judge_known(struct __sk_buff *skb);
+int weir_judge_new(struct __sk_buff *skb);
 int weir_reject(struct __sk_buff *skb);
 
 /*
@@ -90,4 +93,11 @@ WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t 
 		s->fkey.zone = s->pkt.family == 4 ? s->pkt.t.zone : s->pkt.t.zone & 0xffffff;
 	}
 	return s;
+}
+
+WEIR_INLINE int weir_decide(struct __sk_buff *skb)
+{
+	int v = weir_judge_known(skb);
+
+	return v == WEIR_UNDECIDED ? weir_judge_new(skb) : v;
 }

@@ -30,8 +30,8 @@
 #define WEIR_LATE_MAX 64u      /* rules that may come after the image was compiled, see core/late.h */
 #define WEIR_SCAN_CHUNK 64u    /* rules that one call looks at */
 #define WEIR_SCAN_END 0xffffffffu
-#define WEIR_SIEVE_CHUNK 256u /* rules out of the trees that are no candidates, that one call goes past */
-#define WEIR_SIEVE_CALLS 256u /* 8 trees with leaves of 2,048 boxes, for 4 pairs of addresses: no packet needs more */
+#define WEIR_SIEVE_CHUNK 32u  /* rules out of the trees that are no candidates, that one call goes past */
+#define WEIR_SIEVE_CALLS 2048u /* 8 trees with leaves of 2,048 boxes, for 4 pairs of addresses: no packet needs more */
 #define WEIR_SCAN_MORE 0xfffffffeu /* and there may be more */
 /* A candidate: index in bits 0..29, UNKNOWN in bit 30. WEIR_SCAN_END: no further one. */
 #define WEIR_CAND_UNKNOWN 0x40000000u

@@ -26,8 +26,7 @@ WEIR_INLINE bool weir_config_guarded(const struct weir_config *c)
 	return false;
 }
 
-WEIR_INLINE const void *weir_img_at(const struct weir_img *img, const struct weir_section *s, uint32_t i,
-				    uint32_t size)
+WEIR_INLINE const void *weir_img_at(const struct weir_img *img, const struct weir_section *s, uint32_t i, uint32_t size)
 {
 	return i < s->count ? img->blob + s->off + (uint64_t)i * size : 0;
 }
@@ -36,6 +35,24 @@ static inline const struct weir_rule *weir_img_rule(const struct weir_img *img, 
 {
 	return weir_img_at(img, which ? &img->h->failsafe : &img->h->rules, i, sizeof(struct weir_rule));
 }
+
+/* Part `i` of a section, or NULL behind its end. */
+#define WEIR_IMG_AT(name, section, type)                                       \
+	static inline const type *name(const struct weir_img *img, uint32_t i) \
+	{                                                                      \
+		return weir_img_at(img, &img->h->section, i, sizeof(type));    \
+	}
+
+WEIR_IMG_AT(weir_img_neg, negs, struct weir_cond)
+WEIR_IMG_AT(weir_img_span, spans, struct weir_span)
+WEIR_IMG_AT(weir_img_tree_line, tree, struct weir_tree_line)
+WEIR_IMG_AT(weir_img_bound4, bounds4, struct weir_bound4)
+WEIR_IMG_AT(weir_img_bound6, bounds6, struct weir_bound6)
+WEIR_IMG_AT(weir_img_bound_port, bounds_port, struct weir_bound4)
+WEIR_IMG_AT(weir_img_limit, limits, struct weir_limit)
+WEIR_IMG_AT(weir_img_times, times, struct weir_times)
+WEIR_IMG_AT(weir_img_block_line, block, struct weir_block_line)
+#undef WEIR_IMG_AT
 
 /* How many rules there are, without those that are gone. */
 static inline uint32_t weir_img_rule_count(const struct weir_img *img)
@@ -47,46 +64,6 @@ static inline uint32_t weir_img_rule_count(const struct weir_img *img)
 	return n;
 }
 
-static inline const struct weir_cond *weir_img_neg(const struct weir_img *img, uint32_t i)
-{
-	return weir_img_at(img, &img->h->negs, i, sizeof(struct weir_cond));
-}
-
-static inline const struct weir_span *weir_img_span(const struct weir_img *img, uint32_t i)
-{
-	return weir_img_at(img, &img->h->spans, i, sizeof(struct weir_span));
-}
-
-static inline const struct weir_tree_line *weir_img_tree_line(const struct weir_img *img, uint32_t i)
-{
-	return weir_img_at(img, &img->h->tree, i, sizeof(struct weir_tree_line));
-}
-
-static inline const struct weir_bound4 *weir_img_bound4(const struct weir_img *img, uint32_t i)
-{
-	return weir_img_at(img, &img->h->bounds4, i, sizeof(struct weir_bound4));
-}
-
-static inline const struct weir_bound6 *weir_img_bound6(const struct weir_img *img, uint32_t i)
-{
-	return weir_img_at(img, &img->h->bounds6, i, sizeof(struct weir_bound6));
-}
-
-static inline const struct weir_bound4 *weir_img_bound_port(const struct weir_img *img, uint32_t i)
-{
-	return weir_img_at(img, &img->h->bounds_port, i, sizeof(struct weir_bound4));
-}
-
-static inline const struct weir_limit *weir_img_limit(const struct weir_img *img, uint32_t i)
-{
-	return weir_img_at(img, &img->h->limits, i, sizeof(struct weir_limit));
-}
-
-static inline const struct weir_times *weir_img_times(const struct weir_img *img, uint32_t i)
-{
-	return weir_img_at(img, &img->h->times, i, sizeof(struct weir_times));
-}
-
 /* The lists of windows that hold in this minute of the week, a bit each. */
 static inline uint64_t weir_img_times_at(const struct weir_img *img, uint32_t minute)
 {
@@ -95,11 +72,6 @@ static inline uint64_t weir_img_times_at(const struct weir_img *img, uint32_t mi
 	for (uint32_t i = 0; i < img->h->times.count; i++)
 		bits |= (uint64_t)weir_times_hold(weir_img_times(img, i), minute) << i;
 	return bits;
-}
-
-static inline const struct weir_block_line *weir_img_block_line(const struct weir_img *img, uint32_t i)
-{
-	return weir_img_at(img, &img->h->block, i, sizeof(struct weir_block_line));
 }
 
 static inline uint32_t weir_img_late_used(const struct weir_img *img)

@@ -253,7 +253,7 @@ static void to_a_policy_without_rules(void **unused)
 
 	assert_int_equal(weir_policy_read_text("t", NULL, "version: 1\n", 11, &b.policy, &diags), 0);
 	b.blob = compiled(&b, true, &b.late);
-	add(&b);
+	b.rules[b.overlay.n_rules++] = (struct weir_overlay_rule){ .id = 1, .json = strdup("{\"action\":\"drop\",\"ports\":7}") };
 	assert_int_equal(change(&b), 0);
 	end(&b);
 }
