@@ -290,7 +290,8 @@ def ping(ns, dst, count=3, timeout=None):
 
 class Flood(threading.Thread):
     """Sends UDP to an address as fast as one thread can, until stopped; counts what it sent. With `every`
-    seconds between two bursts of 32. Runs on any CPU: its packets have no order among the test's."""
+    seconds between two bursts of 32; on a slower machine fewer and further between, as it is slower. Runs on any CPU: its
+    packets have no order among the test's."""
 
     def __init__(self, lab, ns, dst, port, payload=b"flood", src_ports=1, src=None, every=0.0):
         super().__init__(daemon=True)
@@ -303,7 +304,7 @@ class Flood(threading.Thread):
                 if src:
                     s.bind((src, 0))
                 self._socks.append(s)
-        self._every = every
+        self._every, self._burst = every * SLOW, max(4, int(32 / SLOW)) if every else 32
         self._dst, self._payload = (dst, port), payload
         lab.on_close(self.stop)
         self.start()
@@ -314,7 +315,7 @@ class Flood(threading.Thread):
             if self._every:
                 time.sleep(self._every)
             for s in self._socks:
-                for _ in range(32):
+                for _ in range(self._burst):
                     try:
                         s.sendto(self._payload, self._dst)
                         self.sent += 1

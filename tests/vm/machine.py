@@ -10,8 +10,9 @@ from debian import Unavailable, cpio
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 COMMAND = ["qemu-system-x86_64", "-machine", "q35", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+# What was translated of a program or library serves the next process, too, where it lies at the same address: norandmaps.
 APPEND = ("console=ttyS0 quiet loglevel=4 panic=-1 oops=panic random.trust_cpu=on tsc=reliable mitigations=off "
-          "rcupdate.rcu_cpu_stall_suppress=1 nowatchdog")
+          "rcupdate.rcu_cpu_stall_suppress=1 nowatchdog norandmaps")
 
 
 def libraries(program):
