@@ -17,7 +17,7 @@
 #include "lib/util/cleanup.h"
 
 #define SILENT_MAX_S 10      /* a worker that says nothing so long is ended */
-#define SILENT_START_S 60    /* one that is still starting: large lists take their time */
+#define SILENT_BUSY_S 60     /* one that is still starting, or said that it reads or compiles: large ones take their time */
 #define WITHOUT_MAX_S 60     /* then the service manager may try what we could not */
 #define DELAY_MIN_MS 100
 #define DELAY_MAX_MS 5000
@@ -260,6 +260,11 @@ static void helper_again(struct weir_crew *c)
 	weir_serve_helper(c->o.serve, fd);
 }
 
+static uint32_t silent_max(const struct weir_crew *c)
+{
+	return c->ready && !weir_serve_busy(c->o.serve) ? SILENT_MAX_S : SILENT_BUSY_S;
+}
+
 void weir_crew_tick(struct weir_crew *c)
 {
 	uint64_t calls = weir_serve_calls(c->o.serve);
@@ -267,14 +272,14 @@ void weir_crew_tick(struct weir_crew *c)
 	c->without = c->ready ? 0 : c->without + 1;
 	c->silent = calls != c->calls ? 0 : c->silent + 1;
 	c->calls = calls;
-	if (c->worker && c->fd >= 0 && c->silent > (c->ready ? SILENT_MAX_S : SILENT_START_S))
+	if (c->worker && c->fd >= 0 && c->silent > silent_max(c))
 		kill_worker(c, "it said nothing for %u s", c->silent);
 	helper_again(c);
 }
 
 bool weir_crew_lives(const struct weir_crew *c)
 {
-	return c->silent <= SILENT_MAX_S && c->without <= WITHOUT_MAX_S;
+	return c->silent <= silent_max(c) && c->without <= WITHOUT_MAX_S;
 }
 
 /* Is this child's end still to come, after at most so many milliseconds? */

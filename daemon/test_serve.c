@@ -135,6 +135,10 @@ static void test_order(void **state)
 	assert_int_equal(install(f, &c, weir_memfd_of("t", f->blob, f->size)), 0);
 	assert_int_equal(plain(f, WEIR_CALL_READY), 0);
 	assert_true(weir_serve_ready(f->serve));
+	assert_int_equal(plain(f, WEIR_CALL_BUSY), 0);
+	assert_true(weir_serve_busy(f->serve));
+	assert_int_equal(plain(f, WEIR_CALL_PING), 0);
+	assert_false(weir_serve_busy(f->serve)); /* whatever it says next ends that */
 	assert_true(plain(f, WEIR_CALL_HELLO) < 0); /* nobody begins twice */
 	weir_serve_begin(f->serve);
 	assert_false(weir_serve_ready(f->serve));

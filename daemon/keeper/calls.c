@@ -69,6 +69,12 @@ static int do_ready(struct weir_turn *t)
 	return 0;
 }
 
+static int do_busy(struct weir_turn *t)
+{
+	t->s->busy = true;
+	return 0;
+}
+
 /* Resident memory as the kernel tells it. */
 static uint32_t rss_kb(int32_t pid)
 {
@@ -516,6 +522,7 @@ const struct weir_kind weir_kinds[WEIR_CALL_COUNT] = {
 	[WEIR_CALL_HELLO] = { "hello", sizeof(struct weir_call_hello), 0, 0, WEIR_AT_START, do_hello },
 	[WEIR_CALL_PING] = PLAIN("ping", GREETED, do_ping),
 	[WEIR_CALL_READY] = PLAIN("ready", WEIR_AT_IMAGE, do_ready),
+	[WEIR_CALL_BUSY] = PLAIN("busy", GREETED, do_busy),
 	[WEIR_CALL_LIFE] = PLAIN("life", GREETED, do_life),
 	[WEIR_CALL_BEFORE] = PLAIN("before", GREETED, do_before),
 	[WEIR_CALL_INSTALL] = { "install", sizeof(struct weir_call_install), 1, 2, GREETED, do_install },

@@ -12,7 +12,7 @@
 #include "lib/kern/kern.h"
 
 #define WEIR_PROTO_MAGIC 0x6b726577u /* "werk" */
-#define WEIR_PROTO_VERSION 2u
+#define WEIR_PROTO_VERSION 3u
 
 enum weir_call {
 	WEIR_CALL_HELLO = 1, /* the first one, and only the first */
@@ -42,6 +42,7 @@ enum weir_call {
 	WEIR_CALL_END,
 	WEIR_CALL_BLOCKS,    /* an image that differs in what the blocklists hold; the result: lines that were written */
 	WEIR_CALL_LATE,      /* a rule that comes or goes in the image in force */
+	WEIR_CALL_BUSY,      /* a long piece of work begins: the next call may take its time */
 	WEIR_CALL_COUNT,
 };
 

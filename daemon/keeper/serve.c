@@ -56,7 +56,7 @@ void weir_serve_free(struct weir_serve *s)
 
 void weir_serve_begin(struct weir_serve *s)
 {
-	s->greeted = s->ready = false;
+	s->greeted = s->ready = s->busy = false;
 	s->end = 0;
 	s->why[0] = 0;
 	weir_serve_helper(s, -1); /* it got its own with its start */
@@ -128,6 +128,7 @@ int weir_serve_message(struct weir_serve *s, const void *msg, size_t len, const 
 	if (!(k->allowed & standing(s)))
 		return broken(s, "call '%s' out of order", k->name);
 	s->calls++;
+	s->busy = false;
 	ret->call = h.call;
 	ret->seq = h.seq;
 	ret->result = k->run(&t);
@@ -172,6 +173,11 @@ const char *weir_serve_why(const struct weir_serve *s)
 bool weir_serve_ready(const struct weir_serve *s)
 {
 	return s->ready;
+}
+
+bool weir_serve_busy(const struct weir_serve *s)
+{
+	return s->busy;
 }
 
 uint64_t weir_serve_calls(const struct weir_serve *s)

@@ -31,6 +31,7 @@ int weir_serve_read(struct weir_serve *s, int fd);
 /* What the worker told. */
 bool weir_serve_ready(const struct weir_serve *s);
 uint64_t weir_serve_calls(const struct weir_serve *s); /* so far: it lives */
+bool weir_serve_busy(const struct weir_serve *s);      /* since its last call, with something that takes long */
 uint32_t weir_serve_end(const struct weir_serve *s);   /* WEIR_CALL_END_*; 0: it did not ask for the end */
 
 /* Another helper stands behind this socket, which is taken over: the worker fetches it with its next ping. */

@@ -11,7 +11,7 @@ enum { WEIR_IMAGE_NOW, WEIR_IMAGE_BACK };
 struct weir_serve {
 	struct weir_keeper *keeper;
 	struct weir_life life;
-	bool greeted, ready;
+	bool greeted, ready, busy;
 	uint32_t end;
 	uint64_t calls;
 	struct weir_late *late; /* changes of the first one, which it lacks yet */

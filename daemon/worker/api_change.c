@@ -183,6 +183,7 @@ static int do_apply(struct weir_worker *w, const struct weir_request *rq, struct
 		return weir_reply_fail(rp, -EINVAL, NULL, "the path must be absolute");
 	weir_reply_detail(rp, "%s%s", path, save ? " saved" : "");
 	by = weir_request_caller(rq, t.force);
+	weir_port_busy(w->port);
 	r = weir_policy_read(path, &p, &rp->diags);
 	if (!r)
 		r = failsafe_kept(p, console, rp);

@@ -93,7 +93,8 @@ static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, stru
 		return r;
 	r = weir_bans_add(&w->bans, &k, seconds ? (uint64_t)(time(NULL) + seconds) : 0, why, &e);
 	if (r)
-		return weir_reply_fail(rp, r, "weir ban list", "%s", r == -ENOSPC ? "there are too many bans" : strerror(-r));
+		return r == -ENOSPC ? weir_reply_fail(rp, r, "weir ban list", "there are %zu bans, and no more can be kept", w->bans.n) :
+				      weir_reply_fail(rp, r, "weir ban list", "%s", strerror(-r));
 	r = weir_port_ban(w->port, &(struct weir_keeper_ban){ k, e->id, weir_bans_end(&w->bans, &k) });
 	if (!r && weir_bans_within(&w->bans, &k))
 		r = weir_worker_bans(w); /* each of those holds as long as this at least */

@@ -92,7 +92,6 @@ static void lists_forget(const struct weir_worker *w)
 static void lists_keep(struct weir_worker *w, uint64_t read)
 {
 	uint64_t now = (uint64_t)time(NULL);
-	struct weir_kern_pending alive;
 	int r = 0;
 
 	if (w->lists.kept == read || w->pending.on || now < w->lists.keep_again)
@@ -110,7 +109,7 @@ static void lists_keep(struct weir_worker *w, uint64_t read)
 			w->lists.keep_again = now + KEEP_AGAIN_S;
 			return;
 		}
-		weir_port_pending(w->port, &alive); /* a sign of life: the keeper ends a worker that is silent for long */
+		weir_port_busy(w->port);
 	}
 	lists_forget(w);
 	w->lists.kept = read;
@@ -120,18 +119,18 @@ static int lists_read(struct weir_worker *w, char *why, size_t size)
 {
 	struct weir_diags diags = { 0 };
 	struct weir_change c = { 0 };
-	struct weir_kern_pending alive;
 	const char *empty;
-	int r = weir_policy_again(w->policy, &c.policy, &diags);
+	int r;
 
 	why[0] = 0;
+	weir_port_busy(w->port);
+	r = weir_policy_again(w->policy, &c.policy, &diags);
 	/* a download that failed, most often: nobody may be let in by that */
 	empty = r ? NULL : weir_policy_list_emptied(w->policy, c.policy);
 	if (empty) {
 		snprintf(why, size, "%s " WEIR_LIST_EMPTY, empty);
 		r = -ENODATA;
 	}
-	weir_port_pending(w->port, &alive); /* a sign of life: the keeper ends a worker that is silent for long */
 	if (!r)
 		r = weir_worker_put(w, &c, &diags, why, size);
 	if (r && !why[0] && diags.n && diags.v[0].file)

@@ -189,10 +189,16 @@ int weir_port_ping(struct weir_port *p, int *ret_helper)
 	return r;
 }
 
-int weir_port_ready(struct weir_port *p)
-{
-	return tell_plain(p, WEIR_CALL_READY);
-}
+/* Calls that say nothing but themselves. */
+#define TELL(name, call)                    \
+	int name(struct weir_port *p)       \
+	{                                   \
+		return tell_plain(p, call); \
+	}
+TELL(weir_port_busy, WEIR_CALL_BUSY)
+TELL(weir_port_ready, WEIR_CALL_READY)
+TELL(weir_port_confirm, WEIR_CALL_CONFIRM)
+TELL(weir_port_revert, WEIR_CALL_REVERT)
 
 int weir_port_end(struct weir_port *p, bool flush)
 {
@@ -304,16 +310,6 @@ int weir_port_image(struct weir_port *p, void **ret, uint32_t *ret_size, void **
 	*ret = TAKE_PTR(now);
 	*ret_size = size;
 	return 0;
-}
-
-int weir_port_confirm(struct weir_port *p)
-{
-	return tell_plain(p, WEIR_CALL_CONFIRM);
-}
-
-int weir_port_revert(struct weir_port *p)
-{
-	return tell_plain(p, WEIR_CALL_REVERT);
 }
 
 void weir_port_pending(struct weir_port *p, struct weir_kern_pending *ret)

@@ -18,6 +18,7 @@ int weir_port_fd(const struct weir_port *p); /* readable only when the keeper is
 
 /* The loop turns. *ret_helper: the socket of a new helper, or -1. */
 int weir_port_ping(struct weir_port *p, int *ret_helper);
+int weir_port_busy(struct weir_port *p);  /* what begins now may take long: silence until the next call is no hang */
 int weir_port_ready(struct weir_port *p); /* clients are answered from now on */
 int weir_port_end(struct weir_port *p, bool flush);
 int weir_port_life(struct weir_port *p, struct weir_life *ret);

@@ -123,6 +123,7 @@ int weir_worker_compile(struct weir_worker *w, const struct weir_stand *of, cons
 	};
 	int r;
 
+	weir_port_busy(w->port);
 	if (!weir_helper_sshd(w->helper, &sshd)) {
 		o.session_addrs = (const char **)sshd.addrs;
 		o.n_session_addrs = sshd.n_addrs;
