@@ -64,8 +64,9 @@ const struct weir_type weir_type_amount = {
 	.name = "a number like 20k",
 	.shape = WEIR_T_SCALAR,
 	.take = weir_take_amount,
-	.schema = "{\"anyOf\":[{\"type\":\"integer\",\"minimum\":1},{\"type\":\"string\",\"pattern\":\"^[1-9][0-9]*([kMG]|[KMG]iB)$\"}]}",
-	.doc = "A number; `k`, `M`, `G`, `KiB`, `MiB` and `GiB` as in a rate.",
+	.schema = "{\"anyOf\":[{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000000000000000},"
+		  "{\"type\":\"string\",\"pattern\":\"^[1-9][0-9]*([kMG]|[KMG]iB)$\"}]}",
+	.doc = "A number; `k`, `M`, `G`, `KiB`, `MiB` and `GiB` as in a rate; 1000000G at most.",
 };
 static const struct weir_type t_bits4 = { .name = "a length from 1 to 32", .shape = WEIR_T_SCALAR, .take = weir_take_bits4,
 					  .schema = "{\"type\":\"integer\",\"minimum\":1,\"maximum\":32}" };
@@ -149,6 +150,9 @@ static int refuse(struct weir_walk *w, const struct weir_node *n, const char *me
 	return -EINVAL;
 }
 
+#define AMOUNT_MAX 1000000000000000ull /* 1000000G: what is said with fewer digits is shown with no more */
+#define AMOUNT_DIGITS 16
+
 /* "10k", up to `end`; returns what follows, or NULL. */
 static const char *amount(const char *s, uint64_t *ret)
 {
@@ -160,7 +164,7 @@ static const char *amount(const char *s, uint64_t *ret)
 	size_t n = strspn(s, "0123456789");
 	uint64_t v = 0;
 
-	if (!n || n > 12 || *s == '0')
+	if (!n || n > AMOUNT_DIGITS || *s == '0')
 		return NULL;
 	for (size_t i = 0; i < n; i++)
 		v = v * 10 + (uint64_t)(s[i] - '0');
@@ -218,6 +222,8 @@ int weir_take_amount(struct weir_walk *w, const struct weir_node *n, void *dst)
 	if (!rest || *rest || (n->scalar == WEIR_STRING && n->text[strspn(n->text, "0123456789")] == 0))
 		return refuse_amount(w, n, "expected a number like 20k",
 				     "a number, and k, M, G, KiB, MiB or GiB if you like");
+	if (v > AMOUNT_MAX)
+		return refuse(w, n, "more than 1000000G", "leave it out: there is no bound then");
 	*(uint64_t *)dst = v;
 	return 0;
 }

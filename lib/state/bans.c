@@ -75,7 +75,8 @@ int weir_ban_key_parse(const char *text, struct weir_ban_key *ret, char *why, si
 	}
 	if (!memcmp(k.addr, (uint8_t[16]){ 0 }, 16) ||
 	    (v4 && !memcmp(k.addr + 12, (uint8_t[4]){ 0 }, 4))) {
-		snprintf(why, why_size, "'%s' is the unspecified address", text);
+		snprintf(why, why_size, bits == (v4 ? 32 : 128) ? "'%s' is the unspecified address" :
+			 "'%s' holds the unspecified address; ban what lies behind it", text);
 		return -EINVAL;
 	}
 	*ret = k;
