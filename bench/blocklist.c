@@ -16,6 +16,7 @@
 
 #include "bench/blocklist.h"
 #include "bench/measure.h"
+#include "core/draw.h"
 #include "lib/policy/blocklist.h"
 
 struct weir_img;
@@ -36,9 +37,7 @@ static uint64_t seed = 88172645463325252u;
 
 static uint64_t rnd(void)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	return seed ^= seed << 17;
+	return weir_draw(&seed);
 }
 
 static int program(struct bpf_object *o, const char *name)

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "core/draw.h"
 #include "tests/harness/imgbuild.h" /* brings the accessors that core/classify.h builds on */
 
 #include "core/policy.h"
@@ -20,10 +21,7 @@ static uint64_t seed = 0x2545f4914f6cdd1dull;
 
 static uint32_t rnd(uint32_t n)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return (uint32_t)(seed >> 32) % n;
+	return weir_draw_below(&seed, n);
 }
 
 static void build(void)

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "core/draw.h"
 #include "core/limit.h"
 
 #define S 1000000000ull
@@ -17,9 +18,7 @@ static uint64_t rnd_state = 88172645463325252ull;
 
 static uint64_t rnd(void)
 {
-	rnd_state ^= rnd_state << 13;
-	rnd_state ^= rnd_state >> 7;
-	return rnd_state ^= rnd_state << 17;
+	return weir_draw(&rnd_state);
 }
 
 static struct weir_limit limit(uint64_t rate, uint64_t rate_s, uint64_t burst)

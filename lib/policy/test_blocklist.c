@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "core/draw.h"
 #include "lib/policy/blocklist.h"
 
 struct weir_img {
@@ -32,9 +33,7 @@ static uint64_t seed = 88172645463325252u;
 
 static uint64_t rnd(void)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	return seed ^= seed << 17;
+	return weir_draw(&seed);
 }
 
 static void add(struct weir_ranges *r, weir_u128 lo, weir_u128 hi)

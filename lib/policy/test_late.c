@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "core/draw.h"
 #include "core/image_blob.h"
 #include "core/policy.h"
 #include "lib/policy/late.h"
@@ -21,10 +22,7 @@ static uint64_t state = 0x2545f4914f6cdd1dull;
 
 static uint32_t random_below(uint32_t n)
 {
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (uint32_t)(state >> 32) % n;
+	return weir_draw_below(&state, n);
 }
 
 static const char *const addrs[][4] = { { "10.0.0.0/8", "10.1.2.3", "$office", "$both" },

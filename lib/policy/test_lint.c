@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/draw.h"
 #include "lib/policy/policy.h"
 #include "lib/util/cleanup.h"
 #include "tests/harness/policies.h"

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "core/draw.h"
 #include "tests/harness/rulesets.h"
 
 struct weir_img {
@@ -43,9 +44,9 @@ static void check_packet(const struct weir_img *img, const struct weir_oracle *o
 		from = got + 1;
 	}
 	if (n) {
-		uint32_t i = (uint32_t)(weir_draw(seed) >> 32) % n, low = i ? rules[i - 1] + 1 : 0;
+		uint32_t i = weir_draw_below(seed, n), low = i ? rules[i - 1] + 1 : 0;
 
-		from = low + (uint32_t)(weir_draw(seed) >> 32) % (rules[i] - low + 1);
+		from = low + weir_draw_below(seed, rules[i] - low + 1);
 		assert_int_equal(weir_tree_next(img, k, from), rules[i]);
 	}
 }

@@ -4,6 +4,7 @@
  * source and their destination are narrow: a wide box among narrow ones would stand in very many leaves. Where
  * "narrow" begins is tried in several ways, and what costs sampled packets least is kept.
  */
+#include "core/draw.h"
 #include "lib/policy/tree.h"
 
 #include <errno.h>
@@ -306,14 +307,6 @@ static uint64_t packet_cost(const struct tree_boxes *x, const struct weir_tree_l
 	return cost;
 }
 
-static uint64_t draw(uint64_t *seed)
-{
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	*seed ^= *seed << 17;
-	return *seed * 0x2545f4914f6cdd1dull;
-}
-
 /* The mean over packets that fit some box, and over ones mixed from several. */
 static uint64_t trial_cost(const struct tree_boxes *x, const struct weir_tree_line *lines, const struct trial *t)
 {
@@ -321,15 +314,15 @@ static uint64_t trial_cost(const struct tree_boxes *x, const struct weir_tree_li
 
 	for (uint32_t i = 0; i < SAMPLES; i++) {
 		uint64_t v[TREE_DIMS] = { 0 };
-		uint32_t box = (uint32_t)(draw(&seed) >> 32) % x->n;
+		uint32_t box = weir_draw_below(&seed, x->n);
 
 		for (uint32_t d = 0; d < x->n_dims; d++) {
 			uint64_t span;
 
 			if (i & 1)
-				box = (uint32_t)(draw(&seed) >> 32) % x->n;
+				box = weir_draw_below(&seed, x->n);
 			span = x->dim[d].hi[box] - x->dim[d].lo[box];
-			v[d] = x->dim[d].lo[box] + (span == UINT64_MAX ? draw(&seed) : draw(&seed) % (span + 1));
+			v[d] = x->dim[d].lo[box] + (span == UINT64_MAX ? weir_draw(&seed) : weir_draw(&seed) % (span + 1));
 		}
 		sum += packet_cost(x, lines, t, v);
 	}

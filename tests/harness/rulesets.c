@@ -6,27 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/draw.h"
 #include "lib/util/cleanup.h"
 
 const char *const weir_set_names[] = { "acl", "fw", "ipc", "wide", "nested", "same", "ports" };
 const char *const weir_trace_names[] = { "match", "mixed", "random" };
 
-uint64_t weir_draw(uint64_t *seed)
-{
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	*seed ^= *seed << 17;
-	return *seed * 0x2545f4914f6cdd1dull;
-}
-
-static uint32_t below(uint64_t *seed, uint32_t n)
-{
-	return (uint32_t)(weir_draw(seed) >> 32) % n;
-}
-
 static bool chance(uint64_t *seed, uint32_t percent)
 {
-	return below(seed, 100) < percent;
+	return weir_draw_below(seed, 100) < percent;
 }
 
 static weir_u128 draw128(uint64_t *seed)
@@ -39,13 +27,13 @@ static weir_u128 draw128(uint64_t *seed)
 /* An address within one of a set's few hundred networks: real rules stand close together. */
 static weir_u128 site(uint64_t *seed, uint8_t family, uint64_t set, uint32_t sites)
 {
-	uint64_t which = (set ^ below(seed, 1 + below(seed, sites))) * 0x9e3779b97f4a7c15u | 1;
+	uint64_t which = (set ^ weir_draw_below(seed, 1 + weir_draw_below(seed, sites))) * 0x9e3779b97f4a7c15u | 1;
 	weir_u128 net = draw128(&which);
 
 	if (family == 4)
-		return WEIR_V4_LOW | ((uint32_t)net & 0xffffff00u) | (below(seed, 8) ? below(seed, 256) : 0);
+		return WEIR_V4_LOW | ((uint32_t)net & 0xffffff00u) | (weir_draw_below(seed, 8) ? weir_draw_below(seed, 256) : 0);
 	net = ((weir_u128)0x20010db8 << 96) | (net >> 36 << 64 & (((weir_u128)1 << 96) - 1));
-	return net | (chance(seed, 60) ? below(seed, 4096) : (uint64_t)weir_draw(seed));
+	return net | (chance(seed, 60) ? weir_draw_below(seed, 4096) : (uint64_t)weir_draw(seed));
 }
 
 static void prefix(weir_u128 a, uint8_t family, uint32_t len, weir_u128 *lo, weir_u128 *hi)
@@ -74,12 +62,12 @@ static void one_port(uint64_t *seed, uint16_t *lo, uint16_t *hi)
 {
 	size_t n = sizeof usual_ports / sizeof *usual_ports;
 
-	*lo = *hi = chance(seed, 70) ? usual_ports[below(seed, (uint32_t)n)] : (uint16_t)below(seed, 65536);
+	*lo = *hi = chance(seed, 70) ? usual_ports[weir_draw_below(seed, (uint32_t)n)] : (uint16_t)weir_draw_below(seed, 65536);
 }
 
 static void some_ports(uint64_t *seed, uint32_t any, uint32_t range, uint16_t *lo, uint16_t *hi)
 {
-	uint32_t r = below(seed, 100);
+	uint32_t r = weir_draw_below(seed, 100);
 
 	*lo = 0;
 	*hi = 65535;
@@ -90,8 +78,8 @@ static void some_ports(uint64_t *seed, uint32_t any, uint32_t range, uint16_t *l
 			*lo = 1024;
 			return;
 		}
-		*lo = (uint16_t)below(seed, 65000);
-		*hi = (uint16_t)(*lo + below(seed, chance(seed, 80) ? 20 : 535));
+		*lo = (uint16_t)weir_draw_below(seed, 65000);
+		*hi = (uint16_t)(*lo + weir_draw_below(seed, chance(seed, 80) ? 20 : 535));
 		return;
 	}
 	one_port(seed, lo, hi);
@@ -99,7 +87,7 @@ static void some_ports(uint64_t *seed, uint32_t any, uint32_t range, uint16_t *l
 
 static void some_proto(uint64_t *seed, uint32_t any, struct weir_box *b)
 {
-	uint8_t p = below(seed, 100) < 65 ? 6 : 17;
+	uint8_t p = weir_draw_below(seed, 100) < 65 ? 6 : 17;
 
 	b->proto_lo = b->proto_hi = chance(seed, 4) ? 1 : p;
 	if (chance(seed, any)) {
@@ -114,8 +102,8 @@ static void draw_box(uint64_t *seed, enum weir_set_kind kind, uint64_t set, stru
 					   { 12, 16, 21, 24, 26, 28, 32, 32 } };
 	static const uint8_t dst[3][8] = { { 16, 23, 24, 27, 28, 32, 32, 32 }, { 0, 4, 12, 24, 28, 30, 32, 32 },
 					   { 8, 16, 22, 24, 27, 32, 32, 32 } };
-	uint32_t s = src[kind][chance(seed, 2) ? 0 : 1 + below(seed, 7)];
-	uint32_t d = dst[kind][chance(seed, 2) ? 0 : 1 + below(seed, 7)];
+	uint32_t s = src[kind][chance(seed, 2) ? 0 : 1 + weir_draw_below(seed, 7)];
+	uint32_t d = dst[kind][chance(seed, 2) ? 0 : 1 + weir_draw_below(seed, 7)];
 	weir_u128 at;
 
 	if (kind == WEIR_SET_FW && s < 8 && d < 8 && chance(seed, 97))
@@ -128,7 +116,7 @@ static void draw_box(uint64_t *seed, enum weir_set_kind kind, uint64_t set, stru
 	some_ports(seed, kind == WEIR_SET_ACL ? 8 : 20, kind == WEIR_SET_FW ? 30 : 12, &b->dport_lo, &b->dport_hi);
 	some_proto(seed, kind == WEIR_SET_ACL ? 2 : 10, b);
 	if (chance(seed, 30))
-		b->dirs = (uint8_t)(1 + below(seed, 7));
+		b->dirs = (uint8_t)(1 + weir_draw_below(seed, 7));
 }
 
 static void wide(uint64_t *seed, weir_u128 *lo, weir_u128 *hi, uint8_t family)
@@ -145,7 +133,7 @@ static void wide(uint64_t *seed, weir_u128 *lo, weir_u128 *hi, uint8_t family)
 
 static void wide_ports(uint64_t *seed, uint16_t *lo, uint16_t *hi)
 {
-	uint16_t a = (uint16_t)below(seed, 65536), z = (uint16_t)below(seed, 65536);
+	uint16_t a = (uint16_t)weir_draw_below(seed, 65536), z = (uint16_t)weir_draw_below(seed, 65536);
 
 	*lo = a < z ? a : z;
 	*hi = a < z ? z : a;
@@ -177,12 +165,12 @@ static void odd_box(uint64_t *seed, enum weir_set_kind kind, uint64_t set, struc
 		break;
 	case WEIR_SET_NESTED:
 		few = set;
-		prefix(site(&few, b->family, set, 1), b->family, below(seed, bits + 1), &b->src_lo, &b->src_hi);
-		prefix(site(&few, b->family, set, 1), b->family, below(seed, bits + 1), &b->dst_lo, &b->dst_hi);
+		prefix(site(&few, b->family, set, 1), b->family, weir_draw_below(seed, bits + 1), &b->src_lo, &b->src_hi);
+		prefix(site(&few, b->family, set, 1), b->family, weir_draw_below(seed, bits + 1), &b->dst_lo, &b->dst_hi);
 		one_port(seed, &b->dport_lo, &b->dport_hi);
 		break;
 	case WEIR_SET_SAME:
-		few = (set ^ below(seed, 7)) * 0x9e3779b97f4a7c15u | 1;
+		few = (set ^ weir_draw_below(seed, 7)) * 0x9e3779b97f4a7c15u | 1;
 		draw_box(&few, WEIR_SET_ACL, set, b);
 		break;
 	default:
@@ -298,7 +286,7 @@ static void set_key(struct weir_tree_key *k, uint8_t family, weir_u128 src, weir
 static const struct weir_box *other(const struct weir_set *s, uint64_t *seed, const struct weir_box *b, bool mixed)
 {
 	for (int i = 0; mixed && i < 8; i++) {
-		const struct weir_box *o = &s->v[below(seed, (uint32_t)s->n)];
+		const struct weir_box *o = &s->v[weir_draw_below(seed, (uint32_t)s->n)];
 
 		if (o->family == b->family)
 			return o;
@@ -310,15 +298,15 @@ void weir_trace_key(const struct weir_set *s, enum weir_trace_kind kind, uint64_
 {
 	static const uint8_t dirs[] = { WEIR_DIR_IN, WEIR_DIR_OUT, WEIR_DIR_FWD };
 	bool mixed = kind == WEIR_TRACE_MIXED;
-	const struct weir_box *b = &s->v[below(seed, (uint32_t)s->n)], *o;
+	const struct weir_box *b = &s->v[weir_draw_below(seed, (uint32_t)s->n)], *o;
 	weir_u128 src, dst;
 
 	memset(k, 0, sizeof *k);
 	if (kind == WEIR_TRACE_RANDOM) {
-		k->sport = below(seed, 65536);
-		k->dport = below(seed, 65536);
+		k->sport = weir_draw_below(seed, 65536);
+		k->dport = weir_draw_below(seed, 65536);
 		k->proto = chance(seed, 50) ? 6 : 17;
-		k->dir = dirs[below(seed, 3)];
+		k->dir = dirs[weir_draw_below(seed, 3)];
 		src = draw128(seed);
 		dst = draw128(seed);
 		set_key(k, b->family, src, dst);
@@ -334,7 +322,7 @@ void weir_trace_key(const struct weir_set *s, enum weir_trace_kind kind, uint64_
 	o = other(s, seed, b, mixed);
 	k->proto = (uint32_t)within(seed, o->proto_lo, o->proto_hi);
 	do
-		k->dir = dirs[below(seed, 3)];
+		k->dir = dirs[weir_draw_below(seed, 3)];
 	while (!mixed && !(k->dir & b->dirs));
 	set_key(k, b->family, src, dst);
 }

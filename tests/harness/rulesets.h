@@ -28,7 +28,6 @@ struct weir_set {
 	size_t n;
 };
 
-uint64_t weir_draw(uint64_t *seed);
 /* Both 0, or -ENOMEM; the file: -errno, -EINVAL when it holds no rule. family: 4, 6, or 0 = both. */
 int weir_set_make(struct weir_set *s, enum weir_set_kind kind, uint8_t family, size_t n, uint64_t seed);
 int weir_set_read(struct weir_set *s, const char *path); /* ClassBench */
