@@ -52,7 +52,7 @@ WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t 
 {
 	struct weir_scratch *s = weir_scratch_get();
 	struct weir_control *ctl = weir_control_get();
-	uint32_t ifindex = skb->ifindex, pull = skb->len, meta = 0;
+	uint32_t ifindex = skb->ifindex, pull = skb->len, meta;
 	const struct weir_iface *i = bpf_map_lookup_elem(&weir_ifaces, &ifindex);
 	struct weir_cursor c;
 
@@ -62,8 +62,9 @@ WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t 
 		pull = WEIR_HEAD_MAX;
 	if ((void *)(long)skb->data + pull > (void *)(long)skb->data_end)
 		bpf_skb_pull_data(skb, pull);
-	if (skb->vlan_present)
-		meta = WEIR_META_TAG | (skb->vlan_tci & 0xffff);
+	/* no branch: 5.10 would believe that the tag is always there, and make a jump of what asks for it */
+	_Static_assert(WEIR_META_TAG == 1 << 16, "vlan_present is 0 or 1");
+	meta = skb->vlan_present << 16 | (skb->vlan_tci & 0xffff);
 	s->hook = hook;
 	s->ifindex = ifindex;
 	s->in_ifindex = hook == WEIR_HOOK_TC_IN ? ifindex : skb->ingress_ifindex;
