@@ -9,12 +9,34 @@ __noinline int weir_is_caught(void)
 {
 	struct weir_scratch *s = weir_scratch_get();
 	const struct weir_caught *c;
+	const uint8_t *addr;
 
 	if (!s)
 		return 0;
-	weir_caught_key(s->hook == WEIR_HOOK_TC_OUT ? s->pkt.t.dst : s->pkt.t.src, &s->caught_key);
+	addr = s->hook == WEIR_HOOK_TC_OUT ? s->pkt.t.dst : s->pkt.t.src;
+	weir_caught_key(addr, &s->caught_key);
+	c = bpf_map_lookup_elem(&weir_caught, &s->caught_key);
+	if (c && c->until > bpf_ktime_get_boot_ns())
+		return 1;
+	if (weir_addr_is_v4(addr))
+		return 0;
+	__builtin_memcpy(s->caught_key.addr, addr, 16);
 	c = bpf_map_lookup_elem(&weir_caught, &s->caught_key);
 	return c && c->until > bpf_ktime_get_boot_ns();
+}
+
+/* Whom a ban of this source hits: in s->caught_key. 0: nobody, it is this host's or nobody's. */
+WEIR_INLINE int weir_catch_whom(struct weir_scratch *s, const uint8_t *addr)
+{
+	struct weir_caught_key *k = &s->caught_key;
+
+	__builtin_memcpy(k->addr, addr, 16);
+	if (weir_caught_never(k->addr) || bpf_map_lookup_elem(&weir_own, k))
+		return 0;
+	weir_caught_key(addr, k);
+	if (!weir_addr_is_v4(addr) && (weir_caught_link_local(addr) || bpf_map_lookup_elem(&weir_own, k)))
+		__builtin_memcpy(k->addr, addr, 16);
+	return weir_caught_alone(addr) || !weir_caught_link_local(addr);
 }
 
 __noinline int weir_catch(void)
@@ -32,8 +54,9 @@ __noinline int weir_catch(void)
 	c.until = bpf_ktime_get_boot_ns() + s->ban_s * 1000000000ull;
 	c.rule = s->ban_rule;
 	c.epoch = weir_config()->epoch;
-	weir_caught_key(out && s->facts.has_orig ? s->facts.orig.src : s->pkt.t.src, &s->caught_key);
 	s->ban_s = 0;
+	if (!weir_catch_whom(s, out && s->facts.has_orig ? s->facts.orig.src : s->pkt.t.src))
+		return 0;
 	if (bpf_map_update_elem(&weir_caught, &s->caught_key, &c, BPF_ANY)) {
 		weir_stat(WEIR_STAT_ERROR);
 		return 0;

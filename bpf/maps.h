@@ -95,6 +95,8 @@ struct {
 } weir_bans __weak SEC(".maps");
 /* shared: bans by rules and limits; programs write, the keeper reads and takes away */
 WEIR_MAP(BPF_MAP_TYPE_LRU_HASH, 16384, struct weir_caught_key, struct weir_caught, weir_caught);
+/* shared: this host's addresses, and with the last half zero the /64 of those of IPv6; the keeper writes */
+WEIR_MAP(BPF_MAP_TYPE_HASH, WEIR_OWN_MAX, struct weir_caught_key, uint32_t, weir_own);
 /* shared: changeable state; the keeper has it mapped and writes it field by field */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

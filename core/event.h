@@ -9,6 +9,7 @@
 #include "core/facts.h"
 #include "core/reason.h"
 #include "core/result.h"
+#include "core/wire.h"
 
 enum weir_event_type {
 	WEIR_EV_VERDICT = 1, /* ring verdicts; struct weir_ev_verdict */
@@ -163,10 +164,13 @@ struct weir_ban_key {
 /*
  * Bans that the programs make, for a rule or a limit. A map that forgets the oldest, so that no flood can fill it and none
  * takes the place of a ban that a person made. The source address; of IPv6 its /64, for the rest costs an attacker nothing.
+ * Where this host lives itself, and among link-local addresses, it is the address alone: the /64 holds its neighbours.
  */
 struct weir_caught_key {
 	uint8_t addr[16];
 };
+
+#define WEIR_OWN_MAX 4096 /* addresses of this host and their networks that no ban by a rule hits */
 
 struct weir_caught {
 	uint64_t until;       /* ns since boot */
@@ -178,6 +182,28 @@ WEIR_INLINE void weir_caught_key(const uint8_t addr[16], struct weir_caught_key 
 	__builtin_memcpy(ret->addr, addr, 16);
 	if (!weir_addr_is_v4(addr))
 		__builtin_memset(ret->addr + 8, 0, 8);
+}
+
+/* Does the key stand for an address, not for a /64? An address whose last half is zero is never caught alone. */
+WEIR_INLINE bool weir_caught_alone(const uint8_t addr[16])
+{
+	return weir_addr_is_v4(addr) || weir_be64(addr + 8);
+}
+
+/*
+ * No stranger has it: unspecified, loopback, multicast, broadcast. Of IPv6 all of ::/64, where the first two stand. The
+ * host's own addresses are in a map.
+ */
+WEIR_INLINE bool weir_caught_never(const uint8_t addr[16])
+{
+	if (weir_addr_is_v4(addr))
+		return !addr[12] || addr[12] == 127 || addr[12] >= 224;
+	return addr[0] == 0xff || !weir_be64(addr);
+}
+
+WEIR_INLINE bool weir_caught_link_local(const uint8_t addr[16])
+{
+	return addr[0] == 0xfe && (addr[1] & 0xc0) == 0x80;
 }
 
 struct weir_ban {

@@ -30,6 +30,8 @@ struct weir_keeper {
 	uint32_t adopt_s;
 	struct weir_keeper_ban *bans; /* likewise */
 	size_t n_bans;
+	uint8_t (*own)[16]; /* this host's addresses, as the kernel was told */
+	size_t n_own;
 	bool installed, guard_wanted, guard_on;
 	char guard_how[64], guard_why[128];
 };
@@ -67,7 +69,22 @@ void weir_keeper_close(struct weir_keeper *k, bool remove)
 	free(k->now.xdp);
 	free(k->back.xdp);
 	free(k->bans);
+	free(k->own);
 	free(k);
+}
+
+/* Whom no ban by a rule may hit. Addresses that cannot be read now are told by a later tick. */
+static void own_tell(struct weir_keeper *k)
+{
+	_cleanup_free_ uint8_t(*v)[16] = NULL;
+	size_t n = 0;
+
+	if (weir_addrs_read(&v, &n) < 0 || (k->own && n == k->n_own && !memcmp(v, k->own, n * sizeof *v)) ||
+	    weir_kern_own(k->kern, (const uint8_t(*)[16])v, n))
+		return;
+	free(k->own);
+	k->own = TAKE_PTR(v);
+	k->n_own = n;
 }
 
 const struct weir_kern_pinned *weir_keeper_before(const struct weir_keeper *k)
@@ -212,6 +229,7 @@ static void fill_maps(struct weir_keeper *k)
 	if (k->seed_wanted)
 		seed_now(k, k->adopt_s);
 	k->seed_wanted = false;
+	own_tell(k);
 	weir_keeper_bans(k, k->bans, k->n_bans);
 	free(TAKE_PTR(k->bans));
 	k->n_bans = 0;
@@ -385,6 +403,8 @@ enum weir_settled weir_keeper_tick(struct weir_keeper *k)
 	if (s != WEIR_SETTLED_NOTHING)
 		settled(k, s == WEIR_SETTLED_CONFIRMED);
 	weir_kern_canary(k->kern, CANARY_S);
+	if (k->installed)
+		own_tell(k);
 	return s;
 }
 

@@ -148,7 +148,7 @@ static int do_ban_remove(struct weir_worker *w, const struct weir_request *rq, s
 /* A rule number means nothing in another image than its own. */
 static json_t *caught_json(struct weir_worker *w, const struct weir_kern_caught *c)
 {
-	struct weir_ban_key k = { .prefixlen = weir_addr_is_v4(c->key.addr) ? 128 : 64 };
+	struct weir_ban_key k = { .prefixlen = weir_caught_alone(c->key.addr) ? 128 : 64 };
 	uint64_t now = weir_kern_now(), left = c->ban.until > now ? (c->ban.until - now + 999999999) / 1000000000 : 0;
 	char addr[64], label[256] = "a rule of before the last change";
 

@@ -10,7 +10,7 @@ const char *const weir_shared_names[WEIR_M_COUNT] = {
 	[WEIR_M_HALF] = "weir_half",           [WEIR_M_FRAGS] = "weir_frags",
 	[WEIR_M_ASKERS] = "weir_askers",       [WEIR_M_RECENT] = "weir_recent",
 	[WEIR_M_NOTES] = "weir_notes",         [WEIR_M_BANS] = "weir_bans",
-	[WEIR_M_CAUGHT] = "weir_caught",
+	[WEIR_M_CAUGHT] = "weir_caught",       [WEIR_M_OWN] = "weir_own",
 	[WEIR_M_CONTROL] = "weir_control",     [WEIR_M_STATS] = "weir_stats",
 	[WEIR_M_LOCAL] = "weir_local",         [WEIR_M_VERDICTS] = "weir_verdicts",
 	[WEIR_M_TELEMETRY] = "weir_telemetry", [WEIR_M_COVERED] = "weir_covered",
@@ -213,10 +213,43 @@ int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key)
 	weir_caught_key(key->addr, &caught);
 	if (key->prefixlen == 128 || (key->prefixlen == 64 && !weir_addr_is_v4(key->addr)))
 		freed = !bpf_map_delete_elem(k->shared[WEIR_M_CAUGHT], &caught);
+	if (key->prefixlen == 128 && !bpf_map_delete_elem(k->shared[WEIR_M_CAUGHT], key->addr))
+		freed = true;
 	if (bpf_map_delete_elem(k->shared[WEIR_M_BANS], key))
 		return freed && errno == ENOENT ? 0 : -errno;
 	weir_kern_edited(k);
 	return 0;
+}
+
+int weir_kern_own(struct weir_kern *k, const uint8_t (*v)[16], size_t n)
+{
+	struct weir_caught_key key, next;
+	int fd = k->shared[WEIR_M_OWN], r = 0;
+	uint32_t one = 1;
+	bool more;
+
+	if (fd < 0)
+		return -EINVAL;
+	more = !bpf_map_get_next_key(fd, NULL, &next);
+	while (more) {
+		bool have = false;
+
+		key = next;
+		more = !bpf_map_get_next_key(fd, &key, &next);
+		for (size_t i = 0; i < n && !have; i++)
+			have = !memcmp(key.addr, v[i], weir_caught_alone(key.addr) ? 16 : 8);
+		if (!have)
+			bpf_map_delete_elem(fd, &key);
+	}
+	for (size_t i = 0; i < n; i++) {
+		memcpy(key.addr, v[i], 16);
+		if (bpf_map_update_elem(fd, &key, &one, BPF_ANY))
+			r = -errno;
+		weir_caught_key(v[i], &key);
+		if (bpf_map_update_elem(fd, &key, &one, BPF_ANY))
+			r = -errno;
+	}
+	return r;
 }
 
 int weir_kern_caught(struct weir_kern *k, struct weir_kern_caught *ret, size_t n)

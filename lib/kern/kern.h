@@ -145,6 +145,8 @@ int weir_kern_ban_add(struct weir_kern *k, const struct weir_ban_key *key, const
 int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key); /* whoever made it */
 int weir_kern_ban_each(struct weir_kern *k, void (*cb)(const struct weir_ban_key *, const struct weir_ban *, void *),
 		       void *data);
+/* This host's addresses, 16 bytes each: no ban by a rule hits them, nor the whole of their /64. Others go. */
+int weir_kern_own(struct weir_kern *k, const uint8_t (*v)[16], size_t n);
 /* Bans that rules and limits made and that have not ended. At most n; their number, or negative errno. */
 int weir_kern_caught(struct weir_kern *k, struct weir_kern_caught *ret, size_t n);
 

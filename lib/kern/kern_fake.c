@@ -423,6 +423,11 @@ int weir_kern_ban_each(struct weir_kern *k, void (*cb)(const struct weir_ban_key
 	return (int)k->n_bans;
 }
 
+int weir_kern_own(struct weir_kern *k, const uint8_t (*v)[16], size_t n)
+{
+	return 0;
+}
+
 int weir_kern_caught(struct weir_kern *k, struct weir_kern_caught *ret, size_t n)
 {
 	return 0;

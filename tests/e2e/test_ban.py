@@ -9,6 +9,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from harness import *  # noqa: F403
+from harness.wire import Wire, sp  # noqa: E402
 
 RULES = """
 - { name: fence, action: allow, protocol: udp, ports: 9999 }
@@ -88,7 +89,7 @@ def test_list_and_remove():
         w.run(policy(rules=RULES.replace("ban: 4s", "ban: 1h")))
         for v in (4, 6):
             p = Probe(lab.client, "tcp", lab.DUT[v], 23, src=lab.CLIENT[v])
-            shown = "10.1.0.2" if v == 4 else "fd01::/64"
+            shown = lab.CLIENT[v]  # in a /64 of the host's own: alone
             deadline = time.monotonic() + PATIENCE
             while shown not in banned(w) and time.monotonic() < deadline:
                 pass
@@ -173,6 +174,39 @@ def test_limit():
                 heavy.sendto(b"later", (lab.DUT[4], 80))
                 heard = d.wait(b"later", 0.3)
             check(heard, f"{xdp}: the ban never ended")
+
+
+def test_the_host_itself_and_its_neighbours():
+    """Forged sources ban none of this host's addresses, nor the networks that it is in; a stranger's /64 they do."""
+    with Router() as lab:
+        two_clients(lab)
+        Listener(lab, lab.server, "udp", 80)
+        w = Weir(lab, lab.dut)
+        w.run(policy(rules=RULES.replace("ports: 23, ban: 4s", "protocol: udp, ports: 23, ban: 1h")))
+        lab.dut.ip("addr", "add", "fd07::1/64", "dev", "out0", "nodad")  # an address that came later
+        wire = Wire(lab, lab.client, "cl0", sniff=False)
+        ether = sp.Ether(src=wire.mac, dst=lab.dut.mac("in0"))
+        spared = ["::", "::1", "::5", "ff02::1", "fd01::1", "fd02::1", "fd01::", "fe80::", "10.1.0.1", "10.2.0.1", "0.0.0.0", "127.0.0.1",
+                  "224.0.0.1", "255.255.255.255"]
+        alone = {"fd01::666": "fd01::666", "fd02::99": "fd02::99", "fe80::dead": "fe80::dead", "10.1.0.66": "10.1.0.66",
+                 "fd01:0:0:1::5": "fd01:0:0:1::/64", "2001:db8::1": "2001:db8::/64"}
+        ports = iter(range(1024, 60000))
+
+        def knock(src):
+            ip = sp.IPv6(src=src, dst=lab.DUT[6]) if ":" in src else sp.IP(src=src, dst=lab.DUT[4])
+            wire.send(bytes(ether / ip / sp.UDP(sport=next(ports), dport=23) / b"x"))
+        deadline = time.monotonic() + PATIENCE
+        while "fd07::7" not in banned(w) and time.monotonic() < deadline:
+            knock("fd07::7")
+            w("ban", "remove", "fd07::/64", check=False)
+        for src in [*spared, *alone]:
+            knock(src)
+        while not set(alone.values()) <= set(banned(w)) and time.monotonic() < deadline:
+            pass
+        equal(set(banned(w)), {*alone.values(), "fd07::7"}, "who is banned")
+        equal(ask(lab.client, "udp", lab.SERVER[6], 80, src=lab.CLIENT[6]), "open", "a neighbour of one that is banned")
+        w("ban", "remove", "fd01::666")
+        check("fd01::666" not in banned(w), "a single address was not taken out")
 
 
 def test_detect_bans_nobody():
