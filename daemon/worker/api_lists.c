@@ -237,7 +237,7 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 	if (*set == '$')
 		set++;
 	weir_reply_detail(rp, "%s %s", set, element);
-	r = weir_policy_check_edit(w->policy, set, element, &rp->diags);
+	r = weir_policy_check_edit(w->policy, set, element, remove, &rp->diags);
 	if (r)
 		return weir_reply_fail(rp, r, "weir set list", "the set was not changed");
 	r = weir_overlay_store_copy(&w->overlay, &edited);

@@ -24,13 +24,15 @@ static const char *nearest_set(const struct weir_policy *p, const char *name)
 	return best;
 }
 
-int weir_policy_check_edit(const struct weir_policy *p, const char *set, const char *element, struct weir_diags *diags)
+int weir_policy_check_edit(const struct weir_policy *p, const char *set, const char *element, bool remove,
+			   struct weir_diags *diags)
 {
+	const struct weir_p_set *s = weir_policy_set(p, set);
 	struct weir_range r;
 	struct weir_why why;
 	struct weir_diag *d;
 
-	if (!weir_policy_set(p, set)) {
+	if (!s) {
 		const char *near = nearest_set(p, set);
 
 		d = weir_diags_add(diags, WEIR_ERROR, NULL, 0, 0, 0, "the policy has no set '%s'", set);
@@ -38,7 +40,7 @@ int weir_policy_check_edit(const struct weir_policy *p, const char *set, const c
 			weir_diag_hint(d, "did you mean '%s'?", near);
 		return -EINVAL;
 	}
-	if (weir_range_parse(element, &r, &why) < 0) {
+	if (weir_range_parse(element, &r, &why) < 0 || (!remove && weir_set_blocks(p, s) && weir_range_everybody(&r, &why))) {
 		d = weir_diags_add(diags, WEIR_ERROR, NULL, 0, 0, 0, "%s", why.message);
 		if (d && why.hint[0])
 			weir_diag_hint(d, "%s", why.hint);

@@ -14,8 +14,29 @@
 #define RANGE_TEXT_MAX 128
 #define LIST_LARGE "it is larger than 128 MiB"
 
+bool weir_set_blocks(const struct weir_policy *p, const struct weir_p_set *s)
+{
+	const struct weir_p_addr *a = p->doc.blocklists.v;
+
+	for (uint32_t i = 0; i < p->doc.blocklists.n; i++)
+		if (a[i].set && !strcmp(a[i].set, s->name))
+			return true;
+	return false;
+}
+
+bool weir_range_everybody(const struct weir_range *r, struct weir_why *why)
+{
+	bool six = !r->lo && !~r->hi;
+
+	if (!six && (r->lo > WEIR_V4_LOW || r->hi < WEIR_V4_HIGH))
+		return false;
+	snprintf(why->message, sizeof why->message, "every IPv%c address: a blocklist is not for everybody", six ? '6' : '4');
+	snprintf(why->hint, sizeof why->hint, "what happens to everybody is said by 'default'");
+	return true;
+}
+
 /* One line of a file of addresses; its text is changed and put back. */
-static int add_range(struct weir_policy *p, struct weir_p_set *s, const struct weir_source *src, unsigned line,
+static int add_range(struct weir_policy *p, struct weir_p_set *s, bool blocks, const struct weir_source *src, unsigned line,
 		     char *text, size_t n, struct weir_diags *diags)
 {
 	size_t lead = strspn(text, " \t");
@@ -39,7 +60,7 @@ static int add_range(struct weir_policy *p, struct weir_p_set *s, const struct w
 		text[n] = 0;
 		bad = weir_range_parse(text, &r, &why);
 		text[n] = end;
-		if (!bad)
+		if (!bad && !(blocks && weir_range_everybody(&r, &why)))
 			return weir_ranges_add(&p->arena, &s->ranges, r);
 	} else {
 		snprintf(why.message, sizeof why.message, "not an address");
@@ -81,6 +102,7 @@ static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_di
 	_cleanup_free_ char *text = NULL;
 	_cleanup_close_ int fd = -1;
 	struct weir_source src = { 0 };
+	bool blocks = weir_set_blocks(p, s);
 	unsigned line = 0;
 	SHA2_CTX sha;
 	size_t lines;
@@ -115,7 +137,7 @@ static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_di
 		char *nl = memchr(t, '\n', (size_t)(end - t));
 		size_t n = (size_t)((nl ? nl : end) - t);
 
-		err = add_range(p, s, &src, ++line, t, n, diags);
+		err = add_range(p, s, blocks, &src, ++line, t, n, diags);
 		if (err == -ENOMEM)
 			return err;
 		if (err < 0)

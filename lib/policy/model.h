@@ -168,6 +168,9 @@ struct weir_p_set *weir_policy_set(const struct weir_policy *p, const char *name
 int weir_policy_check(struct weir_policy *p, struct weir_diags *diags);
 
 /* Read the addresses of a set, from the policy and from its file. */
+bool weir_set_blocks(const struct weir_policy *p, const struct weir_p_set *s); /* is it one of the blocklists? */
+/* All of a family: what no blocklist may hold; `why` says so. */
+bool weir_range_everybody(const struct weir_range *r, struct weir_why *why);
 int weir_set_load(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags);
 
 /* The copy of its file. -ENOENT: none is kept; -EBADMSG: it is damaged; then the ranges are as they were. *ret_mark: of

@@ -106,7 +106,8 @@ struct weir_overlay {
 int weir_policy_check_rule(const struct weir_policy *p, const char *json, struct weir_diags *diags);
 
 /* Check one edit: the set is there, the element is an address, CIDR or range. */
-int weir_policy_check_edit(const struct weir_policy *p, const char *set, const char *element, struct weir_diags *diags);
+int weir_policy_check_edit(const struct weir_policy *p, const char *set, const char *element, bool remove,
+			   struct weir_diags *diags);
 
 /* What this host adds when a policy is compiled. Everything may be zero: then it is an offline check. */
 struct weir_compile_options {

@@ -133,7 +133,21 @@ static void test_broken_line(void **state)
 	drop(&m);
 	assert_int_equal(read_policy(&m, POLICY("blocklist_except: [$nobody]\n")), -EINVAL);
 	drop(&m);
+	write_file("bad.txt", "192.0.2.7\n0.0.0.0/0\n128.0.0.0/1\n::/0\n");
+	assert_int_equal(read_policy(&m, POLICY("")), -EINVAL);
+	assert_int_equal(m.diags.n, 2);
+	assert_int_equal(m.diags.v[0].line, 2);
+	assert_non_null(strstr(m.diags.v[0].message, "every IPv4 address"));
+	assert_non_null(strstr(m.diags.v[1].message, "every IPv6 address"));
+	drop(&m);
+	assert_int_equal(read_policy(&m, "version: 1\nsets: { all: { addresses: { file: bad.txt } } }\n"), 0); /* no blocklist */
+	drop(&m);
 	write_file("bad.txt", "192.0.2.7\n");
+	make(&m, POLICY(""));
+	assert_int_equal(weir_policy_check_edit(m.policy, "bad", "0.0.0.0-255.255.255.255", false, &m.diags), -EINVAL);
+	assert_int_equal(weir_policy_check_edit(m.policy, "bad", "0.0.0.0/0", true, &m.diags), 0);
+	assert_int_equal(weir_policy_check_edit(m.policy, "ours", "::/0", false, &m.diags), 0);
+	drop(&m);
 	assert_int_equal(read_policy(&m, POLICY("blocklist_except: any\n")), -EINVAL);
 	assert_non_null(strstr(m.diags.v[0].message, "every address"));
 	drop(&m);
