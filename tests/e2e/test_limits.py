@@ -248,6 +248,7 @@ def test_flood_of_random_sources():
             for _ in range(1 + int((time.monotonic() - start) * 4000) - sent):
                 heavy.send(b"heavy")
                 sent += 1
+            last = time.monotonic()  # what fills up after that, nobody asked for
             sink.read()
             tried += 1
             opened += ask(lab.client, "tcp", lab.DUT[4], 80) == "open"
@@ -255,7 +256,7 @@ def test_flood_of_random_sources():
         sink.read()
         print(f"| {forged.sent} forged SYNs in {took:.1f} s: {opened} of {tried} new connections")
         check(opened >= tried * 0.95, f"new connections: {opened} of {tried}")
-        within(sink.n, 1000, 2000, took, sent, "a heavy source within the flood")
+        within(sink.n, 1000, 2000, last - start, sent, "a heavy source within the flood")
         words = []
         for i, p in enumerate(live):
             t = token("live")
