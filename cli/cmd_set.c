@@ -12,22 +12,27 @@ static int edit(const struct weir_cli *cli, const struct weir_cmd *c, int argc, 
 	bool force = false;
 	const struct weir_opt opts[] = { { "--force", .flag = &force }, { NULL } };
 	int n = weir_opts_parse(c, opts, argc, argv);
-	json_t *j;
+	json_t *j, *elements;
 
 	if (n < 0)
 		return -n;
-	if (n > 2)
-		return weir_cli_usage(c, "one element at a time, not '%s' too", argv[3]);
-	if (n != 2)
+	if (n < 2)
 		return weir_cli_usage(c, "a set and an element: %s office 192.0.2.7", c->name);
-	j = weir_ask(cli, c->name, json_pack("{s:s, s:s, s:b}", "set", argv[1], "element", argv[2], "force", force));
+	elements = json_array();
+	for (int i = 2; i <= n; i++)
+		json_array_append_new(elements, json_string(argv[i]));
+	j = weir_ask(cli, c->name, json_pack("{s:s, s:o, s:b}", "set", argv[1], "elements", elements, "force", force));
 	if (!j)
 		return WEIR_EXIT_FAIL;
-	if (!weir_answered_json(cli, j)) {
-		printf("%s is %s $%s\n", weir_str(j, "element"), weir_bool(j, "removed") ? "taken out of" : "in",
-		       weir_str(j, "set"));
-		json_decref(j);
-	}
+	if (weir_answered_json(cli, j))
+		return WEIR_EXIT_OK;
+	if (n == 2)
+		printf("%s is", argv[2]);
+	else
+		printf("%lld of %d elements are", (long long)weir_int(j, "changed"), n - 1);
+	printf(" %s $%s%s\n", weir_bool(j, "removed") ? "taken out of" : n == 2 ? "in" : "put into", weir_str(j, "set"),
+	       n == 2 || weir_int(j, "changed") == n - 1 ? "" : "; the others were so already");
+	json_decref(j);
 	return WEIR_EXIT_OK;
 }
 
@@ -38,11 +43,13 @@ static int run_add(const struct weir_cli *cli, int argc, char **argv)
 
 const struct weir_cmd weir_cmd_set_add = {
 	.name = "set add",
-	.args = "SET ADDRESS|NETWORK|RANGE [--force]",
-	.summary = "put an element into a set of the policy",
-	.help = "Edits are kept over a restart, on top of what the policy file says.\n\n"
+	.args = "SET ADDRESS|NETWORK|RANGE... [--force]",
+	.summary = "put elements into a set of the policy",
+	.help = "Edits are kept over a restart, on top of what the policy file says. Several elements take force at one moment,\n"
+		"or, where one of them is refused, none.\n\n"
 		"  --force   although it cuts your own session, or your next one\n\n"
-		"  sudo weir set add office 192.0.2.7",
+		"  sudo weir set add office 192.0.2.7\n"
+		"  grep -v '^#' scanners.txt | sudo xargs weir set add bad",
 	.run = run_add,
 };
 
@@ -53,10 +60,10 @@ static int run_remove(const struct weir_cli *cli, int argc, char **argv)
 
 const struct weir_cmd weir_cmd_set_remove = {
 	.name = "set remove",
-	.args = "SET ADDRESS|NETWORK|RANGE [--force]",
-	.summary = "take an element out of a set of the policy",
+	.args = "SET ADDRESS|NETWORK|RANGE... [--force]",
+	.summary = "take elements out of a set of the policy",
 	.help = "An element of the policy file is left out of the set, as long as this edit is kept; the file stays. What was\n"
-		"added by 'weir set add' and is nowhere in the file is forgotten.\n\n"
+		"added by 'weir set add' and is nowhere in the file is forgotten. Several take force at one moment, or none does.\n\n"
 		"  --force   although it cuts your own session, or your next one\n\n"
 		"  sudo weir set remove office 192.0.2.7",
 	.run = run_remove,

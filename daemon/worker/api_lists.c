@@ -226,26 +226,57 @@ static int edits_put(struct weir_worker *w, const struct weir_request *rq, bool 
 	return r;
 }
 
+/* Of several elements those that are there already are passed over: one that is named alone was meant. */
+static int edits_note(struct weir_worker *w, struct weir_overlay_store *edited, const char *set, const json_t *elements,
+		      bool remove, struct weir_reply *rp, size_t *ret_changed)
+{
+	const json_t *one;
+	size_t i;
+
+	*ret_changed = 0;
+	json_array_foreach (elements, i, one) {
+		const char *element = json_string_value(one);
+		int r = element ? weir_policy_check_edit(w->policy, set, element, remove, &rp->diags) :
+				  weir_reply_fail(rp, -EINVAL, NULL, "an element is a string");
+
+		if (r)
+			return rp->message ? r : weir_reply_fail(rp, r, "weir set list", "the set was not changed");
+		r = edit_note(w, edited, set, element, remove, rp);
+		if (r && (r != -EALREADY || json_array_size(elements) == 1))
+			return r;
+		*ret_changed += !r;
+	}
+	return *ret_changed ? 0 : weir_reply_fail(rp, -EALREADY, "weir set list", "nothing of that changes $%s", set);
+}
+
+/* "element": one, or "elements": an array of them, which take force at one moment or not at all. */
 static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp, bool remove)
 {
 	struct weir_overlay_store edited;
 	const char *set = NULL, *element = NULL;
-	int force = 0, r = WEIR_ARGS(rq, rp, "{s:s, s:s, s?b}", "set", &set, "element", &element, "force", &force);
+	json_t *list = NULL, *elements;
+	size_t changed = 0;
+	int force = 0, r = WEIR_ARGS(rq, rp, "{s:s, s?s, s?o, s?b}", "set", &set, "element", &element, "elements", &list, "force",
+				     &force);
 
+	if (!r && (!element == !list || (list && !json_array_size(list))))
+		r = weir_reply_fail(rp, -EINVAL, NULL, "bad arguments: either 'element' or 'elements'");
 	if (r)
 		return r;
-	if (*set == '$')
-		set++;
-	weir_reply_detail(rp, "%s %s", set, element);
-	r = weir_policy_check_edit(w->policy, set, element, remove, &rp->diags);
-	if (r)
-		return weir_reply_fail(rp, r, "weir set list", "the set was not changed");
+	set += *set == '$';
+	elements = list ? json_incref(list) : json_pack("[s]", element);
+	element = json_string_value(json_array_get(elements, 0));
+	if (json_array_size(elements) == 1)
+		weir_reply_detail(rp, "%s %s", set, element ?: "");
+	else
+		weir_reply_detail(rp, "%s %s and %zu more", set, element ?: "", json_array_size(elements) - 1);
 	r = weir_overlay_store_copy(&w->overlay, &edited);
-	if (r)
-		return r;
-	r = edits_put(w, rq, force, &edited, edit_note(w, &edited, set, element, remove, rp), rp);
 	if (!r)
-		rp->result = json_pack("{s:s, s:s, s:b}", "set", set, "element", element, "removed", (int)remove);
+		r = edits_put(w, rq, force, &edited, edits_note(w, &edited, set, elements, remove, rp, &changed), rp);
+	if (!r)
+		rp->result = json_pack("{s:s, s:s*, s:O*, s:I, s:b}", "set", set, "element", list ? NULL : element, "elements", list, "changed",
+				       (json_int_t)changed, "removed", (int)remove);
+	json_decref(elements);
 	return r;
 }
 

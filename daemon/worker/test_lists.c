@@ -217,6 +217,19 @@ static void edits_are_taken_back(void **state)
 	assert_true(listed(f, 1) && !listed(f, 9));
 	assert_int_equal(edits(f), 0);
 	bad(f, "set reset", json_pack("{s:s}", "set", "bad"), "no edit of $bad is kept");
+
+	/* several: all of them, or none */
+	good(f, "set add", json_pack("{s:s, s:[sss]}", "set", "bad", "elements", "192.0.2.10", "192.0.2.11", "192.0.2.10"));
+	assert_true(listed(f, 10) && listed(f, 11));
+	assert_int_equal(edits(f), 2);
+	bad(f, "set add", json_pack("{s:s, s:[sss]}", "set", "bad", "elements", "192.0.2.12", "192.0.2.300", "192.0.2.13"), "192.0.2.300");
+	assert_false(listed(f, 12) || listed(f, 13));
+	bad(f, "set add", json_pack("{s:s, s:[ss]}", "set", "bad", "elements", "192.0.2.10", "192.0.2.11"), "nothing of that changes $bad");
+	good(f, "set remove", json_pack("{s:s, s:[ss]}", "set", "bad", "elements", "192.0.2.10", "192.0.2.99"));
+	assert_true(!listed(f, 10) && listed(f, 11));
+	bad(f, "set add", json_pack("{s:s, s:[si]}", "set", "bad", "elements", "192.0.2.12", 7), "an element is a string");
+	bad(f, "set add", json_pack("{s:s, s:[]}", "set", "bad", "elements"), "either 'element' or 'elements'");
+	bad(f, "set add", json_pack("{s:s}", "set", "bad"), "either 'element' or 'elements'");
 }
 
 #define PLAIN "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n" \
