@@ -264,3 +264,55 @@ int weir_boxes_make(const struct weir_img *img, struct weir_rule *rules, struct 
 	*ret_n = m.n;
 	return 0;
 }
+
+struct crowd {
+	uint64_t hash;
+	uint32_t rule;
+};
+
+static int by_hash(const void *a, const void *b)
+{
+	const struct crowd *x = a, *y = b;
+
+	return x->hash != y->hash ? x->hash < y->hash ? -1 : 1 : x->rule < y->rule ? -1 : x->rule > y->rule;
+}
+
+static uint64_t box_hash(uint64_t h, const struct weir_box *b)
+{
+	struct weir_box x = *b;
+	uint64_t w[sizeof x / 8];
+
+	x.rule = 0;
+	memcpy(w, &x, sizeof w);
+	for (size_t i = 0; i < sizeof w / 8; i++)
+		h = (h ^ w[i]) * 0x9e3779b97f4a7c15ull + (h >> 29);
+	return h;
+}
+
+int weir_boxes_alike(const struct weir_box *boxes, size_t n, const struct weir_rule *rules, uint32_t n_rules,
+		     uint32_t *ret_most, uint32_t *ret_first)
+{
+	_cleanup_free_ struct crowd *v = calloc(n_rules + 1, sizeof *v);
+	size_t n_v = 0, begin = 0;
+
+	*ret_most = *ret_first = 0;
+	if (!v)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		if (rules[boxes[i].rule].flags & WEIR_RF_BOXED)
+			continue;
+		if (!n_v || v[n_v - 1].rule != boxes[i].rule)
+			v[n_v++].rule = boxes[i].rule;
+		v[n_v - 1].hash = box_hash(v[n_v - 1].hash, &boxes[i]);
+	}
+	qsort(v, n_v, sizeof *v, by_hash);
+	for (size_t i = 0; i < n_v; i++) {
+		if (v[i].hash != v[begin].hash)
+			begin = i;
+		if (i - begin + 1 > *ret_most) {
+			*ret_most = (uint32_t)(i - begin + 1);
+			*ret_first = v[begin].rule;
+		}
+	}
+	return 0;
+}

@@ -212,6 +212,26 @@ static void put_trees(uint8_t *blob, uint32_t size, const struct weir_tree *tree
 	((struct weir_config *)(blob + h->config.off))->tree_lines = tree->n;
 }
 
+#define CROWD 128u /* so many rules that only one after the other tells apart are worth a word */
+
+/* What no tree can help with is said: it costs each packet that comes there. */
+static int warn_of_crowd(const struct weir_img *img, const struct weir_box *boxes, size_t n, const struct weir_rule *rules,
+			 struct weir_why *why)
+{
+	uint32_t most, first;
+	char name[200];
+	int r = weir_boxes_alike(boxes, n, rules, img->cfg->n_rules, &most, &first);
+
+	why->message[0] = 0;
+	if (r || most < CROWD)
+		return r;
+	snprintf(why->message, sizeof why->message, "slow: %u rules, the first is %s, differ only in MAC addresses, VLANs, interfaces, "
+		 "marks or 'not': a packet to which their addresses and ports fit is compared with one after the other", most,
+		 weir_rule_label(img, first, WEIR_REASON_RULE, name, sizeof name));
+	snprintf(why->hint, sizeof why->hint, "say addresses or ports too, or several MAC addresses in one rule");
+	return 0;
+}
+
 int weir_image_add_trees(void **blob, uint32_t *size, struct weir_why *why)
 {
 	_cleanup_free_ struct weir_box *boxes = NULL;
@@ -233,6 +253,8 @@ int weir_image_add_trees(void **blob, uint32_t *size, struct weir_why *why)
 	r = weir_boxes_make(&img, (struct weir_rule *)((uint8_t *)*blob + h->rules.off), &boxes, &n);
 	if (!r && n_rules)
 		r = weir_tree_build(boxes, n, &limits, &tree, why);
+	if (!r)
+		r = warn_of_crowd(&img, boxes, n, (const struct weir_rule *)((uint8_t *)*blob + h->rules.off), why);
 	whole = *size + (uint64_t)tree.n * sizeof *tree.lines;
 	if (!r && whole > UINT32_MAX / 2) {
 		snprintf(why->message, sizeof why->message, "with its trees the compiled policy is larger than 2 GiB");
@@ -248,8 +270,10 @@ int weir_image_add_trees(void **blob, uint32_t *size, struct weir_why *why)
 		}
 	}
 	weir_tree_free(&tree);
-	if (r == -E2BIG && n_linear <= WEIR_LINEAR_MAX)
+	if (r == -E2BIG && n_linear <= WEIR_LINEAR_MAX) {
+		why->message[0] = 0;
 		r = 0;
+	}
 	if (!r)
 		weir_image_seal(*blob, *size);
 	return r;
@@ -274,6 +298,8 @@ int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_o
 		err = assemble(b, &blob, &size);
 	if (!err)
 		err = weir_image_add_trees(&blob, &size, &why);
+	if (!err && *why.message)
+		weir_diag_hint(weir_diags_add(diags, WEIR_WARNING, p->path, 0, 0, 1, "%s", why.message), "%s", why.hint);
 	if (err == -E2BIG || (err == -EINVAL && *why.message))
 		err = weir_build_tell(b, *why.hint ? why.hint : NULL, "%s", why.message);
 	if (!err)

@@ -278,6 +278,34 @@ static void test_boxes_of_all_rules_together_are_bounded(void **state)
 	assert_true(img.cfg->tree_lines < 4 * N);
 }
 
+/* A thousand rules that a tree cannot tell apart are taken, and it is said what they cost. */
+static void test_rules_that_differ_in_macs_alone_are_told(void **state)
+{
+	for (uint32_t n = 120; n <= 1000; n += 880) {
+		struct weir_compile_options o = { .mode_ceiling = WEIR_PREVENT };
+		_cleanup_policy_ struct weir_policy *p = NULL;
+		_cleanup_free_ char *text = NULL;
+		_cleanup_free_ void *blob = NULL;
+		struct weir_diags diags = { 0 };
+		uint32_t size = 0;
+		size_t len;
+		FILE *f = open_memstream(&text, &len);
+
+		fputs("version: 1\nrules:\n", f);
+		for (uint32_t i = 0; i < n; i++)
+			fprintf(f, "  - { name: r%u, action: allow, mac: \"02:00:00:00:%02x:%02x\", ports: 80 }\n  - { name: s%u, action: "
+				"allow, mac: \"02:00:00:00:00:01\", ports: %u }\n", i, i >> 8, i & 255, i, 1000 + i);
+		fclose(f);
+		p = read_text(text, len, &diags);
+		assert_non_null(p);
+		assert_int_equal(weir_policy_compile(p, &o, &blob, &size, &diags), 0);
+		assert_int_equal(diags.n, n > 128);
+		if (diags.n)
+			assert_non_null(strstr(diags.v[0].message, "slow: 1000 rules, the first is rule 'r0'"));
+		weir_diags_free(&diags);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +316,7 @@ int main(void)
 		cmocka_unit_test(test_a_long_list_is_not_read_for_each_rule),
 		cmocka_unit_test(test_rules_that_spell_out_too_much_are_named),
 		cmocka_unit_test(test_many_rules_are_compiled_or_refused),
+		cmocka_unit_test(test_rules_that_differ_in_macs_alone_are_told),
 		cmocka_unit_test(test_boxes_of_all_rules_together_are_bounded),
 	};
 
