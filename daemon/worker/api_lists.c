@@ -208,6 +208,9 @@ static int edit_note(struct weir_worker *w, struct weir_overlay_store *edited, c
 	if (r == -EALREADY)
 		return weir_reply_fail(rp, r, "weir set list", "%s was %s $%s already", element,
 				       remove ? "taken out of" : "added to", set);
+	if (r == -ENOSPC)
+		return weir_reply_fail(rp, r, "write them into the policy or a file of it", "there are %d edits of sets, and no more can be "
+				       "kept", WEIR_OVERLAY_EDITS_MAX);
 	return r ? weir_reply_fail(rp, r, "weir set list", "cannot keep the edit: %s", strerror(-r)) : 0;
 }
 
@@ -236,11 +239,13 @@ static int edits_note(struct weir_worker *w, struct weir_overlay_store *edited, 
 	*ret_changed = 0;
 	json_array_foreach (elements, i, one) {
 		const char *element = json_string_value(one);
-		int r = element ? weir_policy_check_edit(w->policy, set, element, remove, &rp->diags) :
-				  weir_reply_fail(rp, -EINVAL, NULL, "an element is a string");
+		int r;
 
+		if (!element)
+			return weir_reply_fail(rp, -EINVAL, NULL, "an element is a string");
+		r = weir_policy_check_edit(w->policy, set, element, remove, &rp->diags);
 		if (r)
-			return rp->message ? r : weir_reply_fail(rp, r, "weir set list", "the set was not changed");
+			return weir_reply_fail(rp, r, "weir set list", "the set was not changed");
 		r = edit_note(w, edited, set, element, remove, rp);
 		if (r && (r != -EALREADY || json_array_size(elements) == 1))
 			return r;
@@ -248,6 +253,8 @@ static int edits_note(struct weir_worker *w, struct weir_overlay_store *edited, 
 	}
 	return *ret_changed ? 0 : weir_reply_fail(rp, -EALREADY, "weir set list", "nothing of that changes $%s", set);
 }
+
+#define ELEMENTS_MAX 16384
 
 /* "element": one, or "elements": an array of them, which take force at one moment or not at all. */
 static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp, bool remove)
@@ -261,6 +268,9 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 
 	if (!r && (!element == !list || (list && !json_array_size(list))))
 		r = weir_reply_fail(rp, -EINVAL, NULL, "bad arguments: either 'element' or 'elements'");
+	if (!r && json_array_size(list) > ELEMENTS_MAX)
+		r = weir_reply_fail(rp, -E2BIG, "a file of addresses takes more", "%zu elements at once, at most %d",
+				    json_array_size(list), ELEMENTS_MAX);
 	if (r)
 		return r;
 	set += *set == '$';
@@ -270,6 +280,7 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 		weir_reply_detail(rp, "%s %s", set, element ?: "");
 	else
 		weir_reply_detail(rp, "%s %s and %zu more", set, element ?: "", json_array_size(elements) - 1);
+	weir_port_busy(w->port);
 	r = weir_overlay_store_copy(&w->overlay, &edited);
 	if (!r)
 		r = edits_put(w, rq, force, &edited, edits_note(w, &edited, set, elements, remove, rp, &changed), rp);

@@ -243,7 +243,7 @@ static void test_edits_over_each_other(void **state)
 			hi[i] = lo[i] + rnd(&seed, turn % 2 ? 8 : 256 - lo[i]);
 			hi[i] = hi[i] > 255 ? 255 : hi[i];
 			snprintf(text[i], sizeof text[i], "192.0.2.%u-192.0.2.%u", lo[i], hi[i]);
-			edits[i] = (struct weir_set_edit){ (char *)"bad", text[i], rnd(&seed, 2) };
+			edits[i] = (struct weir_set_edit){ .set = (char *)"bad", .element = text[i], .remove = rnd(&seed, 2) };
 		}
 		compile(&m, &o);
 		for (uint32_t x = 0; x < 256; x++) {
@@ -256,8 +256,8 @@ static void test_edits_over_each_other(void **state)
 		}
 	}
 	/* all of IPv6 is not IPv4, and the highest address ends it */
-	edits[0] = (struct weir_set_edit){ (char *)"bad", (char *)"::/0", false };
-	edits[1] = (struct weir_set_edit){ (char *)"bad", (char *)"2001:db8::/32", true };
+	edits[0] = (struct weir_set_edit){ .set = (char *)"bad", .element = (char *)"::/0", .remove = false };
+	edits[1] = (struct weir_set_edit){ .set = (char *)"bad", .element = (char *)"2001:db8::/32", .remove = true };
 	o.n_edits = 2;
 	compile(&m, &o);
 	listed(&m, "192.0.2.9", false);
@@ -287,7 +287,7 @@ static void test_all_edits(void **state)
 		uint32_t k = i * 40503u % N; /* in no order */
 
 		snprintf(text[i], sizeof text[i], "10.%u.%u.%u", k >> 14, k >> 6 & 255, (k & 63) * 4);
-		edits[i] = (struct weir_set_edit){ (char *)"bad", text[i], k % 8 == 0 };
+		edits[i] = (struct weir_set_edit){ .set = (char *)"bad", .element = text[i], .remove = k % 8 == 0 };
 	}
 	compile(&m, &o);
 	assert_int_equal(weir_policy_set_each(m.policy, &o, "bad", count, &n), 0);

@@ -52,9 +52,20 @@ static int rule_put(struct weir_overlay *o, size_t at, const struct weir_overlay
 	return 0;
 }
 
+static uint32_t edit_hash(const char *set, const char *element)
+{
+	uint32_t h = 2166136261u; /* FNV-1a */
+
+	for (; *set; set++)
+		h = (h ^ (uint8_t)*set) * 16777619u;
+	for (; *element; element++)
+		h = (h ^ (uint8_t)*element) * 16777619u;
+	return h;
+}
+
 static int edit_put(struct weir_overlay *o, const char *set, const char *element, bool remove)
 {
-	struct weir_set_edit e = { .remove = remove }, *v;
+	struct weir_set_edit e = { .remove = remove, .hash = edit_hash(set, element) }, *v;
 
 	if (o->n_edits >= WEIR_OVERLAY_EDITS_MAX)
 		return -ENOSPC;
@@ -274,32 +285,38 @@ uint64_t weir_overlay_next_expiry(const struct weir_overlay_store *s)
 	return next;
 }
 
+/* The edit of this element, or NULL. There may be many: most differ in their hash already. */
+static struct weir_set_edit *find_edit(const struct weir_overlay *o, const char *set, const char *element)
+{
+	uint32_t hash = edit_hash(set, element);
+
+	for (size_t i = 0; i < o->n_edits; i++) {
+		struct weir_set_edit *e = &o->edits[i];
+
+		if (e->hash == hash && !strcmp(e->set, set) && !strcmp(e->element, element))
+			return e;
+	}
+	return NULL;
+}
+
 int weir_overlay_edit(struct weir_overlay_store *s, const char *set, const char *element, bool remove)
 {
-	for (size_t i = 0; i < s->list.n_edits; i++) {
-		struct weir_set_edit *e = &s->list.edits[i];
+	struct weir_set_edit *e = find_edit(&s->list, set, element);
 
-		if (strcmp(e->set, set) || strcmp(e->element, element))
-			continue;
-		if (e->remove == remove)
-			return -EALREADY;
+	if (e && e->remove == remove)
+		return -EALREADY;
+	if (e) {
 		edit_free(e);
-		memmove(e, e + 1, (s->list.n_edits - i - 1) * sizeof *e);
-		s->list.n_edits--;
-		break;
+		memmove(e, e + 1, (size_t)(s->list.edits + --s->list.n_edits - e) * sizeof *e);
 	}
 	return edit_put(&s->list, set, element, remove);
 }
 
 bool weir_overlay_edited(const struct weir_overlay_store *s, const char *set, const char *element, bool remove)
 {
-	for (size_t i = 0; i < s->list.n_edits; i++) {
-		const struct weir_set_edit *e = &s->list.edits[i];
+	const struct weir_set_edit *e = find_edit(&s->list, set, element);
 
-		if (!strcmp(e->set, set) && !strcmp(e->element, element))
-			return e->remove == remove;
-	}
-	return false;
+	return e && e->remove == remove;
 }
 
 size_t weir_overlay_reset(struct weir_overlay_store *s, const char *set, const char *element)
