@@ -175,7 +175,10 @@ def test_segments_count():
                     largest = max(largest, len(tap.recv(65536)))
             except BlockingIOError:
                 pass
-            must(largest > size * 2, f"the sender's kernel cut them: {largest} bytes is the largest frame")
+            cut = f"the sender's kernel cut them: {largest} bytes is the largest frame"
+            if largest <= size * 2 and [int(x) for x in os.uname().release.split(".")[:2]] < [6, 1]:
+                raise Skip(f"{cut} (5.10 gives a veth no UDP packets of many segments)")
+            must(largest > size * 2, cut)
             got = sink.n if count == "packets" else sink.bytes
             within(got, rate, burst, took, sent * (1 if count == "packets" else size + 28),
                    f"{count} in packets of {largest} bytes, XDP {xdp}")
