@@ -218,6 +218,9 @@ static json_t *health(const struct weir_worker *w, json_t *degraded)
 			     h.silent == 1 ? "it" : "they", h.silent_names);
 	if (h.canary_why[0])
 		weir_degrade(degraded, "nothing proves that the hooks run: %s", h.canary_why);
+	if (h.unspared)
+		weir_degrade(degraded, "a ban by a rule may hit %u addresses of this host: the programs keep %u, networks included", h.unspared,
+			     WEIR_OWN_MAX);
 	return json_pack("{s:I, s:I, s:I, s:b, s:I, s:I, s:o, s:o*}", "tested", (json_int_t)h.tested, "failed", (json_int_t)h.failed,
 			 "microseconds", (json_int_t)h.us, "proven", h.tested && !h.failed, "hooks", (json_int_t)h.hooks, "silent",
 			 (json_int_t)h.silent, "silent_hooks", weir_text_json(h.silent_names), "clock",

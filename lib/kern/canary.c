@@ -109,6 +109,7 @@ void weir_kern_health(struct weir_kern *k, struct weir_kern_health *ret)
 
 	weir_kern_canary(k, 1);
 	h->hooks = h->silent = 0;
+	h->unspared = k->unspared;
 	h->silent_names[0] = 0;
 	for (size_t n = 0; n < k->n_covers; n++) {
 		const struct weir_cover *c = k->covers[n];

@@ -90,6 +90,7 @@ struct weir_kern {
 	int64_t clock_diff;        /* of the calendar and the seconds since boot, then */
 	uint32_t hz;
 	uint64_t jiffies_base;     /* jiffies64 at monotonic zero */
+	uint32_t unspared; /* as in struct weir_kern_health */
 	struct weir_kern_health health; /* the self-test of the image in force; what canary.c found last */
 	int canary_fd;             /* -1: none */
 	uint64_t canary, canary_at; /* the secret; when test frames were sent last */

@@ -224,7 +224,7 @@ int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key)
 int weir_kern_own(struct weir_kern *k, const uint8_t (*v)[16], size_t n)
 {
 	struct weir_caught_key key, next;
-	int fd = k->shared[WEIR_M_OWN], r = 0;
+	int fd = k->shared[WEIR_M_OWN];
 	uint32_t one = 1;
 	bool more;
 
@@ -241,15 +241,16 @@ int weir_kern_own(struct weir_kern *k, const uint8_t (*v)[16], size_t n)
 		if (!have)
 			bpf_map_delete_elem(fd, &key);
 	}
+	k->unspared = 0;
 	for (size_t i = 0; i < n; i++) {
+		bool full;
+
 		memcpy(key.addr, v[i], 16);
-		if (bpf_map_update_elem(fd, &key, &one, BPF_ANY))
-			r = -errno;
+		full = bpf_map_update_elem(fd, &key, &one, BPF_ANY);
 		weir_caught_key(v[i], &key);
-		if (bpf_map_update_elem(fd, &key, &one, BPF_ANY))
-			r = -errno;
+		k->unspared += bpf_map_update_elem(fd, &key, &one, BPF_ANY) || full;
 	}
-	return r;
+	return 0;
 }
 
 int weir_kern_caught(struct weir_kern *k, struct weir_kern_caught *ret, size_t n)

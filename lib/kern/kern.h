@@ -145,7 +145,8 @@ int weir_kern_ban_add(struct weir_kern *k, const struct weir_ban_key *key, const
 int weir_kern_ban_remove(struct weir_kern *k, const struct weir_ban_key *key); /* whoever made it */
 int weir_kern_ban_each(struct weir_kern *k, void (*cb)(const struct weir_ban_key *, const struct weir_ban *, void *),
 		       void *data);
-/* This host's addresses, 16 bytes each: no ban by a rule hits them, nor the whole of their /64. Others go. */
+/* This host's addresses, 16 bytes each: no ban by a rule hits them, nor the whole of their /64. Others go. What does not
+ * fit is counted: weir_kern_health. */
 int weir_kern_own(struct weir_kern *k, const uint8_t (*v)[16], size_t n);
 /* Bans that rules and limits made and that have not ended. At most n; their number, or negative errno. */
 int weir_kern_caught(struct weir_kern *k, struct weir_kern_caught *ret, size_t n);
@@ -191,7 +192,8 @@ struct weir_kern_health {
 	uint32_t hooks, silent;    /* interfaces that a canary frame was sent out of; hooks that do not run */
 	char silent_names[160];    /* "eth0 egress (a test frame did not reach it), ..." */
 	char canary_why[64];       /* why no canary could be sent at all */
-	uint32_t canary_inode, pad2; /* of our own packet socket, which sends them */
+	uint32_t canary_inode; /* of our own packet socket, which sends them */
+	uint32_t unspared;     /* addresses of this host that a ban by a rule may hit: there are too many to tell the programs */
 	struct weir_kern_clock clock;
 };
 void weir_kern_health(struct weir_kern *k, struct weir_kern_health *ret);

@@ -4,6 +4,7 @@
 daemon dead, too; after its time he is; nobody else is touched, nor is the failsafe."""
 import os
 import socket
+import subprocess
 import sys
 import time
 
@@ -207,6 +208,20 @@ def test_the_host_itself_and_its_neighbours():
         equal(ask(lab.client, "udp", lab.SERVER[6], 80, src=lab.CLIENT[6]), "open", "a neighbour of one that is banned")
         w("ban", "remove", "fd01::666")
         check("fd01::666" not in banned(w), "a single address was not taken out")
+
+
+def test_more_addresses_than_can_be_spared():
+    """Who has more of them than the programs keep is told so, and no more when they are gone."""
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        w.run(policy())
+        text = "".join(f"addr {{}} 10.64.{i >> 8}.{i & 255}/32 dev out0\n" for i in range(4200))
+        for word, want in (("add", True), ("del", False)):
+            subprocess.run(lab.dut.argv("ip", "-batch", "-"), input=text.replace("{}", word), text=True, check=True)
+            deadline = time.monotonic() + PATIENCE
+            while ("may hit" in str(w.json("status", check=False)["degraded"])) != want:
+                must(time.monotonic() < deadline, f"addr {word}: told: {not want}")
+                time.sleep(0.1)
 
 
 def test_detect_bans_nobody():
