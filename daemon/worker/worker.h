@@ -90,10 +90,10 @@ struct weir_worker {
 	struct weir_img img;
 	uint32_t generation, epoch;
 	uint32_t epoch_max;        /* never used again */
+	bool seeded;
 	uint64_t block_key[2];     /* of what the blocklists hold: nobody can aim at one of its lines */
 	struct weir_pending pending;
 	struct weir_history history;
-	bool seeded;
 	json_t *hits;              /* of images before: "rule" -> packets */
 	struct weir_recent recent;
 	struct weir_rates rates;
@@ -117,9 +117,9 @@ struct weir_worker {
 		bool again;           /* they changed while no worker looked */
 		char why[256];        /* why they are not in force; "" = they are */
 	} lists;
-	bool late;                 /* rules came or went since all was compiled (late.c) */
-	uint64_t late_since;       /* the tick of the last one */
+	uint64_t late_since;       /* the tick of the last rule that came or went (late.c) */
 	char late_why[256];        /* why they could not be compiled with all; "" = they could */
+	bool late;                 /* rules came or went since all was compiled */
 	char audit_why[128];       /* why the audit log cannot be written; "" = it can */
 	bool saved_copy;           /* the boot order took, or tried, the copy of what was confirmed last */
 	struct weir_failing failing;
