@@ -23,11 +23,11 @@ _Static_assert(GROUPS <= WEIR_TREE_ROOTS, "a tree per group");
 
 /* lengths from which a prefix is narrow; boxes of a leaf; copies: factor, price, how much is little */
 static const struct tree_shape shapes4[] = {
-	{ 4, 4, 4, 4, 0.5, 0.5 },  { 16, 16, 4, 4, 0.5, 0.5 },   { 0, 0, 4, 4, 0.5, 0.5 },	{ 4, 4, 4, 4, 1, 0.05 },
+	{ 4, 4, 4, 4, 0.5, 0.5 },    { 4, 4, 8, 4, 0.5, 0.1 },     { 0, 0, 8, 2, 1, 0.01 },	{ 0, 0, 4, 4, 0.5, 0.5 },
 	{ 4, 4, 16, 1.5, 1, 0.001 }, { 8, 8, 64, 1.1, 4, 0.001 }, { 8, 8, 256, 1.5, 0.5, 0 },
 };
 static const struct tree_shape shapes6[] = {
-	{ 16, 16, 2, 4, 0.5, 0.2 },  { 48, 48, 2, 4, 0.5, 0.2 },  { 0, 0, 2, 4, 0.5, 0.2 },	{ 16, 16, 2, 4, 1, 0.02 },
+	{ 16, 16, 2, 4, 0.5, 0.2 },   { 16, 16, 6, 4, 0.5, 0.1 },    { 0, 0, 6, 2, 1, 0.01 },	{ 0, 0, 2, 4, 0.5, 0.2 },
 	{ 16, 16, 8, 1.5, 1, 0.001 }, { 40, 40, 32, 1.1, 4, 0.001 }, { 40, 40, 128, 1.5, 0.5, 0 },
 };
 #define SHAPES 7
@@ -261,11 +261,20 @@ static int grow_groups(struct making *m, struct tree_builder *b, struct trial *t
 	return err;
 }
 
-/* What core/tree.h would read, for a packet of these numbers (by column): lines and, for the roots, half of one. */
+/* What one line of so many costs that is not in the nearest cache: 9 ns per MB, as far as there are caches. */
+static uint64_t missing(uint32_t lines)
+{
+	return (lines < (16u << 20) / 64 ? lines : (16u << 20) / 64) * 9ull / 1024;
+}
+
+/*
+ * What core/tree.h would do for a packet of these numbers (by column), in 1/15 ns: instructions and, the more the larger
+ * the trees are, lines that have to be waited for. Of what stands behind several roots the waiting overlaps in part.
+ */
 static uint64_t packet_cost(const struct tree_boxes *x, const struct weir_tree_line *lines, const struct trial *t,
 			    const uint64_t *v)
 {
-	uint64_t w[8] = { 0 }, cost = 0;
+	uint64_t w[8] = { 0 }, cost = 0, leaf = missing(t->n), node = missing(2 * t->node_lines);
 	uint32_t best = WEIR_TREE_END;
 
 	for (uint32_t d = 0; d < x->n_dims; d++)
@@ -275,7 +284,7 @@ static uint64_t packet_cost(const struct tree_boxes *x, const struct weir_tree_l
 		uint32_t line, end;
 
 		cost += 100;
-		for (; !(word >> 63); cost += 120) {
+		for (bool root = true; !(word >> 63); cost += root ? 120 : 120 + node, root = false) {
 			uint64_t cell = w[word >> 43 & 7] >> (word >> 32 & 63) & ((1ull << (word >> 38 & 31)) - 1);
 
 			word = ((const uint64_t *)lines)[(uint32_t)word + cell];
@@ -284,7 +293,10 @@ static uint64_t packet_cost(const struct tree_boxes *x, const struct weir_tree_l
 		end = line + (uint32_t)(word >> 26 & 0x7ff);
 		if ((word >> 37 & (WEIR_TREE_RULES - 1)) >= best)
 			continue;
-		cost += line < end ? 150 : 0;
+		if (line == end)
+			continue;
+		cost += 150 + leaf;
+		leaf = missing(t->n) / 2;
 		for (; line < end; line++, cost += 80) {
 			struct weir_tree_key k = { .src = (uint32_t)v[0], .dst = (uint32_t)v[1],
 						   .dir = WEIR_DIR_IN, .family = x->six ? 6 : 4 };
