@@ -6,7 +6,8 @@
  * the other. There stands the head of IPv4, behind it that of IPv6. A single address stands in one of two lines of a
  * table, which a hash under a secret key names: who fills the list cannot aim at a line. An empty slot is 0; the
  * address 0 is never in the table. What is wider stands in bounds, ascending: with an odd number of them at or below
- * an address it is in the set. An index over the upper bits names the few bounds to look at.
+ * an address it is in the set. An index over the upper bits names the few bounds to look at. Behind the bounds and the
+ * index there is room: a set that changes a little is written over where it stands (lib/policy/block_edit.c).
  */
 #pragma once
 #include "core/types.h"
@@ -23,7 +24,9 @@ struct weir_block_head {
 	uint32_t table, n_table;     /* first line, counted from the head of IPv4; lines */
 	uint32_t index, n_index;     /* first line, cells; cells + 1 entries: bounds below the cell */
 	uint32_t bounds, n_bounds;   /* first line, bounds: uint32_t, or two uint64_t, the upper first */
-	uint32_t shift, pad[3];
+	uint32_t shift;
+	uint32_t index_room, bounds_room; /* so many cells and bounds have their place */
+	uint32_t pad;
 };
 
 struct weir_block_line {
@@ -34,6 +37,22 @@ struct weir_block_line {
 	};
 };
 _Static_assert(sizeof(struct weir_block_line) == 64, "a cache line");
+
+/* What one line becomes. */
+struct weir_block_change {
+	uint64_t at; /* counted from the head of IPv4 */
+	struct weir_block_line line;
+};
+
+WEIR_INLINE uint32_t weir_block_index_lines(const struct weir_block_head *h)
+{
+	return h->index_room ? h->index_room / 16 + 1 : 0;
+}
+
+WEIR_INLINE uint32_t weir_block_bounds_lines(const struct weir_block_head *h, bool six)
+{
+	return six ? h->bounds_room / 4 + (h->bounds_room % 4 != 0) : h->bounds_room / 16 + (h->bounds_room % 16 != 0);
+}
 
 WEIR_INLINE uint64_t weir_block_mix(uint64_t x)
 {
@@ -86,10 +105,26 @@ WEIR_INLINE uint64_t weir_block_line6(const struct weir_block_line *l, uint64_t 
 }
 
 
-/* Do `n` entries, `per` to a line, lie within so many lines behind the heads? */
-WEIR_INLINE bool weir_block_within(uint32_t first, uint64_t n, uint32_t per, uint32_t lines)
+/* Do `n` lines from `first` on stand behind the heads, before line `end`? */
+WEIR_INLINE bool weir_block_within(uint32_t first, uint64_t n, uint32_t end)
 {
-	return !n || (first >= 2 && first + (n + per - 1) / per <= lines);
+	return !n || (first >= 2 && first + n <= end);
+}
+
+/* How many lines, the heads included, are in use; `l`: from the head of IPv4 on. */
+WEIR_INLINE uint64_t weir_block_used(const struct weir_block_line *l)
+{
+	uint64_t used = 2;
+
+	for (uint32_t f = 0; f < 2; f++) {
+		const struct weir_block_head *h = &l[f].head;
+		uint64_t ends[3] = { (uint64_t)h->table + h->n_table, (uint64_t)h->index + weir_block_index_lines(h),
+				     (uint64_t)h->bounds + weir_block_bounds_lines(h, f) };
+
+		for (uint32_t i = 0; i < 3; i++)
+			used = ends[i] > used ? ends[i] : used;
+	}
+	return used;
 }
 
 /* The index names stretches of the bounds in their order, and the bounds ascend. `l`: from the head of IPv4 on. */
@@ -116,23 +151,25 @@ static inline bool weir_block_bounds_ok(const struct weir_block_line *l, const s
 	return true;
 }
 
-/* Lines as a builder lays them out: the first names the second, everything is where the heads say. */
-static inline bool weir_block_ok(const struct weir_block_line *lines, uint32_t n)
+/* `n` lines from the head of IPv4 on: is everything where the heads say? */
+static inline bool weir_block_set_ok(const struct weir_block_line *l, uint32_t n)
 {
-	const struct weir_block_line *l = lines + 1;
-
-	if (!n)
-		return true;
-	if (n < 3 || n > WEIR_BLOCK_LINES || lines[0].w[0] != 1)
+	if (n < 2 || n > WEIR_BLOCK_LINES)
 		return false;
 	for (uint32_t f = 0; f < 2; f++) {
 		const struct weir_block_head *h = &l[f].head;
 
-		if (h->shift > 63 || h->n_bounds > WEIR_BLOCK_BOUNDS || !h->n_bounds != !h->n_index ||
-		    !weir_block_within(h->table, h->n_table, 1, n - 1) ||
-		    !weir_block_within(h->index, h->n_index ? (uint64_t)h->n_index + 1 : 0, 16, n - 1) ||
-		    !weir_block_within(h->bounds, h->n_bounds, f ? 4 : 16, n - 1) || !weir_block_bounds_ok(l, h, f))
+		if (h->shift > 63 || h->bounds_room > WEIR_BLOCK_BOUNDS || h->n_bounds > h->bounds_room ||
+		    h->n_index > h->index_room || !h->n_bounds != !h->n_index || !weir_block_within(h->table, h->n_table, n) ||
+		    !weir_block_within(h->index, weir_block_index_lines(h), n) ||
+		    !weir_block_within(h->bounds, weir_block_bounds_lines(h, f), n) || !weir_block_bounds_ok(l, h, f))
 			return false;
 	}
 	return true;
+}
+
+/* Lines as a builder lays them out: the first names the second. */
+static inline bool weir_block_ok(const struct weir_block_line *lines, uint32_t n)
+{
+	return !n || (n >= 3 && n <= WEIR_BLOCK_LINES && lines[0].w[0] == 1 && weir_block_set_ok(lines + 1, n - 1));
 }

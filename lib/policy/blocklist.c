@@ -6,19 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/block_line.h"
-
-#define SMALL 4u       /* a range of so many addresses still goes to the table, one by one */
-#define MOVES 500u     /* addresses that one may push aside before a table counts as full */
-#define CELLS_MAX (1u << 20) /* of an index: 4 MB */
+#include "lib/policy/block_lines.h"
 
 struct parts { /* of one family */
 	bool six;
 	weir_u128 *exact, *bounds;
 	size_t n_exact, n_bounds;
 	size_t room_exact, room_bounds;
-	uint64_t base;
-	uint32_t n_table, n_cells, shift;
+	uint32_t n_table;
 };
 
 static int push(weir_u128 **v, size_t *n, size_t *room, weir_u128 x)
@@ -47,7 +42,7 @@ static int take(struct parts parts[2], weir_u128 lo, weir_u128 hi)
 		lo -= WEIR_V4_LOW;
 		hi -= WEIR_V4_LOW;
 	}
-	if (lo && hi - lo < SMALL) {
+	if (lo && hi - lo < BLOCK_SMALL) {
 		for (weir_u128 a = lo;; a++) {
 			err = push(&p->exact, &p->n_exact, &p->room_exact, a);
 			if (err || a == hi)
@@ -60,118 +55,50 @@ static int take(struct parts parts[2], weir_u128 lo, weir_u128 hi)
 	return err;
 }
 
-/* The part of an address that the index is over. */
-static uint64_t upper(const struct parts *p, weir_u128 a)
+/* Up in steps of about an eighth, so that a little more of it leaves everything where it is. */
+static size_t in_steps(size_t n)
 {
-	return p->six ? (uint64_t)(a >> 64) : (uint64_t)a;
+	size_t step = 1;
+
+	while (step * 16 <= n)
+		step *= 2;
+	return (n / step + 1) * step;
 }
 
-static void measure(struct parts *p)
+/* Filled to three quarters. */
+static uint32_t table_lines(const struct parts *p)
 {
 	uint32_t slots = p->six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4;
-	size_t need = (p->n_exact + slots - 1) / slots, step, most;
+	size_t need = (p->n_exact + slots - 1) / slots;
 
-	/* Filled to three quarters, and in steps of about an eighth, so that a few more addresses leave it as it is. */
-	need += need / 3;
-	for (step = 1; step * 16 <= need;)
-		step *= 2;
-	p->n_table = p->n_exact ? (uint32_t)((need / step + 1) * step) : 0;
-	if (!p->n_bounds)
-		return;
-	p->base = upper(p, p->bounds[0]);
-	for (most = 16; most < CELLS_MAX && most < 4 * p->n_bounds;)
+	return p->n_exact ? (uint32_t)in_steps(need + need / 3) : 0;
+}
+
+/* How many there is room for, with what an edit or the next version of a file may add. */
+static uint32_t bounds_room(size_t n)
+{
+	size_t room = in_steps(n + n / 8 + 48);
+
+	return room < WEIR_BLOCK_BOUNDS ? (uint32_t)room : WEIR_BLOCK_BOUNDS;
+}
+
+static uint32_t index_room(size_t n_bounds)
+{
+	uint32_t most = 16;
+
+	while (most < BLOCK_CELLS_MAX && most < 4 * n_bounds)
 		most *= 2;
-	while ((upper(p, p->bounds[p->n_bounds - 1]) - p->base) >> p->shift >= most)
-		p->shift++;
-	p->n_cells = (uint32_t)((upper(p, p->bounds[p->n_bounds - 1]) - p->base) >> p->shift) + 1;
-}
-
-static bool line_put(struct weir_block_line *l, bool six, weir_u128 a)
-{
-	for (uint32_t i = 0; i < (six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4); i++) {
-		if (six ? l->w[2 * i] | l->w[2 * i + 1] : l->d[i])
-			continue;
-		if (six) {
-			l->w[2 * i] = (uint64_t)(a >> 64);
-			l->w[2 * i + 1] = (uint64_t)a;
-		} else {
-			l->d[i] = (uint32_t)a;
-		}
-		return true;
-	}
-	return false;
-}
-
-static weir_u128 line_swap(struct weir_block_line *l, bool six, uint32_t i, weir_u128 a)
-{
-	weir_u128 old;
-
-	if (six) {
-		old = (weir_u128)l->w[2 * i] << 64 | l->w[2 * i + 1];
-		l->w[2 * i] = (uint64_t)(a >> 64);
-		l->w[2 * i + 1] = (uint64_t)a;
-	} else {
-		old = l->d[i];
-		l->d[i] = (uint32_t)a;
-	}
-	return old;
-}
-
-static uint64_t hash(const struct weir_block_head *h, bool six, weir_u128 a)
-{
-	return six ? weir_block_hash6(h, (uint64_t)(a >> 64), (uint64_t)a) : weir_block_hash4(h, (uint32_t)a);
-}
-
-/* Into one of its two lines; when both are full another address moves to its other line, and so on. */
-static bool table_put(struct weir_block_line *table, const struct weir_block_head *h, bool six, weir_u128 a)
-{
-	uint32_t slots = six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4, n = h->n_table, at, first, second;
-	uint64_t x = hash(h, six, a);
-
-	first = weir_block_place(x, n);
-	second = weir_block_place(x >> 32, n);
-	if (line_put(&table[first], six, a) || line_put(&table[second], six, a))
-		return true;
-	at = first;
-	for (uint32_t i = 0; i < MOVES; i++) {
-		a = line_swap(&table[at], six, (i * 7 + (uint32_t)(x >> 20)) % slots, a);
-		x = hash(h, six, a);
-		first = weir_block_place(x, n);
-		second = weir_block_place(x >> 32, n);
-		at = at == first ? second : first;
-		if (line_put(&table[at], six, a))
-			return true;
-	}
-	return false;
-}
-
-static void fill_bounds(struct weir_block_line *lines, const struct weir_block_head *h, const struct parts *p)
-{
-	uint32_t k = 0;
-
-	for (uint32_t i = 0; i < h->n_bounds; i++) {
-		if (p->six) {
-			lines[h->bounds + i / 4].w[i % 4 * 2] = (uint64_t)(p->bounds[i] >> 64);
-			lines[h->bounds + i / 4].w[i % 4 * 2 + 1] = (uint64_t)p->bounds[i];
-		} else {
-			lines[h->bounds + i / 16].d[i % 16] = (uint32_t)p->bounds[i];
-		}
-	}
-	for (uint32_t c = 0; h->n_index && c <= h->n_index; c++) {
-		while (k < h->n_bounds && (c == h->n_index || (upper(p, p->bounds[k]) - h->base) >> h->shift < c))
-			k++;
-		lines[h->index + c / 16].d[c % 16] = k;
-	}
+	return most;
 }
 
 static bool fill(struct weir_block_line *lines, const struct parts *p)
 {
-	const struct weir_block_head *h = &lines[p->six].head;
+	struct block_family f = { .lines = lines, .six = p->six };
 
 	for (size_t i = 0; i < p->n_exact; i++)
-		if (!table_put(&lines[h->table], h, p->six, p->exact[i]))
+		if (!block_table_put(&f, p->exact[i]))
 			return false;
-	fill_bounds(lines, h, p);
+	block_bounds_put(&f, p->bounds);
 	return true;
 }
 
@@ -184,16 +111,15 @@ static int build(struct parts parts[2], const uint64_t key[2], struct weir_block
 	for (int f = 0; f < 2; f++) {
 		struct parts *p = &parts[f];
 
-		head[f] = (struct weir_block_head){ .key = { key[0], key[1] }, .base = p->base, .shift = p->shift };
-		head[f].table = (uint32_t)at;
-		head[f].n_table = p->n_table;
+		head[f] = (struct weir_block_head){ .key = { key[0], key[1] }, .table = (uint32_t)at, .n_table = p->n_table,
+						    .index_room = index_room(p->n_bounds),
+						    .bounds_room = bounds_room(p->n_bounds) };
+		block_index_shape(&head[f], f, p->bounds, p->n_bounds, head[f].index_room);
 		at += p->n_table;
 		head[f].index = (uint32_t)at;
-		head[f].n_index = p->n_cells;
-		at += p->n_cells ? p->n_cells / 16 + 1 : 0;
+		at += weir_block_index_lines(&head[f]);
 		head[f].bounds = (uint32_t)at;
-		head[f].n_bounds = (uint32_t)p->n_bounds;
-		at += (p->n_bounds + (f ? 3 : 15)) / (f ? 4 : 16);
+		at += weir_block_bounds_lines(&head[f], f);
 	}
 	at++;
 	if (at > WEIR_BLOCK_LINES)
@@ -224,7 +150,7 @@ int weir_blocklist_build(const struct weir_ranges *block, const uint64_t key[2],
 		if (parts[f].n_bounds > WEIR_BLOCK_BOUNDS || parts[f].n_exact > (size_t)WEIR_BLOCK_LINES * 8)
 			err = -E2BIG;
 		else
-			measure(&parts[f]);
+			parts[f].n_table = table_lines(&parts[f]);
 	}
 	for (int tries = 0; !err && tries < 4; tries++) {
 		uint64_t other[2] = { key[0] + (uint64_t)tries * 0x9e3779b97f4a7c15u, key[1] };
@@ -260,29 +186,35 @@ void weir_blocklist_free(struct weir_blocklist *b)
 	*b = (struct weir_blocklist){ 0 };
 }
 
-static int table_ranges(const struct weir_block_line *l, const struct weir_block_head *h, bool six,
-			struct weir_arena *a, struct weir_ranges *ret)
+static int table_ranges(const struct block_family *f, struct weir_arena *a, struct weir_ranges *ret)
 {
+	uint64_t n = (uint64_t)block_head(f)->n_table * (f->six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4);
+	weir_u128 v4 = f->six ? 0 : WEIR_V4_LOW;
 	int err = 0;
 
-	for (uint64_t i = 0; i < (uint64_t)h->n_table * (six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4) && !err; i++) {
-		const struct weir_block_line *at = &l[h->table + i / (six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4)];
-		const uint64_t *w = &at->w[i % WEIR_BLOCK_SLOTS6 * 2];
-		weir_u128 x = six ? (weir_u128)w[0] << 64 | w[1] : at->d[i % WEIR_BLOCK_SLOTS4];
+	for (uint64_t i = 0; i < n && !err; i++) {
+		weir_u128 x = block_table_at(f, i);
 
-		if (x && !six)
-			x |= WEIR_V4_LOW;
 		if (x)
-			err = weir_ranges_add(a, ret, (struct weir_range){ x, x });
+			err = weir_ranges_add(a, ret, (struct weir_range){ x | v4, x | v4 });
 	}
 	return err;
 }
 
-static weir_u128 bound(const struct weir_block_line *l, const struct weir_block_head *h, bool six, uint32_t i)
+static int bounds_ranges(const struct block_family *f, struct weir_arena *a, struct weir_ranges *ret)
 {
-	const uint64_t *w = &l[h->bounds + i / (six ? 4 : 16)].w[i % 4 * 2];
+	weir_u128 v4 = f->six ? 0 : WEIR_V4_LOW, last = f->six ? ~(weir_u128)0 : WEIR_V4_HIGH;
+	uint32_t n = block_head(f)->n_bounds;
+	int err = 0;
 
-	return six ? (weir_u128)w[0] << 64 | w[1] : WEIR_V4_LOW | l[h->bounds + i / 16].d[i % 16];
+	for (uint32_t i = 0; i < n && !err; i += 2) {
+		struct weir_range r = { block_bound(f, i) | v4, last };
+
+		if (i + 1 < n)
+			r.hi = (block_bound(f, i + 1) | v4) - 1;
+		err = weir_ranges_add(a, ret, r);
+	}
+	return err;
 }
 
 int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, struct weir_arena *a,
@@ -292,17 +224,10 @@ int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, struc
 	int err = 0;
 
 	for (int six = 0; six < 2 && n && !err; six++) {
-		const struct weir_block_head *h = &lines[1 + six].head;
+		struct block_family f = { .lines = (struct weir_block_line *)lines + 1, .six = six };
 
-		err = table_ranges(lines + 1, h, six, a, &all);
-		for (uint32_t i = 0; i < h->n_bounds && !err; i += 2) {
-			weir_u128 last = six ? ~(weir_u128)0 : WEIR_V4_HIGH;
-			struct weir_range r = { bound(lines + 1, h, six, i), last };
-
-			if (i + 1 < h->n_bounds)
-				r.hi = bound(lines + 1, h, six, i + 1) - 1;
-			err = weir_ranges_add(a, &all, r);
-		}
+		err = table_ranges(&f, a, &all);
+		err = err ? err : bounds_ranges(&f, a, &all);
 	}
 	if (!err)
 		err = weir_ranges_normal(a, &all);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Building the lines of core/block_line.h, and what differs between two builds. */
+/* Building the lines of core/block_line.h, changing them in place, and what differs between two builds. */
 #pragma once
+#include "core/block_line.h"
 #include "lib/policy/ranges.h"
-
-struct weir_block_line;
 
 struct weir_blocklist {
 	struct weir_block_line *lines;
@@ -25,3 +24,18 @@ int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, struc
 
 /* The first line at or after `from` in which the two differ; the larger number of lines when none does. */
 uint32_t weir_blocklist_differs(const struct weir_blocklist *a, const struct weir_blocklist *b, uint32_t from);
+
+/* What an edit changed: what stood in each of these lines before. */
+struct weir_block_patch {
+	struct weir_block_change *v;
+	size_t n, room;
+};
+
+/*
+ * Within `window` the lines hold what `held` says from now on, and outside of it what they held; both normal, and held lies
+ * within the window. -EAGAIN: there is no room for it; also -ENOMEM. Nothing is changed then.
+ */
+int weir_blocklist_edit(struct weir_block_line *lines, uint32_t n, const struct weir_ranges *window,
+			const struct weir_ranges *held, struct weir_block_patch *ret);
+void weir_blocklist_undo(struct weir_block_line *lines, const struct weir_block_patch *p);
+void weir_block_patch_free(struct weir_block_patch *p);

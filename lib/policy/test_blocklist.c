@@ -277,6 +277,10 @@ static void test_damaged(void **state)
 		BAD(h->bounds = s.b.n - 1);
 		BAD(h->n_bounds = UINT32_MAX);
 		BAD(h->n_bounds = 0);
+		BAD(h->bounds_room = UINT32_MAX);
+		BAD(h->bounds_room = h->n_bounds - 1);
+		BAD(h->index_room = UINT32_MAX);
+		BAD(h->index_room = h->n_index - 1);
 		BAD(h->shift = 64);
 		BAD(h->n_bounds--); /* the index names more */
 	}

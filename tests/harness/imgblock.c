@@ -89,11 +89,11 @@ static uint32_t lay(struct weir_block_line *l, const struct family *f, bool v4, 
 	at += h->n_table;
 	for (uint32_t i = 0; i < f->n_exact; i++)
 		put(l, h, v4, f->exact[i]);
-	h->n_bounds = f->n_bounds;
+	h->n_bounds = h->bounds_room = f->n_bounds;
 	if (!f->n_bounds)
 		return at;
 	h->index = at++;
-	h->n_index = 2;
+	h->n_index = h->index_room = 2;
 	h->bounds = at;
 	l[h->index].d[2] = f->n_bounds;
 	for (uint32_t i = 0; i < f->n_bounds; i++) {

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One family of the lines of core/block_line.h, to be filled (blocklist.c) or changed (block_edit.c). Addresses are
+ * numbers of the family: IPv4 ones below 2^32.
+ */
+#pragma once
+#include "core/block_line.h"
+#include "lib/policy/ranges.h"
+
+#define BLOCK_SMALL 4u              /* a range of so many addresses still goes to the table, one by one */
+#define BLOCK_CELLS_MAX (1u << 20) /* of an index: 4 MB */
+
+struct block_family {
+	struct weir_block_line *lines; /* from the head of IPv4 on */
+	bool six;
+	bool (*touch)(void *data, uint32_t line); /* asked before a line changes: false, and it does not; NULL: all may */
+	void *data;
+};
+
+static inline struct weir_block_head *block_head(const struct block_family *f)
+{
+	return &f->lines[f->six].head;
+}
+
+/* Does the table have it? */
+bool block_table_has(const struct block_family *f, weir_u128 a);
+/* Into the table, which does not have it. False: it is full, and others may have been moved. */
+bool block_table_put(const struct block_family *f, weir_u128 a);
+void block_table_take(const struct block_family *f, weir_u128 a);
+/* What stands in a slot, counted through all lines of the table; 0: nothing. */
+weir_u128 block_table_at(const struct block_family *f, uint64_t slot);
+
+/* Where the index of these bounds, which ascend, begins, and how wide its cells are so that there are `most` at most. */
+void block_index_shape(struct weir_block_head *h, bool six, const weir_u128 *bounds, size_t n, size_t most);
+/* The bounds and their index, in the shape that the head says. Lines that are as they should be are not touched. */
+void block_bounds_put(const struct block_family *f, const weir_u128 *bounds);
+weir_u128 block_bound(const struct block_family *f, uint32_t i);
