@@ -178,36 +178,94 @@ static int do_ban_list(struct weir_worker *w, const struct weir_request *rq, str
 	return 0;
 }
 
-/*
- * Note the edit. What takes back an earlier one of the same element only forgets that, where the policy says the same
- * without it: a file that holds it later counts then.
- */
-static int edit_note(struct weir_worker *w, struct weir_overlay_store *edited, const char *set, const char *element,
-		     bool remove, struct weir_reply *rp)
-{
-	bool back = weir_overlay_edited(edited, set, element, !remove);
-	int held, file, r;
+/* Several elements of one set, and which of them take back an earlier edit. */
+struct elements_in {
+	const char *set, **v;
+	size_t n;
+	bool remove;
+	const char **back;	     /* those */
+	enum weir_held *held, *file; /* of each of those: what the set holds of it without that edit, and without any */
+	size_t n_back;
+};
 
-	if (back) {
-		weir_overlay_reset(edited, set, element);
-		held = weir_policy_set_holds(w->policy, &edited->list, set, element);
-		if (held == (remove ? WEIR_HELD_NOT : WEIR_HELD_ALL))
+static void elements_free(struct elements_in *e)
+{
+	free(e->v);
+	free(e->back);
+	free(e->held);
+	free(e->file);
+}
+#define _cleanup_elements_ __attribute__((cleanup(elements_free)))
+
+static int elements_read(struct weir_worker *w, const json_t *list, struct elements_in *e, struct weir_reply *rp)
+{
+	size_t n = json_array_size(list), i;
+	const json_t *one;
+	int r = 0;
+
+	e->v = calloc(n + 1, sizeof *e->v);
+	e->back = calloc(n + 1, sizeof *e->back);
+	e->held = calloc(n + 1, sizeof *e->held);
+	e->file = calloc(n + 1, sizeof *e->file);
+	if (!e->v || !e->back || !e->held || !e->file)
+		return -ENOMEM;
+	json_array_foreach (list, i, one) {
+		const char *element = json_string_value(one);
+
+		if (!element)
+			return weir_reply_fail(rp, -EINVAL, NULL, "an element is a string");
+		r = weir_policy_check_edit(w->policy, e->set, element, e->remove, &rp->diags);
+		if (r)
+			return weir_reply_fail(rp, r, "weir set list", "the set was not changed");
+		e->v[e->n++] = element;
+	}
+	return 0;
+}
+
+/* Forget the edits that are taken back, and look what the policy says then: of all of them at once. */
+static int elements_back(struct weir_worker *w, struct weir_overlay_store *edited, struct elements_in *e, struct weir_reply *rp)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < e->n; i++) {
+		if (!weir_overlay_edited(edited, e->set, e->v[i], !e->remove))
+			continue;
+		weir_overlay_reset(edited, e->set, e->v[i]);
+		e->back[e->n_back++] = e->v[i];
+	}
+	if (e->n_back)
+		r = weir_policy_set_holds(w->policy, &edited->list, e->set, e->back, e->n_back, e->held);
+	if (!r && e->n_back)
+		r = weir_policy_set_holds(w->policy, NULL, e->set, e->back, e->n_back, e->file);
+	return r ? weir_reply_fail(rp, r, NULL, "cannot look into $%s: %s", e->set, strerror(-r)) : 0;
+}
+
+/*
+ * Note one edit. What takes back an earlier one of the same element only forgets that, where the policy says the same
+ * without it: a file that holds it later counts then. `k`: which of those that are taken back is next.
+ */
+static int edit_note(struct weir_overlay_store *edited, const struct elements_in *e, const char *element, size_t *k,
+		     struct weir_reply *rp)
+{
+	int r;
+
+	if (*k < e->n_back && e->back[*k] == element) {
+		size_t at = (*k)++;
+
+		if (e->held[at] == (e->remove ? WEIR_HELD_NOT : WEIR_HELD_ALL))
 			return 0;
-		file = held < 0 ? held : weir_policy_set_holds(w->policy, NULL, set, element);
-		if (file < 0)
-			return weir_reply_fail(rp, file, NULL, "cannot look into $%s: %s", set, strerror(-file));
-		if (remove && file == WEIR_HELD_PARTLY) {
+		if (e->remove && e->file[at] == WEIR_HELD_PARTLY) {
 			char hint[256];
 
 			snprintf(hint, sizeof hint, "'weir set reset %.60s %.60s' takes back what was added; 'weir set remove' after "
-				 "that takes out what the policy holds, too", set, element);
-			return weir_reply_fail(rp, -EINVAL, hint, "the policy holds a part of %s in $%s itself", element, set);
+				 "that takes out what the policy holds, too", e->set, element);
+			return weir_reply_fail(rp, -EINVAL, hint, "the policy holds a part of %s in $%s itself", element, e->set);
 		}
 	}
-	r = weir_overlay_edit(edited, set, element, remove);
+	r = weir_overlay_edit(edited, e->set, element, e->remove);
 	if (r == -EALREADY)
 		return weir_reply_fail(rp, r, "weir set list", "%s was %s $%s already", element,
-				       remove ? "taken out of" : "added to", set);
+				       e->remove ? "taken out of" : "added to", e->set);
 	if (r == -ENOSPC)
 		return weir_reply_fail(rp, r, "write them into the policy or a file of it", "there are %d edits of sets, and no more can be "
 				       "kept", WEIR_OVERLAY_EDITS_MAX);
@@ -233,21 +291,17 @@ static int edits_put(struct weir_worker *w, const struct weir_request *rq, bool 
 static int edits_note(struct weir_worker *w, struct weir_overlay_store *edited, const char *set, const json_t *elements,
 		      bool remove, struct weir_reply *rp, size_t *ret_changed)
 {
-	const json_t *one;
-	size_t i;
+	_cleanup_elements_ struct elements_in e = { .set = set, .remove = remove };
+	int r = elements_read(w, elements, &e, rp);
+	size_t k = 0;
 
 	*ret_changed = 0;
-	json_array_foreach (elements, i, one) {
-		const char *element = json_string_value(one);
-		int r;
-
-		if (!element)
-			return weir_reply_fail(rp, -EINVAL, NULL, "an element is a string");
-		r = weir_policy_check_edit(w->policy, set, element, remove, &rp->diags);
-		if (r)
-			return weir_reply_fail(rp, r, "weir set list", "the set was not changed");
-		r = edit_note(w, edited, set, element, remove, rp);
-		if (r && (r != -EALREADY || json_array_size(elements) == 1))
+	r = r ? r : elements_back(w, edited, &e, rp);
+	if (r)
+		return r;
+	for (size_t i = 0; i < e.n; i++) {
+		r = edit_note(edited, &e, e.v[i], &k, rp);
+		if (r && (r != -EALREADY || e.n == 1))
 			return r;
 		*ret_changed += !r;
 	}

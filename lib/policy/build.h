@@ -79,9 +79,12 @@ int weir_build_failsafe(struct weir_build *b);
 
 /* What the blocklists hold and is not excepted. sets.c */
 int weir_build_blocklists(struct weir_build *b);
-/* A set with its edits; the ranges of the set itself may be shared. -EINVAL: `why` says what is wrong with an edit. */
-int weir_set_now(struct weir_arena *a, const struct weir_p_set *s, const struct weir_overlay *o, struct weir_ranges *ret,
-		 struct weir_why *why);
+/*
+ * A set with its edits, or what of it lies within a window, which is in normal form; NULL: all. The ranges of the set itself
+ * may be shared. -EINVAL: `why` says what is wrong with an edit.
+ */
+int weir_set_now(struct weir_arena *a, const struct weir_p_set *s, const struct weir_overlay *o,
+		 const struct weir_ranges *window, struct weir_ranges *ret, struct weir_why *why);
 
 /* The policy's limits. limits.c */
 int weir_build_limits(struct weir_build *b);

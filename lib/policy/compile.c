@@ -64,7 +64,7 @@ static int build_sets(struct weir_build *b)
 	if (!b->sets)
 		return -ENOMEM;
 	for (size_t i = 0; i < p->n_sets && !err; i++) { /* an edit of a set that the file no longer has sleeps */
-		err = weir_set_now(&b->arena, p->sets[i], o, &b->sets[i], &why);
+		err = weir_set_now(&b->arena, p->sets[i], o, NULL, &b->sets[i], &why);
 		if (err == -EINVAL)
 			return weir_build_tell(b, NULL, "edit of $%s: %s", p->sets[i]->name, why.message);
 	}

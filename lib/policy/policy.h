@@ -135,9 +135,10 @@ int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_o
 int weir_policy_set_each(const struct weir_policy *p, const struct weir_overlay *o, const char *set,
 			 void (*cb)(const char *range, void *data), void *data);
 
-/* How much of an element a set holds, edits (NULL: none) included. -ENOENT, -EINVAL: no such set, no element. */
+/* How much of each element a set holds, edits (NULL: none) included. -ENOENT, -EINVAL: no such set, no element. */
 enum weir_held { WEIR_HELD_NOT, WEIR_HELD_PARTLY, WEIR_HELD_ALL };
-int weir_policy_set_holds(const struct weir_policy *p, const struct weir_overlay *o, const char *set, const char *element);
+int weir_policy_set_holds(const struct weir_policy *p, const struct weir_overlay *o, const char *set,
+			  const char *const *elements, size_t n, enum weir_held *ret);
 
 /* What the image's maps take of the kernel's memory; their names, and words for people. core/memory.h */
 struct weir_memory;

@@ -52,8 +52,9 @@ static void pop(struct edits *e)
 	e->heap[i] = x;
 }
 
-static int edits_of(struct weir_arena *a, const struct weir_p_set *s, const struct weir_overlay *o, struct edits *ret,
-		    struct weir_why *why)
+/* Those that touch the window, NULL: all. */
+static int edits_of(struct weir_arena *a, const struct weir_p_set *s, const struct weir_overlay *o,
+		    const struct weir_ranges *window, struct edits *ret, struct weir_why *why)
 {
 	size_t n = 0;
 
@@ -73,6 +74,8 @@ static int edits_of(struct weir_arena *a, const struct weir_p_set *s, const stru
 			continue;
 		if (weir_range_parse(o->edits[i].element, &x.r, why) < 0)
 			return -EINVAL;
+		if (window && !weir_ranges_touch(window, &(struct weir_ranges){ .v = &x.r, .n = 1 }))
+			continue;
 		ret->v[ret->n++] = x;
 		if (x.r.lo >= WEIR_V4_LOW || x.r.hi < WEIR_V4_LOW)
 			continue;
@@ -116,14 +119,18 @@ static int last_words(struct weir_arena *a, struct edits *e, struct weir_ranges 
 }
 
 int weir_set_now(struct weir_arena *a, const struct weir_p_set *s, const struct weir_overlay *o,
-		 struct weir_ranges *ret, struct weir_why *why)
+		 const struct weir_ranges *window, struct weir_ranges *ret, struct weir_why *why)
 {
 	struct weir_ranges added = { 0 }, removed = { 0 }, now = s->ranges;
 	struct edits e;
-	int err = edits_of(a, s, o, &e, why);
+	int err = window ? weir_ranges_and(a, &s->ranges, window, &now) : 0;
 
 	if (!err)
+		err = edits_of(a, s, o, window, &e, why);
+	if (!err)
 		err = last_words(a, &e, &added, &removed);
+	if (!err && window)
+		err = weir_ranges_and(a, &added, window, &added);
 	if (!err && removed.n)
 		err = weir_ranges_minus(a, &now, &removed, &now);
 	if (!err && added.n)
@@ -141,7 +148,7 @@ int weir_policy_set_each(const struct weir_policy *p, const struct weir_overlay 
 	struct weir_ranges now = { 0 };
 	struct weir_why why;
 	char text[128];
-	int r = s ? weir_set_now(&arena, s, o, &now, &why) : -ENOENT;
+	int r = s ? weir_set_now(&arena, s, o, NULL, &now, &why) : -ENOENT;
 
 	for (size_t i = 0; !r && i < now.n; i++)
 		cb(weir_range_format(&now.v[i], text, sizeof text), data);
@@ -149,25 +156,34 @@ int weir_policy_set_each(const struct weir_policy *p, const struct weir_overlay 
 	return r;
 }
 
-int weir_policy_set_holds(const struct weir_policy *p, const struct weir_overlay *o, const char *set, const char *element)
+int weir_policy_set_holds(const struct weir_policy *p, const struct weir_overlay *o, const char *set,
+			  const char *const *elements, size_t n, enum weir_held *ret)
 {
 	const struct weir_p_set *s = weir_policy_set(p, set);
 	struct weir_arena arena = { .limit = (size_t)1 << 30 };
-	struct weir_ranges now = { 0 }, one = { 0 };
+	struct weir_ranges now = { 0 }, window = { 0 };
 	struct weir_range x;
 	struct weir_why why;
-	int r = s ? weir_range_parse(element, &x, &why) : -ENOENT;
+	int r = s ? 0 : -ENOENT;
 
+	for (size_t i = 0; i < n && !r; i++) {
+		r = weir_range_parse(elements[i], &x, &why);
+		r = r ? r : weir_ranges_add(&arena, &window, x);
+	}
 	if (!r)
-		r = weir_set_now(&arena, s, o, &now, &why);
+		r = weir_ranges_normal(&arena, &window);
 	if (!r)
+		r = weir_set_now(&arena, s, o, &window, &now, &why);
+	for (size_t i = 0; i < n && !r; i++) {
+		struct weir_ranges one = { 0 };
+
+		weir_range_parse(elements[i], &x, &why);
 		r = weir_ranges_add(&arena, &one, x);
-	if (!r)
-		r = weir_ranges_normal(&arena, &one);
-	if (!r)
-		r = weir_ranges_within(&one, &now) ? WEIR_HELD_ALL :
-		    weir_ranges_touch(&one, &now)  ? WEIR_HELD_PARTLY :
-						     WEIR_HELD_NOT;
+		r = r ? r : weir_ranges_normal(&arena, &one);
+		ret[i] = weir_ranges_within(&one, &now) ? WEIR_HELD_ALL :
+			 weir_ranges_touch(&one, &now)	? WEIR_HELD_PARTLY :
+							  WEIR_HELD_NOT;
+	}
 	weir_arena_free(&arena);
 	return r;
 }

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Edits of sets that blocklists alone name, while an image is in force: which addresses they are about, what the
+ * blocklists hold of those now, and that into the lines of the image. All else of a million addresses is left alone.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/policy/build.h"
+#include "lib/policy/late.h"
+
+struct work {
+	const struct weir_policy *policy;
+	struct weir_arena arena;
+	struct weir_ranges window; /* what the edits are about, of all sets together */
+	bool *about;		   /* beside policy->sets: is it one of theirs? */
+};
+
+/* --- which edits are new, and which are gone --- */
+
+static char *edit_key(struct weir_arena *a, const struct weir_set_edit *e)
+{
+	size_t n = strlen(e->set) + strlen(e->element) + 3;
+	char *key = weir_arena_alloc(a, n);
+
+	if (key)
+		snprintf(key, n, "%c%s %s", e->remove ? '-' : '+', e->set, e->element);
+	return key;
+}
+
+static int keys_of(struct weir_arena *a, const struct weir_overlay *o, char ***ret, struct weir_dict *ret_dict)
+{
+	char **keys = weir_arena_array(a, o->n_edits + 1, sizeof *keys);
+	int err = keys ? weir_dict_init(a, ret_dict, o->n_edits + 1) : -ENOMEM;
+
+	for (size_t i = 0; i < o->n_edits && !err; i++) {
+		keys[i] = edit_key(a, &o->edits[i]);
+		err = keys[i] ? 0 : -ENOMEM;
+		if (!err)
+			weir_dict_put(ret_dict, keys[i], keys[i]);
+	}
+	*ret = keys;
+	return err;
+}
+
+static int note(struct work *w, const struct weir_set_edit *e)
+{
+	struct weir_p_set *s = weir_policy_set(w->policy, e->set);
+	struct weir_range r;
+	struct weir_why why;
+	int err;
+
+	if (!s)
+		return 0; /* an edit that is kept of a set that the policy has no more */
+	if (s->ruled)
+		return -EAGAIN;
+	w->about[s->number] = true;
+	err = weir_range_parse(e->element, &r, &why);
+	return err ? err : weir_ranges_add(&w->arena, &w->window, r);
+}
+
+/* Those that both have stand in the same order, for the last one counts. */
+static int differing(struct work *w, const struct weir_overlay *was, const struct weir_overlay *now)
+{
+	struct weir_dict olds, news;
+	char **old, **new;
+	size_t i = 0, k = 0;
+	int err = keys_of(&w->arena, was, &old, &olds);
+
+	err = err ? err : keys_of(&w->arena, now, &new, &news);
+	while (!err && (i < was->n_edits || k < now->n_edits)) {
+		if (i < was->n_edits && k < now->n_edits && !strcmp(old[i], new[k])) {
+			i++;
+			k++;
+		} else if (i < was->n_edits && !weir_dict_find(&news, old[i])) {
+			err = note(w, &was->edits[i++]);
+		} else if (k < now->n_edits && !weir_dict_find(&olds, new[k])) {
+			err = note(w, &now->edits[k++]);
+		} else {
+			err = -EAGAIN;
+		}
+	}
+	return err ? err : weir_ranges_normal(&w->arena, &w->window);
+}
+
+/* --- what is to be held --- */
+
+/* Of a list of sets and ranges, within the window. */
+static int together(struct work *w, const struct weir_values *v, const struct weir_overlay *o, struct weir_ranges *ret)
+{
+	const struct weir_p_addr *a = v->v;
+	struct weir_why why;
+	int err = 0;
+
+	*ret = (struct weir_ranges){ 0 };
+	for (uint32_t i = 0; i < v->n && !err; i++) {
+		const struct weir_p_set *s = a[i].set ? weir_policy_set(w->policy, a[i].set) : NULL;
+		struct weir_ranges one = { 0 };
+
+		if (a[i].set && !s)
+			return -EAGAIN;
+		err = s ? weir_set_now(&w->arena, s, o, &w->window, &one, &why) : weir_ranges_add(&w->arena, &one, a[i].range);
+		if (!err && !s)
+			err = weir_ranges_normal(&w->arena, &one);
+		err = err ? err : weir_ranges_or(&w->arena, ret, &one, ret);
+	}
+	return err ? err : weir_ranges_and(&w->arena, ret, &w->window, ret);
+}
+
+/* With the addresses beside each piece: there what grows together and what is torn apart shows. */
+static int widen(struct work *w, struct weir_ranges *ret)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < w->window.n && !err; i++) {
+		struct weir_range r = w->window.v[i];
+
+		/* the places of IPv4 and IPv6 never grow together */
+		r.lo -= r.lo && r.lo != WEIR_V4_LOW && r.lo != WEIR_V4_HIGH + 1;
+		r.hi += r.hi != ~(weir_u128)0 && r.hi != WEIR_V4_HIGH && r.hi != WEIR_V4_LOW - 1;
+		err = weir_ranges_add(&w->arena, ret, r);
+	}
+	return err ? err : weir_ranges_normal(&w->arena, ret);
+}
+
+/* How many ranges each set has, for people. */
+static int count_sets(struct work *w, const struct weir_overlay *was, const struct weir_overlay *now, const char *strings,
+		      struct weir_list_info *sets, uint32_t n)
+{
+	struct weir_ranges around = { 0 }, before, after;
+	struct weir_why why;
+	int err = widen(w, &around);
+
+	for (uint32_t i = 0; i < n && !err; i++) {
+		const char *name = strings + sets[i].name;
+		const struct weir_p_set *s = weir_policy_set(w->policy, name + (*name == '$'));
+
+		if (!s || !w->about[s->number])
+			continue;
+		err = weir_set_now(&w->arena, s, was, &around, &before, &why);
+		err = err ? err : weir_set_now(&w->arena, s, now, &around, &after, &why);
+		if (!err)
+			sets[i].ranges += (uint32_t)(after.n - before.n);
+	}
+	return err;
+}
+
+/* --- into the image --- */
+
+static int put(struct work *w, const struct weir_overlay *was, const struct weir_overlay *now, uint8_t *blob,
+	       struct weir_late_sets *ret)
+{
+	struct weir_image_header *h = (void *)blob;
+	struct weir_list_info *sets = (void *)(blob + h->block_sets.off);
+	struct weir_ranges held, except;
+	int err = together(w, &w->policy->doc.blocklists, now, &held);
+
+	err = err ? err : together(w, &w->policy->doc.blocklist_except, now, &except);
+	err = err ? err : weir_ranges_minus(&w->arena, &held, &except, &held);
+	if (err || !w->policy->doc.blocklists.n)
+		return err;
+	ret->sets = calloc(h->block_sets.count + 1, sizeof *ret->sets);
+	if (!ret->sets)
+		return -ENOMEM;
+	ret->n_sets = h->block_sets.count;
+	memcpy(ret->sets, sets, ret->n_sets * sizeof *sets);
+	err = weir_blocklist_edit((void *)(blob + h->block.off), h->block.count, &w->window, &held, &ret->lines);
+	if (!err)
+		err = count_sets(w, was, now, (const char *)blob + h->strings.off, sets, ret->n_sets);
+	if (err)
+		weir_late_sets_undo(blob, ret);
+	return err;
+}
+
+int weir_late_sets_put(const struct weir_policy *p, const struct weir_overlay *was, const struct weir_overlay *now,
+		       uint8_t *blob, struct weir_late_sets *ret)
+{
+	struct work w = { .policy = p, .arena = { .limit = (size_t)1 << 30 } };
+	int err;
+
+	*ret = (struct weir_late_sets){ 0 };
+	w.about = weir_arena_array(&w.arena, p->n_sets + 1, sizeof *w.about);
+	err = w.about ? differing(&w, was, now) : -ENOMEM;
+	if (!err && w.window.n)
+		err = put(&w, was, now, blob, ret);
+	if (err)
+		weir_late_sets_free(ret);
+	weir_arena_free(&w.arena);
+	return err;
+}
+
+void weir_late_sets_undo(uint8_t *blob, const struct weir_late_sets *l)
+{
+	const struct weir_image_header *h = (void *)blob;
+
+	weir_blocklist_undo((void *)(blob + h->block.off), &l->lines);
+	if (l->n_sets)
+		memcpy(blob + h->block_sets.off, l->sets, l->n_sets * sizeof *l->sets);
+}
+
+void weir_late_sets_free(struct weir_late_sets *l)
+{
+	weir_block_patch_free(&l->lines);
+	free(l->sets);
+	*l = (struct weir_late_sets){ 0 };
+}
