@@ -321,6 +321,57 @@ static void test_blocks(void **state)
 	assert_int_equal(blocks(f, &c, fd), -EBUSY);
 }
 
+static int lines(struct fixture *f, uint32_t n, uint32_t n_sets, uint32_t epoch, uint64_t at, size_t bytes)
+{
+	struct weir_call_lines c = { .n = n, .n_sets = n_sets, .epoch = epoch };
+	struct {
+		struct weir_block_change v;
+		struct weir_list_info set;
+	} data = { .v = { .at = at }, .set = { .ranges = 77 } };
+	int fd = weir_memfd_of("t", &data, bytes);
+
+	assert_int_equal(say(f, &c, WEIR_CALL_LINES, sizeof c, &fd, 1), 0);
+	close(fd);
+	return f->got.result;
+}
+
+/* Lines of the blocklists in force become others; what is no such thing changes nothing. */
+static void test_lines(void **state)
+{
+	struct fixture *f = *state;
+	struct weir_call_install image = { 0 };
+	size_t whole = sizeof(struct weir_block_change) + sizeof(struct weir_list_info);
+	struct weir_memmap m = { 0 };
+	const struct weir_image_header *h;
+	struct weir_call_blocks c;
+	int fd;
+
+	hello(f);
+	fd = blocked("192.0.2.1", "", 3, &c);
+	image.size = c.size;
+	memcpy(image.digest, c.digest, 32);
+	assert_int_equal(install(f, &image, fd), 0);
+	assert_int_equal(lines(f, 1, 1, 4, 2, whole), 0);
+	assert_int_equal(plain(f, WEIR_CALL_IMAGE), 0); /* the next worker is told */
+	assert_int_equal(weir_memfd_map(f->fds[0], 1 << 20, &m), 0);
+	h = m.data;
+	assert_memory_not_equal(h->digest, c.digest, 32);
+	assert_int_equal(((const struct weir_list_info *)((const char *)m.data + h->block_sets.off))->ranges, 77);
+	weir_memfd_unmap(&m);
+	assert_int_equal(lines(f, 1, 1, 5, 2, whole), -ESTALE);
+	assert_int_equal(lines(f, 1, 1, 4, 1u << 20, whole), -EBADMSG);
+	assert_int_equal(lines(f, 1, 1, 4, UINT64_MAX, whole), -EBADMSG);
+	assert_int_equal(lines(f, 2, 1, 4, 2, whole), -EBADMSG);
+	assert_int_equal(lines(f, UINT32_MAX, 1, 4, 2, whole), -EBADMSG);
+	assert_int_equal(lines(f, 1, 0, 4, 2, whole - sizeof(struct weir_list_info)), -EBADMSG);
+	assert_int_equal(lines(f, 1, UINT32_MAX, 4, 2, whole), -EBADMSG);
+	assert_int_equal(lines(f, 0, 1, 4, 2, 0), -EBADMSG);
+	image = call_of(f);
+	image.deadline = weir_kern_now() + 60000000000u;
+	assert_int_equal(install(f, &image, weir_memfd_of("t", f->blob, f->size)), 0);
+	assert_int_equal(lines(f, 1, 1, 4, 2, whole), -EBUSY);
+}
+
 static void test_bans(void **state)
 {
 	struct fixture *f = *state;
@@ -402,7 +453,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(x) cmocka_unit_test_setup_teardown(test_##x, setup, teardown)
-		T(order), T(shape), T(hello_of_another_version), T(image_that_can_change), T(image_that_is_another), T(blocks),
+		T(order), T(shape), T(hello_of_another_version), T(image_that_can_change), T(image_that_is_another), T(blocks), T(lines),
 		T(bans),
 		T(ends_as_asked_only), T(socket),
 	};

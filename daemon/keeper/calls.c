@@ -234,6 +234,15 @@ static int do_blocks(struct weir_turn *t)
 	return (int)written;
 }
 
+static int do_lines(struct weir_turn *t)
+{
+	const struct weir_call_lines *c = t->msg;
+	_cleanup_memmap_ struct weir_memmap m = { 0 };
+	int r = t->s->image[WEIR_IMAGE_BACK] >= 0 ? -EBUSY : weir_memfd_map(t->fds[0], WEIR_CALL_LINES_MAX, &m);
+
+	return r ? r : weir_serve_lines(t->s, c, m.data, m.size);
+}
+
 static int do_late(struct weir_turn *t)
 {
 	const struct weir_call_late *c = t->msg;
@@ -546,5 +555,6 @@ const struct weir_kind weir_kinds[WEIR_CALL_COUNT] = {
 	[WEIR_CALL_RINGS] = PLAIN("rings", WEIR_AT_IMAGE, do_rings),
 	[WEIR_CALL_END] = { "end", sizeof(struct weir_call_end), 0, 0, GREETED, do_end },
 	[WEIR_CALL_BLOCKS] = { "blocks", sizeof(struct weir_call_blocks), 1, 1, WEIR_AT_IMAGE, do_blocks },
+	[WEIR_CALL_LINES] = { "lines", sizeof(struct weir_call_lines), 1, 1, WEIR_AT_IMAGE, do_lines },
 	[WEIR_CALL_LATE] = { "late rule", sizeof(struct weir_call_late), 0, 0, WEIR_AT_IMAGE, do_late },
 };

@@ -403,6 +403,7 @@ enum weir_settled weir_keeper_tick(struct weir_keeper *k)
 	if (s != WEIR_SETTLED_NOTHING)
 		settled(k, s == WEIR_SETTLED_CONFIRMED);
 	weir_kern_canary(k->kern, CANARY_S);
+	weir_kern_lines_ready(k->kern);
 	if (k->installed)
 		own_tell(k);
 	return s;

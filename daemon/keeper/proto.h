@@ -12,7 +12,7 @@
 #include "lib/kern/kern.h"
 
 #define WEIR_PROTO_MAGIC 0x6b726577u /* "werk" */
-#define WEIR_PROTO_VERSION 3u
+#define WEIR_PROTO_VERSION 4u
 
 enum weir_call {
 	WEIR_CALL_HELLO = 1, /* the first one, and only the first */
@@ -42,6 +42,7 @@ enum weir_call {
 	WEIR_CALL_END,
 	WEIR_CALL_BLOCKS,    /* an image that differs in what the blocklists hold; the result: lines that were written */
 	WEIR_CALL_LATE,      /* a rule that comes or goes in the image in force */
+	WEIR_CALL_LINES,     /* lines of what the blocklists hold become others in the image in force */
 	WEIR_CALL_BUSY,      /* a long piece of work begins: the next call may take its time */
 	WEIR_CALL_COUNT,
 };
@@ -60,6 +61,12 @@ struct weir_call_blocks { /* fds: the image */
 	uint32_t size, pad;
 	uint8_t digest[32];
 };
+
+struct weir_call_lines { /* fds: n of struct weir_block_change, then n_sets of struct weir_list_info: those of the image */
+	struct weir_call_head h;
+	uint32_t n, n_sets, epoch, pad;
+};
+#define WEIR_CALL_LINES_MAX ((size_t)256 << 20) /* bytes */
 
 struct weir_call_late {
 	struct weir_call_head h;

@@ -16,7 +16,7 @@ void weir_serve_image_drop(struct weir_serve *s, int which)
 		close(s->image[which]);
 	s->image[which] = -1;
 	if (which == WEIR_IMAGE_NOW)
-		s->n_late = 0;
+		weir_serve_late_drop(s);
 }
 
 void weir_serve_went_back(struct weir_serve *s)

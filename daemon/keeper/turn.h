@@ -16,6 +16,8 @@ struct weir_serve {
 	uint64_t calls;
 	struct weir_late *late; /* changes of the first one, which it lacks yet */
 	size_t n_late;
+	struct weir_list_info *sets; /* of what its blocklists are made since lines of it became others; NULL: none did */
+	uint32_t n_sets;
 	int image[2]; /* sealed: what is in force, and what it goes back to; -1 */
 	uint32_t mode[2], generation[2]; /* of both */
 	int helper; /* the socket of a new helper, to be fetched; -1 */
@@ -44,6 +46,8 @@ extern const struct weir_kind weir_kinds[WEIR_CALL_COUNT];
 
 void weir_serve_image_drop(struct weir_serve *s, int which);
 void weir_serve_went_back(struct weir_serve *s);
-/* late.c: a rule that comes or goes; the image in force with all of those in it, under a digest of its own. */
+/* late.c: a rule that comes or goes, lines that change; the image in force with all of that, under a digest of its own. */
 int weir_serve_late(struct weir_serve *s, const struct weir_late *l);
+int weir_serve_lines(struct weir_serve *s, const struct weir_call_lines *c, const void *data, size_t size);
 int weir_serve_late_fold(struct weir_serve *s);
+void weir_serve_late_drop(struct weir_serve *s); /* the image in force has none of it */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `rule add` and `rule delete` in front of a compilation: the rule alone is compiled, and takes its place in the image
+ * `rule add`, `rule delete` and `set` in front of a compilation. A rule alone is compiled, and takes its place in the image
  * in force (core/late.h). When nobody has edited for a while, or the places are nearly used up, all is compiled again,
- * and the trees know the new rules, too.
+ * and the trees know the new rules, too. Addresses of sets that only blocklists name are written into the lines in force
+ * (lib/policy/late_sets.c), which are then what a compilation would make.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -25,21 +26,47 @@ static bool same_edits(const struct weir_overlay *a, const struct weir_overlay *
 	return true;
 }
 
+static bool same_rules(const struct weir_overlay *a, const struct weir_overlay *b)
+{
+	if (a->n_rules != b->n_rules)
+		return false;
+	for (size_t i = 0; i < a->n_rules; i++)
+		if (a->rules[i].id != b->rules[i].id)
+			return false;
+	return true;
+}
+
 /* Is it the overlay alone that this change is about, and the policy at hand the one that is in force? */
 static bool fits(const struct weir_worker *w, const struct weir_change *c)
 {
 	return c->overlay && !c->whole && !c->policy && !c->set_ceiling && !c->new_generation && !w->pending.on &&
-	       w->img.cfg && w->img.cfg->n_late && same_edits(&w->overlay.list, &c->overlay->list) &&
-	       !memcmp(w->img.h->source_digest, weir_policy_digest(w->policy), 32);
+	       w->img.cfg && !memcmp(w->img.h->source_digest, weir_policy_digest(w->policy), 32);
 }
 
-int weir_late_try(struct weir_worker *w, struct weir_change *c, char *why, size_t why_size)
+/* Addresses of sets: 0, -EAGAIN when all has to be compiled, or why not. */
+static int sets_try(struct weir_worker *w, const struct weir_change *c, char *why, size_t why_size)
+{
+	struct weir_late_sets l;
+	int r = weir_late_sets_put(w->policy, &w->overlay.list, &c->overlay->list, w->blob, &l);
+
+	if (r)
+		return -EAGAIN;
+	r = c->by ? weir_lockout_check(w, &w->img, NULL, c->by, why, why_size) : 0;
+	if (!r && l.lines.n && weir_port_lines(w->port, &w->img, l.lines.v, l.lines.n))
+		r = -EAGAIN;
+	if (r)
+		weir_late_sets_undo(w->blob, &l);
+	weir_late_sets_free(&l);
+	return r;
+}
+
+static int rule_try(struct weir_worker *w, const struct weir_change *c, char *why, size_t why_size)
 {
 	struct weir_compile_options o = { .mode_ceiling = w->has_ceiling ? w->ceiling : WEIR_PREVENT };
 	struct weir_late late;
 	int r;
 
-	if (!fits(w, c))
+	if (!w->img.cfg->n_late)
 		return -EAGAIN;
 	o.overlay = &c->overlay->list;
 	if (weir_late_make(w->policy, &o, &w->img, &late))
@@ -55,6 +82,15 @@ int weir_late_try(struct weir_worker *w, struct weir_change *c, char *why, size_
 	w->late_since = w->ticks;
 	w->late = true;
 	return 0;
+}
+
+int weir_late_try(struct weir_worker *w, struct weir_change *c, char *why, size_t why_size)
+{
+	if (!fits(w, c))
+		return -EAGAIN;
+	if (same_edits(&w->overlay.list, &c->overlay->list))
+		return rule_try(w, c, why, why_size);
+	return same_rules(&w->overlay.list, &c->overlay->list) ? sets_try(w, c, why, why_size) : -EAGAIN;
 }
 
 void weir_late_tick(struct weir_worker *w)

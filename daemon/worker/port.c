@@ -93,6 +93,16 @@ static int tell(struct weir_port *p, struct weir_call_head *msg, uint32_t call, 
 	return ask(p, msg, call, size, NULL, 0, &g);
 }
 
+/* The same with `data` in a sealed file beside it. */
+static int tell_data(struct weir_port *p, struct weir_call_head *msg, uint32_t call, size_t size, const char *name,
+		     const void *data, size_t bytes)
+{
+	_cleanup_close_ int fd = weir_memfd_of(name, data, bytes);
+	_cleanup_got_ struct got g = { 0 };
+
+	return fd < 0 ? fd : ask(p, msg, call, size, &fd, 1, &g);
+}
+
 static int tell_plain(struct weir_port *p, uint32_t call)
 {
 	struct weir_call_head h = { 0 };
@@ -254,21 +264,31 @@ int weir_port_install(struct weir_port *p, const struct weir_kern_change *c, cha
 int weir_port_blocks(struct weir_port *p, const void *blob, uint32_t size)
 {
 	struct weir_call_blocks m = { .size = size };
-	_cleanup_close_ int fd = weir_memfd_of("weir-image", blob, size);
-	_cleanup_got_ struct got g = { 0 };
 
-	if (fd < 0)
-		return fd;
 	memcpy(m.digest, ((const struct weir_image_header *)blob)->digest, 32);
-	return ask(p, &m.h, WEIR_CALL_BLOCKS, sizeof m, &fd, 1, &g);
+	return tell_data(p, &m.h, WEIR_CALL_BLOCKS, sizeof m, "weir-image", blob, size);
+}
+
+int weir_port_lines(struct weir_port *p, const struct weir_img *img, const struct weir_block_change *changed, size_t n)
+{
+	struct weir_call_lines m = { .n = (uint32_t)n, .n_sets = img->h->block_sets.count, .epoch = img->cfg->epoch };
+	size_t lines = n * sizeof *changed, sets = m.n_sets * sizeof(struct weir_list_info);
+	_cleanup_free_ uint8_t *data = lines + sets <= WEIR_CALL_LINES_MAX ? malloc(lines + sets + 1) : NULL;
+	struct weir_block_change *v = (void *)data;
+
+	if (!data || !m.n_sets)
+		return data ? -EINVAL : -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		v[i] = (struct weir_block_change){ changed[i].at, *weir_img_block_line(img, 1 + (uint32_t)changed[i].at) };
+	memcpy(data + lines, weir_img_at(img, &img->h->block_sets, 0, sizeof(struct weir_list_info)), sets);
+	return tell_data(p, &m.h, WEIR_CALL_LINES, sizeof m, "weir-lines", data, lines + sets);
 }
 
 int weir_port_late(struct weir_port *p, const struct weir_late *l)
 {
 	struct weir_call_late m = { .late = *l };
-	_cleanup_got_ struct got g = { 0 };
 
-	return ask(p, &m.h, WEIR_CALL_LATE, sizeof m, NULL, 0, &g);
+	return tell(p, &m.h, WEIR_CALL_LATE, sizeof m);
 }
 
 static int image_copy(int fd, void **ret, uint32_t *ret_size)
@@ -337,15 +357,12 @@ int weir_port_bans(struct weir_port *p, const struct weir_keeper_ban *v, size_t 
 {
 	_cleanup_free_ struct weir_wire_ban *wire = n ? calloc(n, sizeof *wire) : NULL;
 	struct weir_call_bans c = { .n = (uint32_t)n };
-	_cleanup_got_ struct got g = { 0 };
-	_cleanup_close_ int fd = -1;
 
 	if (n && !wire)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
 		wire[i] = wire_ban(&v[i]);
-	fd = weir_memfd_of("weir-bans", wire, n * sizeof *wire);
-	return fd < 0 ? fd : ask(p, &c.h, WEIR_CALL_BANS, sizeof c, &fd, 1, &g);
+	return tell_data(p, &c.h, WEIR_CALL_BANS, sizeof c, "weir-bans", wire, n * sizeof *wire);
 }
 
 int weir_port_ban(struct weir_port *p, const struct weir_keeper_ban *b)
@@ -360,11 +377,6 @@ int weir_port_unban(struct weir_port *p, const struct weir_ban_key *key)
 	struct weir_call_ban c = { .ban.key = *key };
 
 	return tell(p, &c.h, WEIR_CALL_UNBAN, sizeof c);
-}
-
-static uint64_t now_ns(void)
-{
-	return weir_kern_now();
 }
 
 /* -EPIPE or the like: what was known stays. */
@@ -387,7 +399,7 @@ static int ifs_read(struct weir_port *p)
 	free(p->ifs);
 	p->ifs = v;
 	p->n_ifs = m.size / sizeof *v;
-	p->ifs_at = now_ns();
+	p->ifs_at = weir_kern_now();
 	return 0;
 }
 
@@ -403,7 +415,7 @@ const char *weir_port_if_name(struct weir_port *p, uint32_t ifindex)
 	if (!ifindex)
 		return NULL;
 	/* asked for every event: a second old will do */
-	if (p->serve || !p->ifs || now_ns() - p->ifs_at > NAMES_EVERY_NS)
+	if (p->serve || !p->ifs || weir_kern_now() - p->ifs_at > NAMES_EVERY_NS)
 		ifs_read(p);
 	for (size_t i = 0; p->ifs && i < p->n_ifs; i++) {
 		if (p->ifs[i].ifindex == ifindex)
@@ -441,25 +453,15 @@ static int ask_some(struct weir_port *p, uint32_t call, void *ret, size_t n, siz
 	return r;
 }
 
-int weir_port_stats(struct weir_port *p, struct weir_counter *ret, size_t n)
-{
-	return ask_some(p, WEIR_CALL_STATS, ret, n, sizeof *ret);
-}
-
-int weir_port_rule_hits(struct weir_port *p, struct weir_counter *ret, size_t n)
-{
-	return ask_some(p, WEIR_CALL_HITS, ret, n, sizeof *ret);
-}
-
-int weir_port_caught(struct weir_port *p, struct weir_kern_caught *ret, size_t n)
-{
-	return ask_some(p, WEIR_CALL_CAUGHT, ret, n, sizeof *ret);
-}
-
-int weir_port_progs(struct weir_port *p, struct weir_kern_prog *ret, size_t n)
-{
-	return ask_some(p, WEIR_CALL_PROGS, ret, n, sizeof *ret);
-}
+#define SOME(name, call, type)                                   \
+	int name(struct weir_port *p, type *ret, size_t n)       \
+	{                                                        \
+		return ask_some(p, call, ret, n, sizeof *ret);   \
+	}
+SOME(weir_port_stats, WEIR_CALL_STATS, struct weir_counter)
+SOME(weir_port_rule_hits, WEIR_CALL_HITS, struct weir_counter)
+SOME(weir_port_caught, WEIR_CALL_CAUGHT, struct weir_kern_caught)
+SOME(weir_port_progs, WEIR_CALL_PROGS, struct weir_kern_prog)
 
 int weir_port_flow_each(struct weir_port *p, weir_flow_cb cb, void *data)
 {

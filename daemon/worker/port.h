@@ -34,6 +34,8 @@ const struct weir_kern_pinned *weir_port_before(struct weir_port *p);
 int weir_port_install(struct weir_port *p, const struct weir_kern_change *c, char *why, size_t why_size);
 /* What is in force with other blocklists, at once; the number of lines that were written. Negative: install it. */
 int weir_port_blocks(struct weir_port *p, const void *blob, uint32_t size);
+/* Lines of what the blocklists of `img` hold, which were changed in it: `changed` has what stood there before. */
+int weir_port_lines(struct weir_port *p, const struct weir_img *img, const struct weir_block_change *changed, size_t n);
 /* What is in force with one rule more or less, at once. Negative: install it. */
 int weir_port_late(struct weir_port *p, const struct weir_late *l);
 /* -ENOENT: nothing waits for a confirmation. */

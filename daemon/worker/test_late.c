@@ -5,11 +5,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "core/image_blob.h"
+#include "core/policy.h"
 #include "daemon/worker/test_instance.h"
 
 static const char prevent_policy[] =
@@ -114,6 +116,75 @@ static void the_next_worker_has_them_too(void **state)
 	free(back);
 }
 
+static bool listed(const struct weir_img *img, uint8_t last)
+{
+	uint8_t addr[16] = { [10] = 0xff, 0xff, 192, 0, 2, last };
+
+	return weir_block_find(img, addr);
+}
+
+static json_t *elements(uint32_t first, uint32_t n)
+{
+	json_t *list = json_array();
+	char text[32];
+
+	for (uint32_t i = first; i < first + n; i++) {
+		snprintf(text, sizeof text, "192.0.2.%u", i);
+		json_array_append_new(list, json_string(text));
+	}
+	return json_pack("{s:s, s:o}", "set", "bad", "elements", list);
+}
+
+static json_int_t ranges_of(struct fixture *f)
+{
+	json_t *j = ask(f, "set list", NULL);
+	json_int_t n = json_integer_value(json_object_get(json_array_get(json_object_get(json_object_get(j, "result"), "sets"), 0),
+							  "ranges"));
+
+	json_decref(j);
+	return n;
+}
+
+/* Addresses of a set that only blocklists name: they stand in the lines in force, and nothing is compiled for them. */
+static void addresses_come_without_a_compilation(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t installs, size, back_size;
+	const char *text = "version: 1\nmode: prevent\ndefault: { inbound: drop, forward: drop, outbound: allow }\n"
+			   "sets: { bad: { addresses: [192.0.2.1, 192.0.2.3, 192.0.2.5, 198.51.100.0/24] } }\n"
+			   "blocklists: $bad\nblocklist_except: 192.0.2.12\n";
+	void *blob, *back;
+	struct weir_img img;
+
+	write_policy(f, text);
+	start(f, NULL);
+	installs = fake(f)->installs;
+	assert_int_equal(ranges_of(f), 4);
+	good(f, "set add", elements(2, 1));
+	assert_int_equal(ranges_of(f), 3);
+	good(f, "set add", elements(10, 4));
+	good(f, "set remove", elements(1, 1));
+	assert_true(listed(&f->worker->img, 2) && listed(&f->worker->img, 13) && listed(&f->worker->img, 5));
+	assert_true(!listed(&f->worker->img, 1) && !listed(&f->worker->img, 12) && !listed(&f->worker->img, 14));
+	assert_int_equal(ranges_of(f), 4);
+	assert_int_equal(fake(f)->lines, 3);
+	assert_int_equal(weir_port_image(f->worker->port, &blob, &size, &back, &back_size), 0);
+	assert_int_equal(weir_image_open(&img, blob, size), 0); /* what the next worker is told */
+	assert_true(listed(&img, 2) && listed(&img, 13) && !listed(&img, 1) && !listed(&img, 12));
+	free(blob);
+	free(back);
+	good(f, "set remove", elements(10, 4)); /* takes back what was added */
+	good(f, "set reset", json_pack("{s:s}", "set", "bad"));
+	assert_true(listed(&f->worker->img, 1) && !listed(&f->worker->img, 2) && !listed(&f->worker->img, 10));
+	assert_int_equal(ranges_of(f), 4);
+	assert_int_equal(fake(f)->installs, installs);
+	assert_int_equal(fake(f)->blocks, 0);
+	good(f, "set add", elements(20, 3));
+	end(f, false);
+	start(f, NULL);
+	assert_true(listed(&f->worker->img, 22) && !listed(&f->worker->img, 10));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -122,7 +193,7 @@ int main(void)
 		T(a_rule_comes_without_the_others),
 		T(a_rule_that_needs_more_is_compiled_with_all),
 		T(more_rules_than_places),
-		T(the_next_worker_has_them_too),
+		T(addresses_come_without_a_compilation), T(the_next_worker_has_them_too),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -63,6 +63,8 @@ struct weir_gen {
 	struct weir_ifpat *ifpats;
 	uint32_t n_ifpats;
 	int slot;              /* in the program arrays; -1: in none */
+	bool turned;           /* the place of the blocklists that is not asked may still be read, */
+	bool alike;            /* or it is not, and holds what the other one does */
 };
 
 struct weir_kern {

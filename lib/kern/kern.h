@@ -73,6 +73,18 @@ struct weir_img;
 int weir_kern_blocks(struct weir_kern *k, const struct weir_img *img, uint32_t *ret_written);
 
 /*
+ * Lines of what the blocklists hold become others, at one moment (core/block_line.h): `epoch` is that of the image in force.
+ * -ESTALE: it is another one; -EBADMSG: they would not be sound any more, and nothing is changed; else as above.
+ */
+struct weir_block_change;
+struct weir_block_line;
+int weir_kern_lines(struct weir_kern *k, uint32_t epoch, const struct weir_block_change *v, uint32_t n);
+/* Once in a while, when there is time: what the next call of weir_kern_lines would have to wait for. */
+void weir_kern_lines_ready(struct weir_kern *k);
+/* What they are now, from the head of IPv4 on: so many as fit. Returns how many. */
+int weir_kern_lines_read(struct weir_kern *k, struct weir_block_line *v, uint32_t n);
+
+/*
  * A rule that comes or goes in the image in force; the programs and all else stay. -EBUSY: a change waits for its
  * confirmation; -ESTALE: it is for another image, or its place is not the next one.
  */

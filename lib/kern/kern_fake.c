@@ -41,6 +41,8 @@ struct weir_kern {
 	bool maps; /* they come with the first image, or were pinned */
 	struct weir_counter *hits;
 	size_t n_hits;
+	struct weir_block_line *block; /* from the head of IPv4 on */
+	uint32_t n_block;
 	struct fake_ban bans[FAKE_MAX];
 	size_t n_bans;
 	struct fake_flow flows[FAKE_MAX];
@@ -127,6 +129,7 @@ void weir_kern_close(struct weir_kern *k, bool remove)
 	for (size_t i = 0; i < k->n_events; i++)
 		free(k->events[i]);
 	free(k->hits);
+	free(k->block);
 	free(k);
 }
 
@@ -141,10 +144,63 @@ int weir_kern_flush(const char *runtime_dir, char *report, size_t report_size)
 	return 0;
 }
 
+static void block_keep(struct weir_kern *k, const struct weir_img *img)
+{
+	uint32_t n = img->h->block.count;
+
+	free(k->block);
+	k->block = n ? malloc(n * sizeof *k->block) : NULL;
+	k->n_block = k->block ? n - 1 : 0;
+	if (k->block)
+		memcpy(k->block, weir_img_block_line(img, 1), k->n_block * sizeof *k->block);
+}
+
+int weir_kern_lines(struct weir_kern *k, uint32_t epoch, const struct weir_block_change *v, uint32_t n)
+{
+	struct weir_block_line *next;
+	bool ok = true;
+
+	if (k->waits.pending)
+		return -EBUSY;
+	if (epoch != k->cfg.epoch)
+		return -ESTALE;
+	next = k->n_block ? malloc(k->n_block * sizeof *next) : NULL;
+	if (!next)
+		return -EBADMSG;
+	memcpy(next, k->block, k->n_block * sizeof *next);
+	for (uint32_t i = 0; i < n && ok; i++) {
+		ok = v[i].at < k->n_block;
+		if (ok)
+			next[v[i].at] = v[i].line;
+	}
+	ok = ok && weir_block_set_ok(next, k->n_block);
+	if (ok) {
+		struct weir_block_line *last = k->block;
+
+		k->block = next;
+		next = last;
+		k->f.lines++;
+	}
+	free(next);
+	return ok ? 0 : -EBADMSG;
+}
+
+void weir_kern_lines_ready(struct weir_kern *k)
+{
+}
+
+int weir_kern_lines_read(struct weir_kern *k, struct weir_block_line *v, uint32_t n)
+{
+	n = n < k->n_block ? n : k->n_block;
+	memcpy(v, k->block, n * sizeof *v);
+	return (int)n;
+}
+
 int weir_kern_blocks(struct weir_kern *k, const struct weir_img *img, uint32_t *ret_written)
 {
 	if (k->waits.pending)
 		return -EBUSY;
+	block_keep(k, img);
 	k->f.blocks++;
 	*ret_written = img->h->block.count;
 	return 0;
@@ -203,6 +259,7 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 	k->waits.deadline = c->span ? weir_kern_now() + c->span : c->deadline;
 	k->waits.generation = img.cfg->generation;
 	k->cfg = *img.cfg;
+	block_keep(k, &img);
 	k->pinned.generation = img.cfg->generation;
 	k->pinned.epoch = img.cfg->epoch;
 	k->pinned.mode = img.cfg->mode;

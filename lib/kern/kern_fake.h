@@ -11,7 +11,7 @@
 
 struct weir_kern_fake {
 	/* what it was told */
-	uint32_t installs, pairs, blocks, lates, attached, guards, covers, adopt_s, seeds, bans;
+	uint32_t installs, pairs, blocks, lines, lates, attached, guards, covers, adopt_s, seeds, bans;
 	bool guard;
 	uint32_t load_ms; /* how long an install takes until it is in force */
 	/* what it shall answer: 0, or the next call fails with this */

@@ -3,6 +3,7 @@
 """Blocklists of a million addresses from files: what is in them reaches nothing, what is not or is excepted does."""
 import os
 import random
+import signal
 import socket
 import sys
 import time
@@ -61,6 +62,14 @@ def eventually(what, seconds):
     return True
 
 
+def programs(w):
+    return {p["name"]: p["id"] for p in w.json("features")["programs"]}
+
+
+def pid_of(w, name):
+    return {p["name"]: p["pid"] for p in w.json("status", check=False).get("processes", {}).get("list", [])}.get(name, 0)
+
+
 class Site:
     """A router with a listener on port 80, and clients of all kinds."""
 
@@ -117,6 +126,45 @@ def test_edit():
             check(not s.arrives(BAD[v], v), f"v{v}: the file counts again")
 
 
+def test_many_edits():
+    """A thousand addresses and networks at one moment, into lists of hundreds of thousands: the programs stay, what was listed
+    all the time never gets through, and the death of the worker changes nothing."""
+    with Router() as lab:
+        s = Site(lab, many=MANY // 5)
+        before = programs(s.w)
+        must(before, "programs are listed")
+        floods = [Flood(lab, lab.client, lab.DUT[v], 80, payload=b"bad", src=src[v], every=0.01) for v in (4, 6) for src in (BAD, NET)]
+        fill = {4: [f"198.18.{i >> 8}.{i & 255}" for i in range(900)] + [f"198.19.{i}.0/26" for i in range(99)],
+                6: [f"2001:db8:5::{i:x}" for i in range(900)] + [f"2001:db8:6:{i:x}::/64" for i in range(99)]}
+        near = {4: "10.1.0.64-10.1.0.72", 6: "fd01::b:8/127"}  # with FINE, and for IPv4 with BAD
+        for turn in range(3):
+            for v, name in ((4, "four"), (6, "six")):
+                must(s.arrives(FINE[v], v), f"turn {turn}, v{v}: before")
+                equal(s.w.json("set", "add", name, near[v], *fill[v])["changed"], 1000, f"turn {turn}, v{v}: changed")
+                check(not s.arrives(FINE[v], v), f"turn {turn}, v{v}: what was added")
+                check(not s.arrives(BAD[v], v) and not s.arrives(NET[v], v), f"turn {turn}, v{v}: what the list held")
+            if turn == 1:
+                worker = pid_of(s.w, "worker")
+                os.kill(worker, signal.SIGKILL)
+                must(eventually(lambda: pid_of(s.w, "worker") not in (0, worker), 60), "a new worker")
+                for v in (4, 6):
+                    check(not s.arrives(FINE[v], v), f"v{v}: after the worker's death")
+                before = programs(s.w)
+            for v, name in ((4, "four"), (6, "six")):
+                if turn == 2:
+                    s.w("set", "reset", name)
+                else:
+                    s.w("set", "remove", name, *fill[v][:500])
+                    check(not s.arrives(FINE[v], v), f"turn {turn}, v{v}: others were taken out")
+                    s.w("set", "reset", name)
+                check(s.arrives(FINE[v], v), f"turn {turn}, v{v}: the file counts again")
+                check(not s.arrives(BAD[v], v), f"turn {turn}, v{v}: an address of the list")
+            equal(programs(s.w), before, f"turn {turn}: the programs")
+        sent = [f.stop() for f in floods]
+        must(all(n > 100 for n in sent), f"the listed sources were sending: {sent}")
+        check(b"bad" not in s.heard.payloads(80), "something of a source that was listed all the time came through")
+
+
 def test_live():
     """A conversation that is open ends when its other end is listed: by an edit and by the file, whatever `established` says."""
     for keep in ("keep", "recheck"):
@@ -143,10 +191,6 @@ def test_live():
                     p.s.send(t)
                     check(not heard.wait(t, 1), f"{keep}, v{v}, {by}: heard from a source that is listed now")
                     p.close()
-
-
-def programs(w):
-    return {p["name"]: p["id"] for p in w.json("features")["programs"]}
 
 
 def test_reload():

@@ -109,7 +109,7 @@ static void fill(uint32_t call, char *msg)
 
 		memcpy(c.digest, ((struct weir_image_header *)blob)->digest, 32);
 		memcpy(msg, &c, sizeof c);
-	} else if (call == WEIR_CALL_BANS || call == WEIR_CALL_STATS) {
+	} else if (call == WEIR_CALL_BANS || call == WEIR_CALL_LINES || call == WEIR_CALL_STATS) {
 		struct weir_call_some c = { .n = 1 };
 
 		memcpy(msg, &c, sizeof c);
