@@ -232,6 +232,37 @@ def swap(b, counts=(1000, 10000, 100000), rounds=5):
             lane.end(w)
 
 
+def edits(b, n_rules=100000, n_addresses=1000000, rounds=7):
+    """A rule more and one less, 1,000 addresses more and as many less, beside all the others: from the command to its
+    answer, when every hook judges by it. A second lies between two, so that what came before is over."""
+    with Lane(b) as lane:
+        blocked = lane.rng.sample(range(0x0B000000, 0x7E000000), n_addresses + 1000)
+        w = lane.weir(Policy.text())
+        with open(f"{w.dir}/blocked.txt", "w") as f:
+            f.writelines(addr(a) + "\n" for a in blocked[1000:])
+        w.apply(w.write(Policy.text(rule_text(pair_rules(lane.rng, n_rules)),
+                                    extra="sets: { bad: { addresses: { file: blocked.txt } } }\nblocklists: [$bad]\n")))
+        more = [addr(a) for a in blocked[:1000]]
+        taken = {"rule add": [], "rule delete": [], "set add, 1,000 addresses": [], "set remove, 1,000 addresses": []}
+
+        def timed(what, *args):
+            time.sleep(1)
+            start = time.monotonic()
+            out = w.json(*args)
+            taken[what].append(round((time.monotonic() - start) * 1000, 1))
+            return out
+
+        for _ in range(rounds):
+            out = timed("rule add", "rule", "add", "--direction", "inbound", "--proto", "udp", "--port", "7", "--action", "drop")
+            timed("rule delete", "rule", "delete", "--id", str(out["id"]))
+            timed("set add, 1,000 addresses", "set", "add", "bad", *more)
+            timed("set remove, 1,000 addresses", "set", "remove", "bad", *more)
+        for what, v in taken.items():
+            v.sort()
+            b.report.put("edits", f"weir {what}, in force", "ms", v[rounds // 2], v[0], v[-1], rounds)
+        lane.end(w)
+
+
 def events(b, burst=1000000):
     """B11: that many packets at once, each of a conversation of its own that is refused and reported. What the daemon did
     not take is counted: nothing else may be missing."""

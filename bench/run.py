@@ -111,6 +111,7 @@ STEPS = [
     ("drop", live.drop, missing("B4", "weir, part of its rate, net of making the frame", unit="times")),
     ("same-rules", live.same_rules, missing("peers", "nftables by weir, 1000 rules, times", unit="times")),
     ("swap", live.swap, missing("B9", "weir apply, 100000 rules, in force", unit="s")),
+    ("edits", live.edits, missing("edits", "weir rule add, in force", "weir set add, 1,000 addresses, in force", unit="ms")),
     ("events", live.events, missing("B11", "events taken in a burst", unit="k/s")),
     ("throughput", live.throughput, missing("throughput", *(
         f"TCP {way}, weir {mode}, part of the rate without" for way in ("local", "forwarded") for mode in ("detect", "prevent")),
