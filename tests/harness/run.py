@@ -152,7 +152,9 @@ class Runner:
         log = f"{build}/meson-logs/testlog.json"
         if os.path.exists(log):
             os.unlink(log)
-        subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", *extra, *sorted(set(names))],
+        # many tests wait for something most of the time, so one more than there are CPUs
+        subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", "--num-processes",
+                        str((os.cpu_count() or 1) + 1), *extra, *sorted(set(names))],
                        env=dict(self.env, **(env or {})))
         if not os.path.exists(log):
             self.tally.failed.append(f"{build}: meson test left no log")
