@@ -13,8 +13,8 @@
 
 struct flags {
 	const char *src, *dst, *peer, *port, *source_port, *proto, *action, *name, *mode, *direction, *interface,
-		*in_interface, *out_interface, *vlan, *icmp, *icmpv6, *mac, *mark, *max_duration, *idle, *max_bytes, *ban, *why,
-		*span, *before;
+		*in_interface, *out_interface, *vlan, *icmp, *icmpv6, *mac, *mark, *time, *max_duration, *idle, *max_bytes, *limit,
+		*per, *burst, *ban, *why, *span, *before;
 	bool log, force;
 };
 
@@ -53,6 +53,16 @@ static void put(json_t *rule, const char *key, const char *s)
 		json_object_set_new(rule, key, value(s));
 }
 
+static json_t *limit_of(const struct flags *f)
+{
+	json_t *l = json_object();
+
+	put(l, "rate", f->limit);
+	put(l, "per", f->per);
+	put(l, "burst", f->burst);
+	return l;
+}
+
 static json_t *rule_of(const struct flags *f)
 {
 	json_t *r = json_object();
@@ -77,10 +87,13 @@ static json_t *rule_of(const struct flags *f)
 	put(r, "vlan", f->vlan);
 	put(r, "mac", f->mac);
 	put(r, "mark", f->mark);
+	put(r, "time", f->time);
 	put(r, "max_duration", f->max_duration);
 	put(r, "idle", f->idle);
 	put(r, "max_bytes", f->max_bytes);
 	put(r, "ban", f->ban);
+	if (f->limit || f->per || f->burst)
+		json_object_set_new(r, "limit", limit_of(f));
 	if (f->log)
 		json_object_set_new(r, "log", json_true());
 	return r;
@@ -168,9 +181,13 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		{ "--icmpv6", .value = &f.icmpv6 },
 		{ "--mac", .value = &f.mac },
 		{ "--mark", .value = &f.mark },
+		{ "--time", .value = &f.time },
 		{ "--max-duration", .value = &f.max_duration },
 		{ "--idle", .value = &f.idle },
 		{ "--max-bytes", .value = &f.max_bytes },
+		{ "--limit", .value = &f.limit },
+		{ "--per", .value = &f.per },
+		{ "--burst", .value = &f.burst },
 		{ "--ban", .value = &f.ban },
 		{ "--log", .flag = &f.log },
 		{ "--force", .flag = &f.force },
@@ -200,6 +217,8 @@ const struct weir_cmd weir_cmd_rule_add = {
 		"  --icmp T --icmpv6 T   echo-request, 3/4 ...\n"
 		"  --direction D         inbound, outbound, forward\n"
 		"  --interface I --in-interface I --out-interface I --vlan N --mac M --mark V/M\n"
+		"  --time T              when it began: 'mon-fri 08:00-18:00'\n"
+		"  --limit 10/m --per source --burst 5    how many new connections an allow lets in\n"
 		"  --max-duration 1h --idle 10m --max-bytes 10M    bounds of each connection that it allows\n"
 		"  --ban 1h              with --action ban: for how long who opens is banned\n"
 		"  --name N --why TEXT   what lists and events call it, and your reason\n"

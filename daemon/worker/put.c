@@ -390,7 +390,7 @@ int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited
 	return 0;
 }
 
-/* The very bytes that are in force, and nothing else was read with them: a large policy is not read anew to see that. */
+/* The very bytes that are in force, and no other text belongs to them: a large policy is not read anew to see that. */
 static bool file_is_in_force(const struct weir_worker *w)
 {
 	_cleanup_free_ char *text = NULL;

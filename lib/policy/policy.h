@@ -75,7 +75,7 @@ enum weir_mode weir_policy_mode(const struct weir_policy *p);
 bool weir_policy_shuts(const struct weir_policy *p);
 const uint8_t *weir_policy_digest(const struct weir_policy *p); /* SHA-256 of the file and its includes */
 const char *weir_policy_text(const struct weir_policy *p, size_t *ret_len); /* of the file itself */
-bool weir_policy_alone(const struct weir_policy *p); /* it includes no file, and no set is read from one */
+bool weir_policy_alone(const struct weir_policy *p); /* it includes no file; sets may be read from some */
 const uint8_t *weir_policy_lists_digest(const struct weir_policy *p); /* the same of the files that its sets are read from; zero: none */
 /* Built-in failsafe entries that the policy removes: their number, at most n names. Applying wants a console. */
 size_t weir_policy_failsafe_removed(const struct weir_policy *p, const char **ret_names, size_t n);

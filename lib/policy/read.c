@@ -436,9 +436,6 @@ const char *weir_policy_text(const struct weir_policy *p, size_t *ret_len)
 
 bool weir_policy_alone(const struct weir_policy *p)
 {
-	for (size_t i = 0; i < p->n_sets; i++)
-		if (p->sets[i]->file)
-			return false;
 	return !p->doc.include.node;
 }
 

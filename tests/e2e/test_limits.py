@@ -223,6 +223,26 @@ def test_what_a_rule_lets_in():
                 check("limit: { rate: 1/h, per: rule, burst: 5, action: drop }" in w("show", "effective").stdout, "not shown")
 
 
+def test_an_added_rule():
+    """The same of a rule that is added while it runs; what is no limit is refused, and nothing is added."""
+    with Router() as lab:
+        heard = Listener(lab, lab.dut, "udp", 90, 9999, answer=False)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text("- { name: fence, action: allow, protocol: udp, ports: 9999 }\n", inbound="drop"))
+        add = ("rule", "add", "--action", "allow", "--direction", "inbound", "--proto", "udp", "--port", "90")
+        for wrong, why in ((("--limit", "often"), "rate"), (("--per", "source"), "rate"), (("--limit", "1/h", "--burst", "0"), "burst"),
+                           (("--time", "sometimes"), "time")):
+            p = w(*add, *wrong, check=False)
+            check(p.returncode and why in p.stderr, f"{wrong}: {p.stderr}")
+        equal(w.json("rule", "list")["rules"][0]["name"], "fence", "nothing was added")
+        w(*add, "--limit", "1/h", "--burst", "5", "--per", "source", "--name", "few", "--time", "00:00-24:00")
+        for _ in range(9):
+            p = Probe(lab.client, "udp", lab.DUT[4], 90, payload=b"one of nine")
+            must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
+            p.close()
+        equal(heard.payloads(90).count(b"one of nine"), 5, "connections let in")
+
+
 def test_flood_of_random_sources():
     """With limits by source: live flows and honest newcomers go on, and a heavy source is not forgotten."""
     n_live = long_or(1000, 200)
