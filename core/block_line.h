@@ -5,7 +5,9 @@
  * Line 0 says at which line the set begins: in the kernel there is room for two, and one store changes from one to
  * the other. There stands the head of IPv4, behind it that of IPv6. A single address stands in one of two lines of a
  * table, which a hash under a secret key names: who fills the list cannot aim at a line. An empty slot is 0; the
- * address 0 is never in the table. What is wider stands in bounds, ascending: with an odd number of them at or below
+ * address 0 is never in the table. In front of a large table stands a filter, small enough for the nearer caches: four bits
+ * of one word for each address, so that nearly all that is in no list is told from it without a look into the table; what
+ * was taken out of the table leaves its bits behind. What is wider stands in bounds, ascending: with an odd number of them at or below
  * an address it is in the set. An index over the upper bits names the few bounds to look at. Behind the bounds and the
  * index there is room: a set that changes a little is written over where it stands (lib/policy/block_edit.c).
  */
@@ -26,7 +28,7 @@ struct weir_block_head {
 	uint32_t bounds, n_bounds;   /* first line, bounds: uint32_t, or two uint64_t, the upper first */
 	uint32_t shift;
 	uint32_t index_room, bounds_room; /* so many cells and bounds have their place */
-	uint32_t pad;
+	uint32_t filter;                  /* lines in front of the table; 0: none */
 };
 
 struct weir_block_line {
@@ -77,6 +79,15 @@ WEIR_INLINE uint64_t weir_block_hash6(const struct weir_block_head *h, uint64_t 
 WEIR_INLINE uint32_t weir_block_place(uint64_t hash, uint32_t n)
 {
 	return (uint32_t)((hash & 0xffffffffu) * n >> 32);
+}
+
+/* The word of the filter for this hash, counted through its lines, and the bits in it. */
+WEIR_INLINE uint32_t weir_block_filter(uint64_t hash, uint32_t lines, uint64_t *ret_bits)
+{
+	uint64_t g = hash * 0x9e3779b97f4a7c15ull;
+
+	*ret_bits = 1ull << (g & 63) | 1ull << (g >> 6 & 63) | 1ull << (g >> 12 & 63) | 1ull << (g >> 18 & 63);
+	return weir_block_place(g >> 32, lines * 8);
 }
 
 /* Nonzero when one of the 16 slots is a. Two slots at a time: a word with no zero half stays without a top bit. */
@@ -160,7 +171,8 @@ static inline bool weir_block_set_ok(const struct weir_block_line *l, uint32_t n
 		const struct weir_block_head *h = &l[f].head;
 
 		if (h->shift > 63 || h->bounds_room > WEIR_BLOCK_BOUNDS || h->n_bounds > h->bounds_room ||
-		    h->n_index > h->index_room || !h->n_bounds != !h->n_index || !weir_block_within(h->table, h->n_table, n) ||
+		    h->n_index > h->index_room || !h->n_bounds != !h->n_index || h->filter > n || h->table < h->filter ||
+		    !weir_block_within(h->table - h->filter, (uint64_t)h->n_table + h->filter, n) ||
 		    !weir_block_within(h->index, weir_block_index_lines(h), n) ||
 		    !weir_block_within(h->bounds, weir_block_bounds_lines(h, f), n) || !weir_block_bounds_ok(l, h, f))
 			return false;

@@ -46,6 +46,20 @@ WEIR_INLINE bool weir_block_stretch(const struct weir_img *img, const struct wei
 	return *hi > *lo;
 }
 
+/* May the table have it? */
+WEIR_INLINE bool weir_block_filtered(const struct weir_img *img, const struct weir_block_head *h, uint32_t base, uint64_t hash)
+{
+	const struct weir_block_line *l;
+	uint64_t bits;
+	uint32_t word;
+
+	if (!h->filter)
+		return true;
+	word = weir_block_filter(hash, h->filter, &bits);
+	l = weir_img_block_line(img, base + h->table - h->filter + (word >> 3));
+	return l && (l->w[word & 7] & bits) == bits;
+}
+
 /* Is the IPv4 address, as a number, in the set? */
 WEIR_INLINE bool weir_block_has4(const struct weir_img *img, uint32_t a)
 {
@@ -57,13 +71,15 @@ WEIR_INLINE bool weir_block_has4(const struct weir_img *img, uint32_t a)
 	if (head->head.n_table && a) {
 		uint64_t h = weir_block_hash4(&head->head, a);
 
-		x = weir_img_block_line(img, base + head->head.table + weir_block_place(h, head->head.n_table));
-		y = weir_img_block_line(img, base + head->head.table + weir_block_place(h >> 32, head->head.n_table));
-		/* nearly all stand in the first: the other is another miss of the caches for those that are dropped most */
-		if (x && weir_block_line4(x, a))
-			return true;
-		if (y && weir_block_line4(y, a))
-			return true;
+		if (weir_block_filtered(img, &head->head, base, h)) {
+			x = weir_img_block_line(img, base + head->head.table + weir_block_place(h, head->head.n_table));
+			y = weir_img_block_line(img, base + head->head.table + weir_block_place(h >> 32, head->head.n_table));
+			/* nearly all stand in the first: the other is another miss of the caches for what is dropped most */
+			if (x && weir_block_line4(x, a))
+				return true;
+			if (y && weir_block_line4(y, a))
+				return true;
+		}
 	}
 	if (!weir_block_stretch(img, &head->head, base, a, &lo, &hi))
 		return lo & 1;
@@ -92,12 +108,14 @@ WEIR_INLINE bool weir_block_has6(const struct weir_img *img, uint64_t ahi, uint6
 	if (head->head.n_table && (ahi | alo)) {
 		uint64_t h = weir_block_hash6(&head->head, ahi, alo);
 
-		x = weir_img_block_line(img, base + head->head.table + weir_block_place(h, head->head.n_table));
-		y = weir_img_block_line(img, base + head->head.table + weir_block_place(h >> 32, head->head.n_table));
-		if (x && weir_block_line6(x, ahi, alo))
-			return true;
-		if (y && weir_block_line6(y, ahi, alo))
-			return true;
+		if (weir_block_filtered(img, &head->head, base, h)) {
+			x = weir_img_block_line(img, base + head->head.table + weir_block_place(h, head->head.n_table));
+			y = weir_img_block_line(img, base + head->head.table + weir_block_place(h >> 32, head->head.n_table));
+			if (x && weir_block_line6(x, ahi, alo))
+				return true;
+			if (y && weir_block_line6(y, ahi, alo))
+				return true;
+		}
 	}
 	if (!weir_block_stretch(img, &head->head, base, ahi, &lo, &hi))
 		return lo & 1;

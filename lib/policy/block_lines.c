@@ -83,12 +83,27 @@ static bool line_put(const struct block_family *f, uint32_t line, weir_u128 a)
 	return slot >= 0;
 }
 
+static void filter_put(const struct block_family *f, uint64_t hash)
+{
+	const struct weir_block_head *h = block_head(f);
+	uint32_t word, line;
+	uint64_t bits;
+
+	if (!h->filter)
+		return;
+	word = weir_block_filter(hash, h->filter, &bits);
+	line = h->table - h->filter + (word >> 3);
+	if ((f->lines[line].w[word & 7] & bits) != bits && (!f->touch || f->touch(f->data, line)))
+		f->lines[line].w[word & 7] |= bits;
+}
+
 /* Into one of its two lines; when both are full another address moves to its other line, and so on. */
 bool block_table_put(const struct block_family *f, weir_u128 a)
 {
 	struct places p = places_of(f, a);
 	uint32_t at = p.line[0];
 
+	filter_put(f, p.hash);
 	if (line_put(f, p.line[0], a) || line_put(f, p.line[1], a))
 		return true;
 	for (uint32_t i = 0; i < MOVES; i++) {

@@ -8,6 +8,9 @@
 
 #include "lib/policy/block_lines.h"
 
+#define FILTERED 16384u /* addresses from which on a table has a filter */
+#define FILTER_BITS 10u /* for each */
+
 struct parts { /* of one family */
 	bool six;
 	weir_u128 *exact, *bounds;
@@ -74,6 +77,11 @@ static uint32_t table_lines(const struct parts *p)
 	return p->n_exact ? (uint32_t)in_steps(need + need / 3) : 0;
 }
 
+static uint32_t filter_lines(const struct parts *p)
+{
+	return p->n_exact < FILTERED ? 0 : (uint32_t)in_steps(p->n_exact * FILTER_BITS / 512);
+}
+
 /* How many there is room for, with what an edit or the next version of a file may add. */
 static uint32_t bounds_room(size_t n)
 {
@@ -111,10 +119,12 @@ static int build(struct parts parts[2], const uint64_t key[2], struct weir_block
 	for (int f = 0; f < 2; f++) {
 		struct parts *p = &parts[f];
 
-		head[f] = (struct weir_block_head){ .key = { key[0], key[1] }, .table = (uint32_t)at, .n_table = p->n_table,
+		head[f] = (struct weir_block_head){ .key = { key[0], key[1] }, .filter = filter_lines(p), .n_table = p->n_table,
 						    .index_room = index_room(p->n_bounds),
 						    .bounds_room = bounds_room(p->n_bounds) };
 		block_index_shape(&head[f], f, p->bounds, p->n_bounds, head[f].index_room);
+		at += head[f].filter;
+		head[f].table = (uint32_t)at;
 		at += p->n_table;
 		head[f].index = (uint32_t)at;
 		at += weir_block_index_lines(&head[f]);

@@ -138,9 +138,11 @@ static void single_addresses(void **unused)
 	for (uint32_t i = 0; i < 1000; i++)
 		assert_int_equal(weir_ranges_add(&arena, &more, (struct weir_range){ WEIR_V4_LOW + i * 91 + 10, WEIR_V4_LOW + i * 91 + 10 }), 0);
 	build(&now, &b);
+	assert_true(b.lines[1].head.filter && !b.lines[2].head.filter);
 	assert_int_equal(weir_blocklist_edit(b.lines, b.n, &more, &more, &p), 0);
 	for (size_t i = 0; i < p.n; i++)
-		assert_true(p.v[i].at >= b.lines[1].head.table && p.v[i].at < b.lines[1].head.table + b.lines[1].head.n_table);
+		assert_true(p.v[i].at >= b.lines[1].head.table - b.lines[1].head.filter &&
+			    p.v[i].at < b.lines[1].head.table + b.lines[1].head.n_table);
 	weir_block_patch_free(&p);
 	assert_int_equal(weir_ranges_or(&arena, &now, &more, &hold), 0);
 	holds(&b, &hold);

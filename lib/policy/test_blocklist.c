@@ -271,6 +271,8 @@ static void test_damaged(void **state)
 		BAD(h->table = 1);
 		BAD(h->table = UINT32_MAX);
 		BAD(h->n_table = UINT32_MAX);
+		BAD(h->filter = h->table - 1);
+		BAD(h->filter = UINT32_MAX);
 		BAD(h->index = s.b.n - 1);
 		BAD(h->n_index = UINT32_MAX);
 		BAD(h->n_index = 0);

@@ -7,6 +7,7 @@
 #include "tests/harness/imgbuild.h"
 
 #define BOUNDS (2 * WEIR_IMGBUILD_RANGES)
+#define FILTER 1u
 #define TABLE 5u /* lines: so many that addresses share them, and that both places of one are used */
 
 typedef unsigned __int128 addr_num;
@@ -58,8 +59,11 @@ static void gather(const struct weir_addr_list *l, bool v4, struct family *f)
 
 static void put(struct weir_block_line *l, const struct weir_block_head *h, bool v4, addr_num a)
 {
-	uint64_t hash = v4 ? weir_block_hash4(h, (uint32_t)a) : weir_block_hash6(h, (uint64_t)(a >> 64), (uint64_t)a);
+	uint64_t bits, hash = v4 ? weir_block_hash4(h, (uint32_t)a) : weir_block_hash6(h, (uint64_t)(a >> 64), (uint64_t)a);
 
+	uint32_t word = weir_block_filter(hash, h->filter, &bits);
+
+	l[h->table - h->filter + word / 8].w[word % 8] |= bits;
 	for (int way = 0; way < 2; way++) {
 		struct weir_block_line *at = &l[h->table + weir_block_place(way ? hash : hash >> 32, h->n_table)];
 
@@ -84,9 +88,10 @@ static uint32_t lay(struct weir_block_line *l, const struct family *f, bool v4, 
 	struct weir_block_head *h = &l[!v4].head;
 
 	*h = (struct weir_block_head){ .key = { 0x1234567, 0x89abcdef }, .shift = 63 };
-	h->table = at;
+	h->filter = f->n_exact ? FILTER : 0;
+	h->table = at + h->filter;
 	h->n_table = f->n_exact ? TABLE : 0;
-	at += h->n_table;
+	at = h->table + h->n_table;
 	for (uint32_t i = 0; i < f->n_exact; i++)
 		put(l, h, v4, f->exact[i]);
 	h->n_bounds = h->bounds_room = f->n_bounds;
