@@ -32,16 +32,9 @@ WEIR_INLINE void weir_count_result(const struct weir_scratch *s)
 /* One hit for the rule that the policy wants applied: an index, one of the three defaults, or a limit. */
 WEIR_INLINE void weir_count_hit(const struct weir_scratch *s)
 {
-	uint32_t rule = s->res.wanted_rule, key = rule;
-	struct weir_counter *c;
+	uint32_t key = weir_counter_of(weir_config(), s->res.wanted_rule);
+	struct weir_counter *c = key == WEIR_RULE_NONE ? 0 : bpf_map_lookup_elem(&weir_hits, &key);
 
-	if (rule >= WEIR_RULE_DEFAULT_IN && rule <= WEIR_RULE_DEFAULT_FWD)
-		key = weir_config()->n_rules + (rule - WEIR_RULE_DEFAULT_IN);
-	else if (rule >= WEIR_RULE_LIMIT && rule < WEIR_RULE_FAILSAFE)
-		key = weir_config()->n_rules + 3 + (rule - WEIR_RULE_LIMIT);
-	else if (rule >= weir_config()->n_rules)
-		return;
-	c = bpf_map_lookup_elem(&weir_hits, &key);
 	if (c) {
 		c->packets += s->segs;
 		c->bytes += s->len;

@@ -35,6 +35,21 @@ static void list_row(struct weir_table *t, const json_t *r)
 	weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(r, "why"));
 }
 
+/* What decides beside the rules: `what` it is, and what it stops. */
+static void list_other(struct weir_table *t, const json_t *o, const char *what, const char *name, const char *match)
+{
+	char hits[32];
+
+	weir_table_cell(t, WEIR_DIM, "-");
+	weir_table_cell(t, WEIR_PLAIN, "%s %s", what, name);
+	weir_table_cell(t, paint_of(weir_str(o, "action"), weir_str(o, "mode")), "%s", weir_str(o, "action"));
+	weir_table_cell(t, WEIR_PLAIN, "%s", strcmp(weir_str(o, "action"), "allow") ? weir_str(o, "mode") : "");
+	weir_table_cell(t, WEIR_DIM, "%s", match);
+	weir_table_cell(t, WEIR_PLAIN, "%s", weir_count((unsigned long long)weir_int(o, "hits"), hits, sizeof hits));
+	weir_table_cell(t, WEIR_PLAIN, "%s", "");
+	weir_table_cell(t, WEIR_PLAIN, "%s", "");
+}
+
 static int run_list(const struct weir_cli *cli, int argc, char **argv)
 {
 	int r = weir_opts_none(&weir_cmd_rule_list, argc, argv);
@@ -53,12 +68,11 @@ static int run_list(const struct weir_cli *cli, int argc, char **argv)
 	t = weir_table_new("ID|NAME|ACTION|MODE|MATCH|>HITS|EXPIRES|WHY");
 	json_array_foreach (json_object_get(j, "rules"), i, one)
 		list_row(t, one);
-	weir_table_print(t, cli->color);
 	json_array_foreach (json_object_get(j, "defaults"), i, one)
-		printf("%sdefault %s: %s%s%s", i ? ", " : "\n", weir_str(one, "direction"), weir_str(one, "action"),
-		       strcmp(weir_str(one, "action"), "allow") ? " in mode " : "",
-		       strcmp(weir_str(one, "action"), "allow") ? weir_str(one, "mode") : "");
-	putchar('\n');
+		list_other(t, one, "default", weir_str(one, "direction"), "what no rule takes");
+	json_array_foreach (json_object_get(j, "limits"), i, one)
+		list_other(t, one, "limit", weir_str(one, "name"), "what comes in above it");
+	weir_table_print(t, cli->color);
 	json_decref(j);
 	return WEIR_EXIT_OK;
 }
@@ -66,7 +80,7 @@ static int run_list(const struct weir_cli *cli, int argc, char **argv)
 const struct weir_cmd weir_cmd_rule_list = {
 	.name = "rule list",
 	.args = "",
-	.summary = "all rules in the order of evaluation, added ones and those of the file",
+	.summary = "all rules in the order of evaluation, the defaults and the limits, and how often each decided",
 	.help = "Added rules have an id; rules of the file show where they stand.\n\n"
 		"  sudo weir rule list",
 	.run = run_list,

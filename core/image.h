@@ -241,6 +241,31 @@ struct weir_config {
 };
 _Static_assert(sizeof(struct weir_config) == 184, "ABI");
 
+/* The counters of an image: of its rules, then of the three defaults, then of its limits. */
+WEIR_INLINE uint32_t weir_counters(const struct weir_config *c)
+{
+	return c->n_rules + 3 + c->n_limits;
+}
+
+/* Which of them counts what this decided; past the end: none does. */
+WEIR_INLINE uint32_t weir_counter_of(const struct weir_config *c, uint32_t rule)
+{
+	if (rule >= WEIR_RULE_DEFAULT_IN && rule <= WEIR_RULE_DEFAULT_FWD)
+		return c->n_rules + (rule - WEIR_RULE_DEFAULT_IN);
+	if (rule >= WEIR_RULE_LIMIT && rule < WEIR_RULE_FAILSAFE)
+		return c->n_rules + 3 + (rule - WEIR_RULE_LIMIT);
+	return rule < c->n_rules ? rule : WEIR_RULE_NONE;
+}
+
+/* And the other way round. */
+WEIR_INLINE uint32_t weir_counter_rule(const struct weir_config *c, uint32_t counter)
+{
+	if (counter < c->n_rules)
+		return counter;
+	counter -= c->n_rules;
+	return counter < 3 ? WEIR_RULE_DEFAULT_IN + counter : WEIR_RULE_LIMIT + (counter - 3);
+}
+
 enum {
 	WEIR_FEAT_REJECT = 1,    /* some rule or default rejects */
 	WEIR_FEAT_BLOCKLIST = 2, /* blocklists is not empty */

@@ -129,26 +129,35 @@ static json_t *rule_json(struct weir_worker *w, uint32_t i, uint64_t hits)
 
 static int do_list(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
-	uint32_t n = w->img.cfg->n_rules;
-	_cleanup_free_ uint64_t *hits = calloc(n + 1, sizeof *hits);
+	uint32_t n = w->img.cfg->n_rules, counters = weir_counters(w->img.cfg);
+	_cleanup_free_ uint64_t *hits = calloc(counters, sizeof *hits);
 	static const char *const dirs[] = { "inbound", "outbound", "forward" };
-	json_t *rules, *defaults;
+	json_t *rules, *defaults, *limits;
 
 	if (!hits)
 		return -ENOMEM;
 	rules = json_array();
 	defaults = json_array();
-	weir_worker_hits(w, hits, n);
+	limits = json_array();
+	weir_worker_hits(w, hits, counters);
 	for (uint32_t i = 0; i < n; i++)
 		if (!(weir_img_rule(&w->img, 0, i)->flags & WEIR_RF_GONE))
 			json_array_append_new(rules, rule_json(w, i, hits[i]));
 	for (int d = 0; d < 3; d++) {
 		const struct weir_fixed *f = &w->img.cfg->defaults[d];
 
-		json_array_append_new(defaults, json_pack("{s:s, s:s, s:s}", "direction", dirs[d], "action",
-							  actions[f->action % 8], "mode", weir_mode_name(f->mode)));
+		json_array_append_new(defaults, json_pack("{s:s, s:s, s:s, s:I}", "direction", dirs[d], "action",
+							  actions[f->action % 8], "mode", weir_mode_name(f->mode), "hits",
+							  (json_int_t)hits[n + (uint32_t)d]));
 	}
-	rp->result = json_pack("{s:o, s:o, s:I}", "rules", rules, "defaults", defaults, "generation",
+	for (uint32_t i = n + 3; i < counters; i++) {
+		const struct weir_limit *l = weir_img_limit(&w->img, i - n - 3);
+
+		json_array_append_new(limits, json_pack("{s:s, s:s, s:s, s:I}", "name", weir_img_string(&w->img, l->name),
+							"action", actions[l->action % 8], "mode", weir_mode_name(l->mode),
+							"hits", (json_int_t)hits[i]));
+	}
+	rp->result = json_pack("{s:o, s:o, s:o, s:I}", "rules", rules, "defaults", defaults, "limits", limits, "generation",
 			       (json_int_t)w->generation);
 	return 0;
 }

@@ -34,15 +34,15 @@ static json_t *hit_of(struct weir_worker *w, uint32_t rule, char *key, size_t si
 	return json_object_get(w->hits, key);
 }
 
-void weir_worker_hits(struct weir_worker *w, uint64_t *ret, size_t n_rules)
+void weir_worker_hits(struct weir_worker *w, uint64_t *ret, size_t counters)
 {
-	struct weir_counter *now = calloc(n_rules + 3, sizeof *now);
-	int n = now ? weir_port_rule_hits(w->port, now, n_rules + 3) : 0;
+	struct weir_counter *now = calloc(counters + 1, sizeof *now);
+	int n = now ? weir_port_rule_hits(w->port, now, counters) : 0;
 	bool kept = json_object_size(w->hits);
 	char key[400];
 
-	for (size_t i = 0; i < n_rules; i++) {
-		ret[i] = kept ? (uint64_t)json_integer_value(hit_of(w, (uint32_t)i, key, sizeof key)) : 0;
+	for (size_t i = 0; i < counters; i++) {
+		ret[i] = kept ? (uint64_t)json_integer_value(hit_of(w, weir_counter_rule(w->img.cfg, (uint32_t)i), key, sizeof key)) : 0;
 		if ((int)i < n)
 			ret[i] += now[i].packets;
 	}
@@ -52,7 +52,7 @@ void weir_worker_hits(struct weir_worker *w, uint64_t *ret, size_t n_rules)
 /* A new image counts from zero: what the old one counted is kept by the rule's name. Most of many rules count nothing. */
 static void hits_keep(struct weir_worker *w)
 {
-	size_t n = w->img.cfg ? w->img.cfg->n_rules : 0;
+	size_t n = w->img.cfg ? weir_counters(w->img.cfg) : 0;
 	_cleanup_free_ uint64_t *hits = n ? calloc(n, sizeof *hits) : NULL;
 	json_t *kept;
 	char key[400];
@@ -63,7 +63,7 @@ static void hits_keep(struct weir_worker *w)
 	for (size_t i = 0; i < n; i++) {
 		if (!hits[i])
 			continue;
-		hit_of(w, (uint32_t)i, key, sizeof key);
+		hit_of(w, weir_counter_rule(w->img.cfg, (uint32_t)i), key, sizeof key);
 		json_object_set_new(kept, key, json_integer((json_int_t)hits[i]));
 	}
 	json_decref(w->hits);

@@ -175,7 +175,7 @@ static void what_cannot_be_saved_is_not_in_force(void **state)
 static void hits_follow_the_rule(void **state)
 {
 	struct fixture *f = *state;
-	uint64_t hits[WEIR_LATE_MAX + 8];
+	uint64_t hits[WEIR_LATE_MAX + 16];
 
 	write_policy(f, prevent_policy);
 	start(f, NULL);
@@ -189,6 +189,11 @@ static void hits_follow_the_rule(void **state)
 	weir_worker_hits(f->worker, hits, WEIR_LATE_MAX + 5);
 	assert_int_equal(hits[WEIR_LATE_MAX + 1], 0);
 	assert_int_equal(hits[WEIR_LATE_MAX + 3], 7);
+	weir_kern_fake_hit(weir_keeper_kern(f->keeper), f->worker->img.cfg->n_rules, 3); /* the default of inbound */
+	good(f, "rule add", drop_before("192.0.2.3", 1));
+	weir_worker_hits(f->worker, hits, weir_counters(f->worker->img.cfg));
+	assert_int_equal(hits[f->worker->img.cfg->n_rules], 3);
+	assert_int_equal(hits[f->worker->img.cfg->n_rules + 1], 0);
 }
 
 static void sets_are_edited_only_as_the_policy_knows_them(void **state)

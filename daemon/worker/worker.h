@@ -272,8 +272,8 @@ const struct weir_list_keep *weir_worker_kept_lists(const struct weir_worker *w)
 int weir_worker_remember(struct weir_worker *w);
 /* "", or how the policy on disk differs from the one in force. */
 const char *weir_worker_drift(const struct weir_worker *w, char *buf, size_t size);
-/* Packets that a rule of the image in force took, earlier images of the same rule included. */
-void weir_worker_hits(struct weir_worker *w, uint64_t *ret, size_t n_rules);
+/* Packets by the counters of the image in force (core/image.h), with those of the same rule in earlier images. */
+void weir_worker_hits(struct weir_worker *w, uint64_t *ret, size_t counters);
 /* Rules of the file that one image has and the other has not. */
 void weir_rules_diff(const struct weir_img *old, const struct weir_img *now, uint32_t *ret_added,
 		     uint32_t *ret_removed);

@@ -241,6 +241,15 @@ def test_an_added_rule():
             must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
             p.close()
         equal(heard.payloads(90).count(b"one of nine"), 5, "connections let in")
+        p = Probe(lab.client, "udp", lab.DUT[4], 91)
+        must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
+        p.close()
+        for again in (False, True):  # what an image before counted is kept
+            now = w.json("rule", "list")
+            equal([(x["name"], x["hits"]) for x in now["limits"]], [("few", 4)], "stopped by the limit")
+            equal(now["defaults"][0]["hits"], 1, "stopped by the default")
+            if not again:
+                w("rule", "add", "--action", "drop", "--mark", "7")  # compiles all
 
 
 def test_flood_of_random_sources():
