@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -61,6 +62,28 @@ static json_t *terms(const char *a, const char *b)
 	if (b)
 		json_object_set_new(j, b, json_true());
 	return j;
+}
+
+/* Refused before anybody is asked, and no trace of it stays: neither here nor in the kernel. */
+static void an_address_of_a_list_that_cuts_oneself_off(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t size;
+	void *before;
+
+	begin(f, HEAD NO_SSHD "sets: { bad: { addresses: 192.0.2.1 } }\nblocklists: $bad\n"
+			      "rules:\n  - { name: ssh, action: allow, direction: inbound, protocol: tcp, ports: 22 }\n");
+	size = f->worker->img.h->size;
+	before = malloc(size);
+	assert_non_null(before);
+	memcpy(before, f->worker->blob, size);
+	bad(f, "set add", json_pack("{s:s, s:s}", "set", "bad", "element", "10.0.0.0/28"), "this would cut your session (ssh from 10.0.0.5)");
+	assert_memory_equal(before, f->worker->blob, size);
+	assert_int_equal(fake(f)->lines, 0);
+	good(f, "set add", json_pack("{s:s, s:s}", "set", "bad", "element", "10.0.0.16/28"));
+	good(f, "set add", json_pack("{s:s, s:s, s:b}", "set", "bad", "element", "10.0.0.5", "force", 1));
+	assert_int_equal(fake(f)->lines, 2);
+	free(before);
 }
 
 static void who_would_cut_himself_off_is_refused(void **state)
@@ -264,7 +287,7 @@ static void kill_spares_what_nobody_knows(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(who_would_cut_himself_off_is_refused),
+		T(an_address_of_a_list_that_cuts_oneself_off), T(who_would_cut_himself_off_is_refused),
 		T(nobody_is_locked_out_where_nothing_is_blocked),
 		T(from_the_network_it_waits),
 		T(the_failsafe_lets_him_in),
