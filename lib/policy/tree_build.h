@@ -4,6 +4,7 @@
 #include "lib/policy/tree.h"
 
 #define TREE_DIMS 8
+#define TREE_HALVES 1024
 
 /* One number of the key that can be cut: 64 bits of an IPv6 address, a port. */
 struct tree_dim {
@@ -51,6 +52,7 @@ struct tree_builder {
 	uint32_t n, room;       /* lines */
 	uint32_t limit, leaf_limit;
 	uint32_t part, part_end; /* words of a line that small nodes share */
+	uint32_t halves[TREE_HALVES], n_halves; /* lines of leaves of IPv4 with room for one more box */
 	uint64_t work, work_limit;
 	uint32_t depth, leaf, node_lines, leaf_lines;
 	struct tree_leaf *leaves; /* by hash: the same boxes are stored once */

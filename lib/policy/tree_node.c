@@ -10,6 +10,7 @@
 #include "core/reason.h"
 #include "lib/util/cleanup.h"
 
+#define SHORT 4u /* lines of a leaf that is not searched: weir_tree_find */
 #define EMPTY_LEAF (1ull << 63 | (uint64_t)(WEIR_TREE_RULES - 1) << 37)
 
 int tree_lines_reserve(struct tree_builder *b, uint32_t more)
@@ -209,6 +210,59 @@ void tree_refuse_widest(struct tree_builder *b)
 	hint(b);
 }
 
+/*
+ * A box alone takes the free half of another leaf's last line. What stands beside it there finds nothing that is not so, and
+ * keeps nothing back: a box that holds a packet stands in the packet's own leaf, too. Only where no search goes by the first
+ * rule of a line (weir_tree_skip): in short leaves.
+ */
+static bool share_line(struct tree_builder *b, uint32_t box, uint32_t *ret_line)
+{
+	struct weir_tree_box4 *at;
+
+	if (b->boxes->six || !b->n_halves)
+		return false;
+	*ret_line = b->halves[--b->n_halves];
+	at = (struct weir_tree_box4 *)(b->lines + *ret_line);
+	if (b->boxes->rule[box] < at[0].rule) { /* they ascend within a line */
+		at[1] = at[0];
+		put4(b->boxes, box, &at[0]);
+	} else {
+		put4(b->boxes, box, &at[1]);
+	}
+	return true;
+}
+
+static void offer_half(struct tree_builder *b, uint32_t line)
+{
+	if (b->n_halves < TREE_HALVES)
+		b->halves[b->n_halves++] = line;
+}
+
+/* The boxes into lines of their own, the last of which may have room. */
+static int fill_lines(struct tree_builder *b, const uint32_t *list, uint32_t n, uint32_t lines, uint32_t *ret_line)
+{
+	struct weir_tree_line *at;
+	int err = tree_lines_reserve(b, lines);
+
+	if (err)
+		return err;
+	b->leaf_lines += lines;
+	*ret_line = b->n - lines;
+	at = b->lines + *ret_line;
+	for (uint32_t i = 0; i < n; i++) {
+		if (b->boxes->six)
+			put6(b->boxes, list[i], (struct weir_tree_box6 *)at + i);
+		else
+			put4(b->boxes, list[i], (struct weir_tree_box4 *)at + i);
+	}
+	if (b->boxes->six || n % 2 == 0)
+		return 0;
+	((struct weir_tree_box4 *)at)[n].rule = WEIR_TREE_END;
+	if (lines <= SHORT)
+		offer_half(b, b->n - 1);
+	return 0;
+}
+
 static int make_leaf(struct tree_builder *b, const uint32_t *list, uint32_t n, uint32_t depth, uint64_t *ret_word)
 {
 	uint32_t lines = b->boxes->six ? n : (n + 1) / 2;
@@ -230,23 +284,13 @@ static int make_leaf(struct tree_builder *b, const uint32_t *list, uint32_t n, u
 		return err;
 	l = leaf_find(b, list, n);
 	if (!l->n) {
-		struct weir_tree_line *at;
+		uint32_t line;
 
-		err = tree_lines_reserve(b, lines);
+		if (n > 1 || !share_line(b, list[0], &line))
+			err = fill_lines(b, list, n, lines, &line);
 		if (err)
 			return err;
-		b->leaf_lines += lines;
-		at = b->lines + b->n - lines;
-		for (uint32_t i = 0; i < n; i++) {
-			if (b->boxes->six)
-				put6(b->boxes, list[i], (struct weir_tree_box6 *)at + i);
-			else
-				put4(b->boxes, list[i], (struct weir_tree_box4 *)at + i);
-		}
-		if (!b->boxes->six && n % 2)
-			((struct weir_tree_box4 *)at)[n].rule = WEIR_TREE_END;
-		*l = (struct tree_leaf){ 1ull << 63 | (uint64_t)b->boxes->rule[list[0]] << 37 | (uint64_t)lines << 26 |
-						 (b->n - lines),
+		*l = (struct tree_leaf){ 1ull << 63 | (uint64_t)b->boxes->rule[list[0]] << 37 | (uint64_t)lines << 26 | line,
 					 b->n_pool, n };
 		memcpy(b->pool + b->n_pool, list, n * sizeof *list);
 		b->n_pool += n;
