@@ -4,6 +4,7 @@
 import array
 import atexit
 import ctypes
+import errno
 import fcntl
 import os
 import re
@@ -268,12 +269,15 @@ def test_without_standard_fds():
 
 
 class Stolen:
-    """The worker's end of the keeper's socket, while the worker is stopped."""
+    """The worker's end of the keeper's socket, while the worker is stopped. ProcessLookupError: it ended before that."""
 
     def __init__(self, pid):
+        self.pid = pid
         os.kill(pid, signal.SIGSTOP)
-        until("stopped", lambda: status_of(pid)["State"].startswith("T"))
-        fd = ctypes.CDLL(None, use_errno=True).syscall(438, os.pidfd_open(pid), 3, 0)  # pidfd_getfd
+        state = until("stopped", lambda: (s := status_of(pid)["State"]) and s[0] in "TZX" and s[0])
+        fd = ctypes.CDLL(None, use_errno=True).syscall(438, os.pidfd_open(pid), 3, 0) if state == "T" else -1  # pidfd_getfd
+        if fd < 0 and (state != "T" or ctypes.get_errno() == errno.ESRCH):
+            raise ProcessLookupError(pid)
         if fd < 0:
             raise Skip(f"pidfd_getfd: {os.strerror(ctypes.get_errno())}")
         self.s = socket.socket(fileno=fd)
@@ -284,10 +288,13 @@ class Stolen:
         self.s.sendmsg([data], control)
 
     def ask(self, data, fds=()):
-        """(result, fds) of the receipt, or None: we were cut off."""
+        """(result, fds) of the receipt, or None: we were cut off. What the worker itself had asked for is passed over."""
         try:
             self.send(data, fds)
-            got, control, _, _ = self.s.recvmsg(8192, 256)
+            while True:
+                got, control, _, _ = self.s.recvmsg(8192, 256)
+                if not got or got[:8] == data[:8]:
+                    break
         except OSError:
             return None
         if not got:
@@ -296,6 +303,17 @@ class Stolen:
         for _, _, d in control:
             out.frombytes(d)
         return struct.unpack_from("=IIi", got)[2], list(out)
+
+
+def steal(w):
+    """From a worker that lives: one whose receipt was taken away before gives up, and another one comes."""
+    def there():
+        try:
+            now, j = processes(w)
+            return now["worker"] and (Stolen(now["worker"]), j)
+        except (ProcessLookupError, FileNotFoundError, KeyError, ValueError):
+            return None
+    return until("a worker to steal from", there)
 
 
 def plain(call):
@@ -366,20 +384,19 @@ def test_nonsense_is_refused():
         pids, j = processes(w)
         before, keeper = stands(j), pids["keeper"]
         fds = len(os.listdir(f"/proc/{keeper}/fd"))
-        s = Stolen(pids["worker"])
+        s, _ = steal(w)
         for what in REFUSED:
             got = hostile(s, what)
             check(got is not None and got[0] < 0, f"{what}: {got}")
         s.s.close()
-        os.kill(pids["worker"], signal.SIGCONT)
-        equal(stands(w.json("status", check=False)), before, "after images that were refused")
+        os.kill(s.pid, signal.SIGCONT)
         for what in long_or(CUT, CUT[::2]):
-            pids, _ = processes(w)
-            s = Stolen(pids["worker"])
+            s, j = steal(w)
+            equal(stands(j), before, f"before '{what}'")
             equal(hostile(s, what), None, what)
             s.s.close()
-            until(f"{what}: the worker is ended", lambda: not os.path.exists(f"/proc/{pids['worker']}"))
-            _, j = again(w, pids["worker"])
+            until(f"{what}: the worker is ended", lambda: not os.path.exists(f"/proc/{s.pid}"))
+            _, j = again(w, s.pid)
             equal(stands(j), before, f"after '{what}'")
             check("protocol" in j["processes"]["cause"], f"{what}: cause {j['processes']['cause']!r}")
         until("the last helper", lambda: processes(w)[0]["helper"])
