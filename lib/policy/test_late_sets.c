@@ -152,6 +152,7 @@ static void edits_are_what_a_compilation_is(void **unused)
 				if (k % 3 == 0) {
 					weir_late_sets_undo(blob, &l);
 					assert_memory_equal(blob, copy, size);
+					weir_late_sets_free(&l);
 					assert_int_equal(weir_late_sets_put(p, &before, &after, blob, &l), 0);
 				}
 				taken++;
