@@ -137,6 +137,17 @@ def figure(v):
     return f"{v:,.0f}" if abs(v) >= 1000 else f"{v:.1f}" if abs(v) >= 10 else f"{v:.2f}"
 
 
+def figures(s):
+    """Median, lowest and highest: as short as they say the same. What rounds onto its bound is told to more places."""
+    v = s["value"], s["min"], s["max"]
+    out = [figure(x) for x in v]
+    for places in range(3, 12):
+        if verdict(dict(s, value=float(out[0].replace(",", "")))) == verdict(s):
+            break
+        out = [f"{x:,.{places}f}" for x in v]
+    return out
+
+
 def title(group):
     return f"**{group}: {WHAT[group]}**" if re.match(r"B\d", group) else f"**{WHAT[group]}**"
 
@@ -159,7 +170,8 @@ def table(report):
             out.append(f"| {r[1]:{width}} | - | - | 0 | {s['unit']} | {figure(s['must'])} | {figure(s['aim'])} "
                        f"| missing: {s['missing']} |")
         else:
-            out.append(f"| {r[1]:{width}} | {figure(s['value']):>8} | {figure(s['min'])} .. {figure(s['max'])} | {s['n']} "
+            median, low, high = figures(s)
+            out.append(f"| {r[1]:{width}} | {median:>8} | {low} .. {high} | {s['n']} "
                        f"| {s['unit']} | {figure(s['must'])} | {figure(s['aim'])} | {verdict(s)} |")
     for word, chosen in (("Missed", "MISSED"), ("Not measured", "missing")):
         names = [f"{g}: {n}" for g, n, s in walk(report) if s and verdict(s) == chosen]

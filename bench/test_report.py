@@ -58,6 +58,12 @@ class Rows(unittest.TestCase):
     def test_verdicts(self):
         for value, want in ((81, "MISSED"), (80, "must"), (41, "must"), (40, "aim")):
             self.assertEqual(report.verdict(one(value)["B1"]["acl, IPv4, 100,000 rules, match"]), want)
+
+    def test_what_rounds_onto_its_bound(self):
+        for value, want in ((80.04, "80.040"), (80.0004, "80.0004"), (80.06, "80.1"), (80, "80.0"), (79.96, "80.0")):
+            s = one(value, spread=0)["B1"]["acl, IPv4, 100,000 rules, match"]
+            self.assertEqual(report.figures(s), [want] * 3)
+            self.assertEqual(report.verdict(dict(s, value=float(want))), report.verdict(s))
         for value, want in ((0.39, "MISSED"), (0.4, "must"), (0.8, "aim")):
             name = "weir, part of its rate, net of making the frame"
             self.assertEqual(report.verdict(one(value, "B4", name, 0)["B4"][name]), want)
