@@ -116,12 +116,6 @@ WEIR_INLINE uint64_t weir_block_line6(const struct weir_block_line *l, uint64_t 
 }
 
 
-/* Do `n` lines from `first` on stand behind the heads, before line `end`? */
-WEIR_INLINE bool weir_block_within(uint32_t first, uint64_t n, uint32_t end)
-{
-	return !n || (first >= 2 && first + n <= end);
-}
-
 /* How many lines, the heads included, are in use; `l`: from the head of IPv4 on. */
 WEIR_INLINE uint64_t weir_block_used(const struct weir_block_line *l)
 {
@@ -162,19 +156,30 @@ static inline bool weir_block_bounds_ok(const struct weir_block_line *l, const s
 	return true;
 }
 
-/* `n` lines from the head of IPv4 on: is everything where the heads say? */
+/* Do `lines` lines stand at `first`, at or behind *at and before line `end`? *at is behind them then. */
+WEIR_INLINE bool weir_block_next(uint64_t *at, uint32_t first, uint64_t lines, uint32_t end)
+{
+	if ((lines && first < *at) || first + lines > end)
+		return false;
+	*at = lines ? first + lines : *at;
+	return true;
+}
+
+/* `n` lines from the head of IPv4 on: is everything where the heads say, one behind the other? */
 static inline bool weir_block_set_ok(const struct weir_block_line *l, uint32_t n)
 {
+	uint64_t at = 2;
+
 	if (n < 2 || n > WEIR_BLOCK_LINES)
 		return false;
 	for (uint32_t f = 0; f < 2; f++) {
 		const struct weir_block_head *h = &l[f].head;
 
-		if (h->shift > 63 || h->bounds_room > WEIR_BLOCK_BOUNDS || h->n_bounds > h->bounds_room ||
+		if (h->shift > 63 || h->bounds_room > WEIR_BLOCK_BOUNDS || h->n_bounds > h->bounds_room || h->index_room == 1 ||
 		    h->n_index > h->index_room || !h->n_bounds != !h->n_index || h->filter > n || h->table < h->filter ||
-		    !weir_block_within(h->table - h->filter, (uint64_t)h->n_table + h->filter, n) ||
-		    !weir_block_within(h->index, weir_block_index_lines(h), n) ||
-		    !weir_block_within(h->bounds, weir_block_bounds_lines(h, f), n) || !weir_block_bounds_ok(l, h, f))
+		    !weir_block_next(&at, h->table - h->filter, (uint64_t)h->n_table + h->filter, n) ||
+		    !weir_block_next(&at, h->index, weir_block_index_lines(h), n) ||
+		    !weir_block_next(&at, h->bounds, weir_block_bounds_lines(h, f), n) || !weir_block_bounds_ok(l, h, f))
 			return false;
 	}
 	return true;

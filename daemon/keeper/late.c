@@ -46,7 +46,8 @@ int weir_serve_lines(struct weir_serve *s, const struct weir_call_lines *c, cons
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, (const uint8_t *)data + lines, sets);
-	r = weir_kern_lines(weir_keeper_kern(s->keeper), c->epoch, v, c->n);
+	/* none: a set holds now what another one holds besides */
+	r = c->n ? weir_kern_lines(weir_keeper_kern(s->keeper), c->epoch, v, c->n) : 0;
 	if (r) {
 		free(copy);
 		return r;

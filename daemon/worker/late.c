@@ -47,12 +47,13 @@ static bool fits(const struct weir_worker *w, const struct weir_change *c)
 static int sets_try(struct weir_worker *w, const struct weir_change *c, char *why, size_t why_size)
 {
 	struct weir_late_sets l;
-	int r = weir_late_sets_put(w->policy, &w->overlay.list, &c->overlay->list, w->blob, &l);
+	int r;
 
-	if (r)
+	/* which sets the added rules name, and what the files held, is known to who compiled them */
+	if (w->taken || weir_late_sets_put(w->policy, &w->overlay.list, &c->overlay->list, w->blob, &l))
 		return -EAGAIN;
 	r = c->by ? weir_lockout_check(w, &w->img, NULL, c->by, why, why_size) : 0;
-	if (!r && l.lines.n && weir_port_lines(w->port, &w->img, l.lines.v, l.lines.n))
+	if (!r && l.sets && weir_port_lines(w->port, &w->img, l.lines.v, l.lines.n))
 		r = -EAGAIN;
 	if (r)
 		weir_late_sets_undo(w->blob, &l);

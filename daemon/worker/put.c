@@ -27,10 +27,15 @@ enum weir_mode weir_worker_requested(const struct weir_worker *w)
 /* The same rule in two images has the same key, wherever it stands in them. */
 static json_t *hit_of(struct weir_worker *w, uint32_t rule, char *key, size_t size)
 {
+	bool limit = rule >= WEIR_RULE_LIMIT && rule < WEIR_RULE_FAILSAFE;
+	const struct weir_limit *l = limit ? weir_img_limit(&w->img, rule - WEIR_RULE_LIMIT) : NULL;
 	char name[128], place[256];
 
-	snprintf(key, size, "%s\n%s", weir_rule_name(&w->img, rule, name, sizeof name),
-		 weir_rule_place(&w->img, rule, place, sizeof place));
+	if (l) /* two may have one name: that of a rule, and one of the policy */
+		snprintf(place, sizeof place, "limit %u", l->id);
+	else
+		weir_rule_place(&w->img, rule, place, sizeof place);
+	snprintf(key, size, "%s\n%s", weir_rule_name(&w->img, rule, name, sizeof name), place);
 	return json_object_get(w->hits, key);
 }
 
@@ -174,6 +179,7 @@ void weir_worker_stand(struct weir_worker *w, struct weir_policy *policy, struct
 	w->generation = m->img.cfg->generation;
 	w->epoch = m->img.cfg->epoch;
 	w->late = false;
+	w->taken = true;
 	w->late_why[0] = 0;
 	weir_failures_put(w);
 }
@@ -212,6 +218,7 @@ static void take_over(struct weir_worker *w, struct weir_change *c, struct weir_
 	if (c->confirm_s && !p->on)
 		stand_aside(w, hits);
 	weir_worker_stand(w, c->policy, now);
+	w->taken = false;
 	c->policy = NULL;
 	if (c->set_ceiling) {
 		w->has_ceiling = c->has_ceiling;

@@ -175,6 +175,13 @@ static void addresses_come_without_a_compilation(void **state)
 	free(back);
 	good(f, "set remove", elements(10, 4)); /* takes back what was added */
 	good(f, "set reset", json_pack("{s:s}", "set", "bad"));
+	good(f, "set add", elements(12, 1)); /* excepted: no line changes, and the keeper is told how many ranges there are */
+	assert_int_equal(weir_port_image(f->worker->port, &blob, &size, &back, &back_size), 0);
+	assert_int_equal(weir_image_open(&img, blob, size), 0);
+	assert_int_equal(((const struct weir_list_info *)weir_img_at(&img, &img.h->block_sets, 0, sizeof(struct weir_list_info)))->ranges, 5);
+	free(blob);
+	free(back);
+	good(f, "set remove", elements(12, 1));
 	assert_true(listed(&f->worker->img, 1) && !listed(&f->worker->img, 2) && !listed(&f->worker->img, 10));
 	assert_int_equal(ranges_of(f), 4);
 	assert_int_equal(fake(f)->installs, installs);

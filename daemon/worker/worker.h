@@ -120,6 +120,7 @@ struct weir_worker {
 	uint64_t late_since;       /* the tick of the last rule that came or went (late.c) */
 	char late_why[256];        /* why they could not be compiled with all; "" = they could */
 	bool late;                 /* rules came or went since all was compiled */
+	bool taken;                /* the image in force was not compiled by this worker out of what it has read */
 	char audit_why[128];       /* why the audit log cannot be written; "" = it can */
 	bool saved_copy;           /* the boot order took, or tried, the copy of what was confirmed last */
 	struct weir_failing failing;

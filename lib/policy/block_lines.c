@@ -140,7 +140,7 @@ void block_index_shape(struct weir_block_head *h, bool six, const weir_u128 *bou
 	if (!n)
 		return;
 	wide = upper(six, bounds[n - 1]) - h->base;
-	while (wide >> h->shift >= most)
+	while (h->shift < 63 && wide >> h->shift >= most)
 		h->shift++;
 	h->n_index = (uint32_t)(wide >> h->shift) + 1;
 }

@@ -271,6 +271,10 @@ static void test_damaged(void **state)
 		BAD(h->table = 1);
 		BAD(h->table = UINT32_MAX);
 		BAD(h->n_table = UINT32_MAX);
+		BAD(h->index = h->table);     /* over each other */
+		BAD(h->bounds = h->index);
+		BAD(h->index_room = h->n_index = 1);
+		BAD(h->n_table = h->filter = 0; h->table = s.b.n); /* empty, and behind all */
 		BAD(h->filter = h->table - 1);
 		BAD(h->filter = UINT32_MAX);
 		BAD(h->index = s.b.n - 1);

@@ -34,6 +34,16 @@ def worker_of(w):
     return {p["name"]: p["pid"] for p in j.get("processes", {}).get("list", [])}.get("worker", 0)
 
 
+def kill_worker(w):
+    """Another one is there after that."""
+    worker = worker_of(w)
+    os.kill(worker, signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE * 4
+    while worker_of(w) in (0, worker):
+        must(time.monotonic() < deadline, "no new worker")
+        time.sleep(0.05)
+
+
 def edit_of(w):
     return w.json("status", check=False)["edit"]
 
@@ -100,12 +110,7 @@ def test_death():
         w("ban", "add", "198.51.100.7")
         equal(programs(w), before, "the programs of the start")
         equal(edit_of(w), edit + 2, "the number of the edit")
-        worker = worker_of(w)
-        os.kill(worker, signal.SIGKILL)
-        deadline = time.monotonic() + PATIENCE * 4
-        while worker_of(w) in (0, worker):
-            must(time.monotonic() < deadline, "no new worker")
-            time.sleep(0.05)
+        kill_worker(w)
         equal(listed(w), [no], "the next worker's list")
         equal(edit_of(w), edit + 2, "the number of the edit, after the worker's death")
         opens(lab, 80, "silence", "after the worker's death")
@@ -120,6 +125,27 @@ def test_death():
         w("rule", "delete", "--id", str(no))
         opens(lab, 80, "open", "deleted")
         opens(lab, 81, "silence", "the other one stays")
+
+
+def test_a_set_that_only_an_added_rule_names():
+    """The worker that comes after a death has compiled nothing: an edit of the set means the rule all the same."""
+    with Router() as lab:
+        Listener(lab, lab.dut, "tcp", 80)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text("- { name: fence, action: allow, protocol: udp, ports: 9999 }\n", inbound="drop", extra=f"""
+sets: {{ office: {{ addresses: [{lab.CLIENT[4]}, '{lab.CLIENT[6]}'] }}, bad: {{ addresses: 192.0.2.1 }} }}
+blocklists: [$bad]
+"""))
+        add(w, "--port", "80", "--action", "allow", "--src", "$office")
+        opens(lab, 80, "open", "who is in the set")
+        kill_worker(w)
+        for v in (4, 6):
+            w("set", "remove", "office", lab.CLIENT[v])
+        opens(lab, 80, "silence", "taken out of it")
+        w("set", "add", "bad", "192.0.2.2")
+        for v in (4, 6):
+            w("set", "add", "office", lab.CLIENT[v])
+        opens(lab, 80, "open", "in it again")
 
 
 def test_under_flood():
