@@ -19,10 +19,10 @@ static int blocks_map(int fd, struct weir_block_line **ret, uint32_t *ret_n)
 	void *m;
 
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len))
-		return fd < 0 ? -ENOENT : -errno;
+		return fd < 0 ? -ENOENT : -EBADF;
 	m = mmap(NULL, (size_t)info.max_entries * sizeof **ret, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (m == MAP_FAILED)
-		return -errno;
+		return -ENOMEM;
 	*ret = m;
 	*ret_n = info.max_entries;
 	return 0;
