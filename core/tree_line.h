@@ -156,7 +156,7 @@ WEIR_INLINE uint64_t weir_tree_miss6(const struct weir_tree_box6 *b, const struc
 	return miss;
 }
 
-/* The lowest rule from `from` on of which a box in this line holds the key. Rules ascend within a line. */
+/* The lowest rule from `from` on of which a box in this line holds the key. Rules ascend within a leaf. */
 WEIR_INLINE uint32_t weir_tree_line4(const struct weir_tree_line *l, const struct weir_tree_key *k, uint32_t from)
 {
 	const struct weir_tree_box4 *b = (const struct weir_tree_box4 *)l;

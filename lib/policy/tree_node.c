@@ -212,23 +212,16 @@ void tree_refuse_widest(struct tree_builder *b)
 
 /*
  * A box alone takes the free half of another leaf's last line. What stands beside it there finds nothing that is not so, and
- * keeps nothing back: a box that holds a packet stands in the packet's own leaf, too. Only where no search goes by the first
- * rule of a line (weir_tree_skip): in short leaves.
+ * keeps nothing back: a box that holds a packet stands in the packet's own leaf, too. For the same reason the order of the two
+ * does not count: when both hold a packet, the lower one was met before. Only where no search goes by the first rule of a
+ * line (weir_tree_skip): in short leaves.
  */
 static bool share_line(struct tree_builder *b, uint32_t box, uint32_t *ret_line)
 {
-	struct weir_tree_box4 *at;
-
 	if (b->boxes->six || !b->n_halves)
 		return false;
 	*ret_line = b->halves[--b->n_halves];
-	at = (struct weir_tree_box4 *)(b->lines + *ret_line);
-	if (b->boxes->rule[box] < at[0].rule) { /* they ascend within a line */
-		at[1] = at[0];
-		put4(b->boxes, box, &at[0]);
-	} else {
-		put4(b->boxes, box, &at[1]);
-	}
+	put4(b->boxes, box, (struct weir_tree_box4 *)(b->lines + *ret_line) + 1);
 	return true;
 }
 
