@@ -43,6 +43,16 @@ static bool fits(const struct weir_worker *w, const struct weir_change *c)
 	       w->img.cfg && !memcmp(w->img.h->source_digest, weir_policy_digest(w->policy), 32);
 }
 
+/* The filter keeps the bits of what was taken out: after as many edits as there are lines all is laid out anew, behind them. */
+static void sets_age(struct weir_worker *w, size_t lines)
+{
+	w->lines_edited += lines;
+	if (w->lines_edited <= w->img.h->block.count)
+		return;
+	w->late = true;
+	w->late_since = w->ticks;
+}
+
 /* Addresses of sets: 0, -EAGAIN when all has to be compiled, or why not. */
 static int sets_try(struct weir_worker *w, const struct weir_change *c, char *why, size_t why_size)
 {
@@ -57,6 +67,8 @@ static int sets_try(struct weir_worker *w, const struct weir_change *c, char *wh
 		r = -EAGAIN;
 	if (r)
 		weir_late_sets_undo(w->blob, &l);
+	else
+		sets_age(w, l.lines.n);
 	weir_late_sets_free(&l);
 	return r;
 }

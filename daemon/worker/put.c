@@ -180,6 +180,7 @@ void weir_worker_stand(struct weir_worker *w, struct weir_policy *policy, struct
 	w->epoch = m->img.cfg->epoch;
 	w->late = false;
 	w->taken = true;
+	w->lines_edited = 0;
 	w->late_why[0] = 0;
 	weir_failures_put(w);
 }

@@ -117,6 +117,7 @@ struct weir_worker {
 		bool again;           /* they changed while no worker looked */
 		char why[256];        /* why they are not in force; "" = they are */
 	} lists;
+	uint64_t lines_edited;     /* of what the blocklists hold, since all was compiled (late.c) */
 	uint64_t late_since;       /* the tick of the last rule that came or went (late.c) */
 	char late_why[256];        /* why they could not be compiled with all; "" = they could */
 	bool late;                 /* rules came or went since all was compiled */
