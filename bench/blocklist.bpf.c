@@ -68,7 +68,7 @@ int probe4(struct xdp_md *ctx)
 
 	if (!a)
 		return 0;
-	hits += weir_block_has4(0, (uint32_t)a->lo);
+	hits += weir_block_list4(0, (uint32_t)a->lo);
 	return 1;
 }
 
@@ -79,7 +79,7 @@ int probe6(struct xdp_md *ctx)
 
 	if (!a)
 		return 0;
-	hits += weir_block_has6(0, a->hi, a->lo);
+	hits += weir_block_list6(0, a->hi, a->lo);
 	return 1;
 }
 

@@ -122,7 +122,7 @@ static int row(struct bpf_object *o, const char *group, const char *name, bool s
 		struct weir_bench_addr x = { .hi = six ? (uint64_t)(a >> 64) : 0,
 					     .lo = six ? (uint64_t)a : (uint32_t)a };
 
-		want += six ? weir_block_has6(NULL, x.hi, x.lo) : weir_block_has4(NULL, (uint32_t)x.lo);
+		want += six ? weir_block_list6(NULL, x.hi, x.lo) : weir_block_list4(NULL, (uint32_t)x.lo);
 		err = bpf_map_update_elem(fd, &i, &x, 0);
 	}
 	return err ? err : measure(o, group, name, six, want);
@@ -133,6 +133,7 @@ static int bench(const char *object, const char *group, bool six, uint32_t addre
 	static const uint64_t key[2] = { 0x0123456789abcdefu, 0xfedcba9876543211u };
 	struct weir_ranges block = { 0 };
 	struct weir_arena arena = { 0 };
+	struct weir_block_spans spans = { 0 };
 	struct weir_blocklist b = { 0 };
 	struct bpf_object *o = NULL;
 	struct weir_why why;
@@ -147,7 +148,9 @@ static int bench(const char *object, const char *group, bool six, uint32_t addre
 		err = weir_ranges_add(&arena, &block, (struct weir_range){ a & ~wide, a | wide });
 	}
 	err = err ? err : weir_ranges_normal(&arena, &block);
-	err = err ? err : weir_blocklist_build(&block, key, &b, &why);
+	err = err ? err : weir_block_spans_of(&block, 0, &spans);
+	err = err ? err : weir_blocklist_build(&spans, false, key, &b, &why);
+	weir_block_spans_free(&spans);
 	list = &b;
 	err = err ? err : load(object, &o);
 	for (int hit = 0; hit < 2 && !err; hit++) {

@@ -21,15 +21,15 @@ __noinline int weir_search_port(uint32_t n, uint32_t port)
 	return (int)weir_class_port(0, n, port);
 }
 
-/* Is it in a blocklist? */
+/* In which blocklist is it? */
 __noinline int weir_block_search4(uint32_t a)
 {
-	return weir_block_has4(0, a);
+	return (int)weir_block_list4(0, a);
 }
 
 __noinline int weir_block_search6(uint64_t hi, uint64_t lo)
 {
-	return weir_block_has6(0, hi, lo);
+	return (int)weir_block_list6(0, hi, lo);
 }
 
 /* One address of the facts (WEIR_OF_*) against a list or a span. */

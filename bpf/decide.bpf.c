@@ -177,7 +177,8 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	if (weir_limit_here(s) && weir_limit_stage(WEIR_LIMIT_FLOOD))
 		goto settled;
 	if (s->hook == WEIR_HOOK_TC_IN && dir == WEIR_DIR_FWD) {
-		if (s->res.wanted_reason == WEIR_REASON_LIMIT) /* staged, and counted nowhere else */
+		/* staged, and counted nowhere else: egress asks of the other end */
+		if (s->res.wanted_reason == WEIR_REASON_LIMIT || s->res.wanted_reason == WEIR_REASON_BLOCKLIST)
 			weir_report(0);
 		weir_note_leave(skb, s);
 		return WEIR_PASS; /* judged where it leaves */

@@ -29,10 +29,14 @@ WEIR_INLINE void weir_count_result(const struct weir_scratch *s)
 	weir_count((uint32_t)(s->res.enforced_reason & (WEIR_REASON_COUNT - 1)) * 3 + verdict, s->segs, s->len);
 }
 
-/* One hit for the rule that the policy wants applied: an index, one of the three defaults, or a limit. */
+/*
+ * One hit for what the policy wants applied: a rule, a default, a limit, a blocklist. Behind a staged verdict that none of
+ * these is of (a ban's, say): for what really decided.
+ */
 WEIR_INLINE void weir_count_hit(const struct weir_scratch *s)
 {
-	uint32_t key = weir_counter_of(weir_config(), s->res.wanted_rule);
+	uint32_t wanted = s->res.wanted_rule;
+	uint32_t key = weir_counter_of(weir_config(), wanted == WEIR_RULE_NONE ? s->res.enforced_rule : wanted);
 	struct weir_counter *c = key == WEIR_RULE_NONE ? 0 : bpf_map_lookup_elem(&weir_hits, &key);
 
 	if (c) {

@@ -108,14 +108,14 @@ WEIR_INLINE uint32_t weir_find_port(const struct weir_img *img, uint32_t n, uint
 }
 
 #define WEIR_BLOCK_FIND_PROVIDED
-WEIR_INLINE bool weir_block_find4(const struct weir_img *img, uint32_t a)
+WEIR_INLINE uint32_t weir_block_find4(const struct weir_img *img, uint32_t a)
 {
-	return weir_block_search4(a);
+	return (uint32_t)weir_block_search4(a);
 }
 
-WEIR_INLINE bool weir_block_find6(const struct weir_img *img, uint64_t hi, uint64_t lo)
+WEIR_INLINE uint32_t weir_block_find6(const struct weir_img *img, uint64_t hi, uint64_t lo)
 {
-	return weir_block_search6(hi, lo);
+	return (uint32_t)weir_block_search6(hi, lo);
 }
 
 #define WEIR_TREE_PARTS_PROVIDED

@@ -68,7 +68,6 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		weir_policy_file_complain(&f, cli);
 	if (!f.blob)
 		return WEIR_EXIT_FAIL;
-	weir_packet_listed(f.policy, NULL, &spec);
 	if (!cli->json) {
 		weir_explain(stdout, &f.img, &spec, cli->color);
 		return WEIR_EXIT_OK;

@@ -41,7 +41,7 @@ static void list_other(struct weir_table *t, const json_t *o, const char *what, 
 	char hits[32];
 
 	weir_table_cell(t, WEIR_DIM, "-");
-	weir_table_cell(t, WEIR_PLAIN, "%s %s", what, name);
+	weir_table_cell(t, WEIR_PLAIN, "%s%s", what, name);
 	weir_table_cell(t, paint_of(weir_str(o, "action"), weir_str(o, "mode")), "%s", weir_str(o, "action"));
 	weir_table_cell(t, WEIR_PLAIN, "%s", strcmp(weir_str(o, "action"), "allow") ? weir_str(o, "mode") : "");
 	weir_table_cell(t, WEIR_DIM, "%s", match);
@@ -69,9 +69,11 @@ static int run_list(const struct weir_cli *cli, int argc, char **argv)
 	json_array_foreach (json_object_get(j, "rules"), i, one)
 		list_row(t, one);
 	json_array_foreach (json_object_get(j, "defaults"), i, one)
-		list_other(t, one, "default", weir_str(one, "direction"), "what no rule takes");
+		list_other(t, one, "default ", weir_str(one, "direction"), "what no rule takes");
 	json_array_foreach (json_object_get(j, "limits"), i, one)
-		list_other(t, one, "limit", weir_str(one, "name"), "what comes in above it");
+		list_other(t, one, "limit ", weir_str(one, "name"), "what comes in above it");
+	json_array_foreach (json_object_get(j, "blocklists"), i, one)
+		list_other(t, one, *weir_str(one, "set") ? "blocklist $" : "the other blocklists", weir_str(one, "set"), "whom it holds");
 	weir_table_print(t, cli->color);
 	json_decref(j);
 	return WEIR_EXIT_OK;
@@ -80,7 +82,7 @@ static int run_list(const struct weir_cli *cli, int argc, char **argv)
 const struct weir_cmd weir_cmd_rule_list = {
 	.name = "rule list",
 	.args = "",
-	.summary = "all rules in the order of evaluation, the defaults and the limits, and how often each decided",
+	.summary = "all rules in the order of evaluation, the defaults, limits and blocklists, and how often each decided",
 	.help = "Added rules have an id; rules of the file show where they stand.\n\n"
 		"  sudo weir rule list",
 	.run = run_list,

@@ -121,8 +121,8 @@ static void list_one(const json_t *j)
 
 static void list_all(const struct weir_cli *cli, const json_t *j)
 {
-	struct weir_table *t = weir_table_new("SET|>RANGES|>EDITS");
-	const json_t *one, *e;
+	struct weir_table *t = weir_table_new("SET|>RANGES|>EDITS|>HITS");
+	const json_t *one, *e, *hits;
 	size_t i, k;
 
 	json_array_foreach (json_object_get(j, "sets"), i, one) {
@@ -135,6 +135,9 @@ static void list_all(const struct weir_cli *cli, const json_t *j)
 		weir_table_cell(t, WEIR_PLAIN, "%s",
 				weir_count((unsigned long long)weir_int(one, "ranges"), n, sizeof n));
 		weir_table_cell(t, WEIR_PLAIN, "%zu", edits);
+		hits = json_object_get(one, "hits");
+		weir_table_cell(t, WEIR_PLAIN, "%s",
+				hits ? weir_count((unsigned long long)json_integer_value(hits), n, sizeof n) : "-");
 	}
 	weir_table_print(t, cli->color);
 }
@@ -166,7 +169,9 @@ const struct weir_cmd weir_cmd_set_list = {
 	.name = "set list",
 	.args = "[SET]",
 	.summary = "the sets in force, or what one holds",
-	.help = "Without SET: how many ranges each one holds, and how many edits were made at run time.\n\n"
+	.help = "Without SET: how many ranges each one holds, how many edits were made at run time, and, of a blocklist, how many\n"
+		"packets it stopped, or conversations it would have in mode detect. Of several that hold an address the first\n"
+		"counts.\n\n"
 		"  sudo weir set list office",
 	.run = run_list,
 };

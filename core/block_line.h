@@ -10,6 +10,10 @@
  * was taken out of the table leaves its bits behind. What is wider stands in bounds, ascending: with an odd number of them at or below
  * an address it is in the set. An index over the upper bits names the few bounds to look at. Behind the bounds and the
  * index there is room: a set that changes a little is written over where it stands (lib/policy/block_edit.c).
+ *
+ * Of several lists each address belongs to the first that names it. Then a byte for each slot of the table, and one for
+ * each stretch between two bounds, says which: lines behind the bounds, that only a hit looks at. Stretches of two lists
+ * may meet in a bound that stands there twice.
  */
 #pragma once
 #include "core/types.h"
@@ -19,6 +23,7 @@
 #define WEIR_BLOCK_STEPS 23          /* halvings of so many bounds, and the last look */
 #define WEIR_BLOCK_SLOTS4 16u
 #define WEIR_BLOCK_SLOTS6 4u
+#define WEIR_BLOCK_LISTS 256u        /* that are told apart; those behind them count as the last */
 
 struct weir_block_head {
 	uint64_t key[2];
@@ -26,7 +31,9 @@ struct weir_block_head {
 	uint32_t table, n_table;     /* first line, counted from the head of IPv4; lines */
 	uint32_t index, n_index;     /* first line, cells; cells + 1 entries: bounds below the cell */
 	uint32_t bounds, n_bounds;   /* first line, bounds: uint32_t, or two uint64_t, the upper first */
-	uint32_t shift;
+	uint8_t shift;
+	uint8_t listed;              /* 1: behind the bounds stands which list everything is of; 0: there is one list */
+	uint16_t pad;
 	uint32_t index_room, bounds_room; /* so many cells and bounds have their place */
 	uint32_t filter;                  /* lines in front of the table; 0: none */
 };
@@ -36,6 +43,7 @@ struct weir_block_line {
 		struct weir_block_head head;
 		uint64_t w[8];
 		uint32_t d[16];
+		uint8_t b[64];
 	};
 };
 _Static_assert(sizeof(struct weir_block_line) == 64, "a cache line");
@@ -54,6 +62,23 @@ WEIR_INLINE uint32_t weir_block_index_lines(const struct weir_block_head *h)
 WEIR_INLINE uint32_t weir_block_bounds_lines(const struct weir_block_head *h, bool six)
 {
 	return six ? h->bounds_room / 4 + (h->bounds_room % 4 != 0) : h->bounds_room / 16 + (h->bounds_room % 16 != 0);
+}
+
+/* Lines of bytes for the slots of the table; those for the stretches of the bounds follow. */
+WEIR_INLINE uint32_t weir_block_slot_lines(const struct weir_block_head *h, bool six)
+{
+	return six ? (h->n_table + 15) / 16 : (h->n_table + 3) / 4;
+}
+
+WEIR_INLINE uint64_t weir_block_list_lines(const struct weir_block_head *h, bool six)
+{
+	return h->listed ? (uint64_t)weir_block_slot_lines(h, six) + h->bounds_room / 128 + 1 : 0;
+}
+
+/* Where they begin. */
+WEIR_INLINE uint32_t weir_block_list_line(const struct weir_block_head *h, bool six)
+{
+	return h->bounds + weir_block_bounds_lines(h, six);
 }
 
 WEIR_INLINE uint64_t weir_block_mix(uint64_t x)
@@ -115,6 +140,31 @@ WEIR_INLINE uint64_t weir_block_line6(const struct weir_block_line *l, uint64_t 
 	return found >> 63;
 }
 
+/* All ones when x is 0, without a branch: the verifier would go both ways at each slot. */
+WEIR_INLINE uint32_t weir_block_if_zero(uint64_t x)
+{
+	__asm__ volatile("" : "+r"(x));
+	return (uint32_t)((int64_t)((x - 1) & ~x) >> 63);
+}
+
+/* The slot in which a stands. */
+WEIR_INLINE uint32_t weir_block_slot4(const struct weir_block_line *l, uint32_t a)
+{
+	uint32_t slot = 0;
+
+	for (uint32_t i = 1; i < WEIR_BLOCK_SLOTS4; i++)
+		slot |= i & weir_block_if_zero(l->d[i] ^ a);
+	return slot;
+}
+
+WEIR_INLINE uint32_t weir_block_slot6(const struct weir_block_line *l, uint64_t hi, uint64_t lo)
+{
+	uint32_t slot = 0;
+
+	for (uint32_t i = 1; i < WEIR_BLOCK_SLOTS6; i++)
+		slot |= i & weir_block_if_zero((l->w[2 * i] ^ hi) | (l->w[2 * i + 1] ^ lo));
+	return slot;
+}
 
 /* How many lines, the heads included, are in use; `l`: from the head of IPv4 on. */
 WEIR_INLINE uint64_t weir_block_used(const struct weir_block_line *l)
@@ -124,12 +174,18 @@ WEIR_INLINE uint64_t weir_block_used(const struct weir_block_line *l)
 	for (uint32_t f = 0; f < 2; f++) {
 		const struct weir_block_head *h = &l[f].head;
 		uint64_t ends[3] = { (uint64_t)h->table + h->n_table, (uint64_t)h->index + weir_block_index_lines(h),
-				     (uint64_t)h->bounds + weir_block_bounds_lines(h, f) };
+				     (uint64_t)weir_block_list_line(h, f) + weir_block_list_lines(h, f) };
 
 		for (uint32_t i = 0; i < 3; i++)
 			used = ends[i] > used ? ends[i] : used;
 	}
 	return used;
+}
+
+/* May bound i and the next be the same? Where the stretch of one list ends and that of another begins. */
+WEIR_INLINE bool weir_block_may_meet(const struct weir_block_head *h, uint32_t i)
+{
+	return h->listed && (i & 1);
 }
 
 /* The index names stretches of the bounds in their order, and the bounds ascend. `l`: from the head of IPv4 on. */
@@ -147,12 +203,15 @@ static inline bool weir_block_bounds_ok(const struct weir_block_line *l, const s
 	for (uint32_t i = 1, k = 0; six && i < h->n_bounds; k = i++) {
 		const uint64_t *a = &l[h->bounds + k / 4].w[k % 4 * 2], *b = &l[h->bounds + i / 4].w[i % 4 * 2];
 
-		if (a[0] > b[0] || (a[0] == b[0] && a[1] >= b[1]))
+		if (a[0] > b[0] || (a[0] == b[0] && (a[1] > b[1] || (a[1] == b[1] && !weir_block_may_meet(h, k)))))
 			return false;
 	}
-	for (uint32_t i = 1, k = 0; !six && i < h->n_bounds; k = i++)
-		if (l[h->bounds + k / 16].d[k % 16] >= l[h->bounds + i / 16].d[i % 16])
+	for (uint32_t i = 1, k = 0; !six && i < h->n_bounds; k = i++) {
+		uint32_t a = l[h->bounds + k / 16].d[k % 16], b = l[h->bounds + i / 16].d[i % 16];
+
+		if (a > b || (a == b && !weir_block_may_meet(h, k)))
 			return false;
+	}
 	return true;
 }
 
@@ -175,11 +234,13 @@ static inline bool weir_block_set_ok(const struct weir_block_line *l, uint32_t n
 	for (uint32_t f = 0; f < 2; f++) {
 		const struct weir_block_head *h = &l[f].head;
 
-		if (h->shift > 63 || h->bounds_room > WEIR_BLOCK_BOUNDS || h->n_bounds > h->bounds_room || h->index_room == 1 ||
+		if (h->shift > 63 || h->listed > 1 || h->bounds_room > WEIR_BLOCK_BOUNDS || h->n_bounds > h->bounds_room || h->index_room == 1 ||
 		    h->n_index > h->index_room || !h->n_bounds != !h->n_index || h->filter > n || h->table < h->filter ||
 		    !weir_block_next(&at, h->table - h->filter, (uint64_t)h->n_table + h->filter, n) ||
 		    !weir_block_next(&at, h->index, weir_block_index_lines(h), n) ||
-		    !weir_block_next(&at, h->bounds, weir_block_bounds_lines(h, f), n) || !weir_block_bounds_ok(l, h, f))
+		    !weir_block_next(&at, h->bounds, weir_block_bounds_lines(h, f), n) ||
+		    !weir_block_next(&at, weir_block_list_line(h, f), weir_block_list_lines(h, f), n) ||
+		    !weir_block_bounds_ok(l, h, f))
 			return false;
 	}
 	return true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Is an address in the set of core/block_line.h? Its lines are reached through an accessor that the including file
+ * Which list of core/block_line.h is an address in? The lines are reached through an accessor that the including file
  * defines first, NULL past the end:
  *
  *   const struct weir_block_line *weir_img_block_line(const struct weir_img *, uint32_t i);
@@ -60,92 +60,142 @@ WEIR_INLINE bool weir_block_filtered(const struct weir_img *img, const struct we
 	return l && (l->w[word & 7] & bits) == bits;
 }
 
-/* Is the IPv4 address, as a number, in the set? */
-WEIR_INLINE bool weir_block_has4(const struct weir_img *img, uint32_t a)
+/* Which list is what stands at this place of? Slots of the table first, then the stretches of the bounds. */
+WEIR_INLINE uint32_t weir_block_list(const struct weir_img *img, const struct weir_block_head *h, uint32_t base, bool six,
+				     uint64_t place)
 {
-	uint32_t base = weir_block_base(img), lo, hi;
-	const struct weir_block_line *head = weir_img_block_line(img, base), *x, *y, *l;
+	const struct weir_block_line *l = weir_img_block_line(img, base + weir_block_list_line(h, six) + (uint32_t)(place >> 6));
+
+	__asm__ volatile("" : "+r"(place)); /* clang knows the bound of some parts, which the verifier of 6.1 does not */
+	return l ? 1 + l->b[place & 63] : 1;
+}
+
+/* The same for one stretch of the bounds; 0 when `below`, the bounds at or below an address, says that it is in none. */
+WEIR_INLINE uint32_t weir_block_bound_list(const struct weir_img *img, const struct weir_block_head *h, uint32_t base, bool six,
+					   uint32_t below)
+{
+	if (!(below & 1))
+		return 0;
+	return h->listed ? weir_block_list(img, h, base, six, ((uint64_t)weir_block_slot_lines(h, six) << 6) + (below >> 1)) : 1;
+}
+
+/* A line of the table, and the place of its first slot. */
+WEIR_INLINE const struct weir_block_line *weir_block_table(const struct weir_img *img, const struct weir_block_head *h,
+							   uint32_t base, uint64_t hash, uint32_t *ret_line)
+{
+	*ret_line = weir_block_place(hash, h->n_table);
+	return weir_img_block_line(img, base + h->table + *ret_line);
+}
+
+/* Of a single address, by the table. Nearly all stand in the first line: the other is another miss of the caches. */
+WEIR_INLINE uint32_t weir_block_single4(const struct weir_img *img, const struct weir_block_head *h, uint32_t base, uint32_t a)
+{
+	uint64_t hash = weir_block_hash4(h, a), found = 0;
+	const struct weir_block_line *l;
+	uint32_t line;
+
+	if (!weir_block_filtered(img, h, base, hash))
+		return 0;
+	l = weir_block_table(img, h, base, hash, &line);
+	if (l)
+		found = weir_block_line4(l, a);
+	if (!found)
+		l = weir_block_table(img, h, base, hash >> 32, &line);
+	if (l && !found)
+		found = weir_block_line4(l, a);
+	if (!l || !found)
+		return 0;
+	return h->listed ? weir_block_list(img, h, base, false, (uint64_t)line * WEIR_BLOCK_SLOTS4 + weir_block_slot4(l, a)) : 1;
+}
+
+WEIR_INLINE uint32_t weir_block_single6(const struct weir_img *img, const struct weir_block_head *h, uint32_t base,
+					uint64_t ahi, uint64_t alo)
+{
+	uint64_t hash = weir_block_hash6(h, ahi, alo), found = 0;
+	const struct weir_block_line *l;
+	uint32_t line;
+
+	if (!weir_block_filtered(img, h, base, hash))
+		return 0;
+	l = weir_block_table(img, h, base, hash, &line);
+	if (l)
+		found = weir_block_line6(l, ahi, alo);
+	if (!found)
+		l = weir_block_table(img, h, base, hash >> 32, &line);
+	if (l && !found)
+		found = weir_block_line6(l, ahi, alo);
+	if (!l || !found)
+		return 0;
+	return h->listed ? weir_block_list(img, h, base, true, (uint64_t)line * WEIR_BLOCK_SLOTS6 + weir_block_slot6(l, ahi, alo)) : 1;
+}
+
+/* 0: the IPv4 address, as a number, is in no list; else 1 and the number of the first that has it. */
+WEIR_INLINE uint32_t weir_block_list4(const struct weir_img *img, uint32_t a)
+{
+	uint32_t base = weir_block_base(img), lo, hi, list;
+	const struct weir_block_line *head = weir_img_block_line(img, base), *l;
 
 	if (!head)
-		return false;
-	if (head->head.n_table && a) {
-		uint64_t h = weir_block_hash4(&head->head, a);
-
-		if (weir_block_filtered(img, &head->head, base, h)) {
-			x = weir_img_block_line(img, base + head->head.table + weir_block_place(h, head->head.n_table));
-			y = weir_img_block_line(img, base + head->head.table + weir_block_place(h >> 32, head->head.n_table));
-			/* nearly all stand in the first: the other is another miss of the caches for what is dropped most */
-			if (x && weir_block_line4(x, a))
-				return true;
-			if (y && weir_block_line4(y, a))
-				return true;
-		}
-	}
+		return 0;
+	list = head->head.n_table && a ? weir_block_single4(img, &head->head, base, a) : 0;
+	if (list)
+		return list;
 	if (!weir_block_stretch(img, &head->head, base, a, &lo, &hi))
-		return lo & 1;
+		return weir_block_bound_list(img, &head->head, base, false, lo);
 	for (int i = 0; i < WEIR_BLOCK_STEPS && lo < hi; i++) {
 		uint32_t mid = lo + ((hi - lo) >> 1);
 
 		l = weir_img_block_line(img, base + head->head.bounds + (mid >> 4));
 		if (!l)
-			return false;
+			return 0;
 		if (l->d[mid & 15] <= a)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return lo & 1;
+	return weir_block_bound_list(img, &head->head, base, false, lo);
 }
 
-/* Is the IPv6 address, as two numbers, in the set? */
-WEIR_INLINE bool weir_block_has6(const struct weir_img *img, uint64_t ahi, uint64_t alo)
+/* The same for an IPv6 address, as two numbers. */
+WEIR_INLINE uint32_t weir_block_list6(const struct weir_img *img, uint64_t ahi, uint64_t alo)
 {
-	uint32_t base = weir_block_base(img), lo, hi;
-	const struct weir_block_line *head = weir_img_block_line(img, base + 1), *x, *y, *l;
+	uint32_t base = weir_block_base(img), lo, hi, list;
+	const struct weir_block_line *head = weir_img_block_line(img, base + 1), *l;
 
 	if (!head)
-		return false;
-	if (head->head.n_table && (ahi | alo)) {
-		uint64_t h = weir_block_hash6(&head->head, ahi, alo);
-
-		if (weir_block_filtered(img, &head->head, base, h)) {
-			x = weir_img_block_line(img, base + head->head.table + weir_block_place(h, head->head.n_table));
-			y = weir_img_block_line(img, base + head->head.table + weir_block_place(h >> 32, head->head.n_table));
-			if (x && weir_block_line6(x, ahi, alo))
-				return true;
-			if (y && weir_block_line6(y, ahi, alo))
-				return true;
-		}
-	}
+		return 0;
+	list = head->head.n_table && (ahi | alo) ? weir_block_single6(img, &head->head, base, ahi, alo) : 0;
+	if (list)
+		return list;
 	if (!weir_block_stretch(img, &head->head, base, ahi, &lo, &hi))
-		return lo & 1;
+		return weir_block_bound_list(img, &head->head, base, true, lo);
 	for (int i = 0; i < WEIR_BLOCK_STEPS && lo < hi; i++) {
 		uint32_t mid = lo + ((hi - lo) >> 1), at = (mid & 3) * 2;
 
 		l = weir_img_block_line(img, base + head->head.bounds + (mid >> 2));
 		if (!l)
-			return false;
+			return 0;
 		if (l->w[at] < ahi || (l->w[at] == ahi && l->w[at + 1] <= alo))
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return lo & 1;
+	return weir_block_bound_list(img, &head->head, base, true, lo);
 }
 
 #ifndef WEIR_BLOCK_FIND_PROVIDED
-static inline bool weir_block_find4(const struct weir_img *img, uint32_t a)
+static inline uint32_t weir_block_find4(const struct weir_img *img, uint32_t a)
 {
-	return weir_block_has4(img, a);
+	return weir_block_list4(img, a);
 }
 
-static inline bool weir_block_find6(const struct weir_img *img, uint64_t hi, uint64_t lo)
+static inline uint32_t weir_block_find6(const struct weir_img *img, uint64_t hi, uint64_t lo)
 {
-	return weir_block_has6(img, hi, lo);
+	return weir_block_list6(img, hi, lo);
 }
 #endif
 
-WEIR_INLINE bool weir_block_find(const struct weir_img *img, const uint8_t a[static 16])
+WEIR_INLINE uint32_t weir_block_find(const struct weir_img *img, const uint8_t a[static 16])
 {
 	return weir_addr_is_v4(a) ? weir_block_find4(img, weir_be32(a + 12)) :
 				    weir_block_find6(img, weir_be64(a), weir_be64(a + 8));

@@ -119,11 +119,21 @@ WEIR_INLINE uint8_t weir_echo_reverse(uint32_t family, uint8_t type)
 	return type == 128 ? 129 : type == 129 ? 128 : type;
 }
 
+/* The entries for what goes to this port. */
+WEIR_INLINE uint64_t weir_gate_to(const struct weir_gate *g, uint32_t port)
+{
+	return g->dport[0][port & 255] & g->dport[1][port >> 8 & 255];
+}
+
 /* Is there an entry that may admit this packet, or one that it answers? `dirs`: those that it can have. */
 WEIR_INLINE bool weir_gate_admits(const struct weir_gate *g, const struct weir_pkt *p, uint32_t dirs, bool opens)
 {
+	uint64_t near = g->proto[p->proto & 255] & g->family[p->family == 6];
 	uint64_t may = g->dir[dirs & 7], answers = g->answers[dirs & 7];
 
+	/* nearly everything ends here: no entry is for this port, nor for an answer from it */
+	if (!(near & (weir_gate_to(g, p->t.dport) | (opens ? 0 : weir_gate_to(g, p->t.sport)))))
+		return false;
 	may &= weir_gate_fields(g, p->proto, p->family, p->icmp_type, p->t.sport, p->t.dport);
 	if (!opens && answers)
 		may |= answers & weir_gate_fields(g, p->proto, p->family, weir_echo_reverse(p->family, p->icmp_type), p->t.dport,

@@ -23,7 +23,7 @@
 #include "core/types.h"
 
 #define WEIR_IMAGE_MAGIC 0x72696577u /* "weir", little endian */
-#define WEIR_IMAGE_VERSION 8u
+#define WEIR_IMAGE_VERSION 9u
 
 #define WEIR_RULES_MAX (1u << 17) /* rules, overlay included */
 #define WEIR_LINEAR_MAX 1024u   /* rules of an image without trees, places of late ones not counted */
@@ -54,6 +54,7 @@
 #define WEIR_RULE_DEFAULT_FWD 0xfffffff3u
 #define WEIR_RULE_FAILSAFE 0xffff0000u /* + index of the failsafe entry */
 #define WEIR_RULE_LIMIT 0xfffe0000u    /* + index of the limit */
+#define WEIR_RULE_BLOCKLIST 0xfffd0000u /* + index of the first of `blocklists` that has the address, see WEIR_BLOCK_LISTS */
 
 enum weir_action {
 	WEIR_ACT_ALLOW = 0,
@@ -241,19 +242,18 @@ struct weir_config {
 };
 _Static_assert(sizeof(struct weir_config) == 184, "ABI");
 
-/* The counters of an image: of its rules, then of the three defaults, then of its limits. */
-WEIR_INLINE uint32_t weir_counters(const struct weir_config *c)
-{
-	return c->n_rules + 3 + c->n_limits;
-}
-
-/* Which of them counts what this decided; past the end: none does. */
+/*
+ * The counters of an image: of its rules, of the three defaults, of its limits, of its blocklists; see weir_image_counters.
+ * Which of them counts what this decided? Past the end: none does.
+ */
 WEIR_INLINE uint32_t weir_counter_of(const struct weir_config *c, uint32_t rule)
 {
 	if (rule >= WEIR_RULE_DEFAULT_IN && rule <= WEIR_RULE_DEFAULT_FWD)
 		return c->n_rules + (rule - WEIR_RULE_DEFAULT_IN);
 	if (rule >= WEIR_RULE_LIMIT && rule < WEIR_RULE_FAILSAFE)
 		return c->n_rules + 3 + (rule - WEIR_RULE_LIMIT);
+	if (rule >= WEIR_RULE_BLOCKLIST && rule < WEIR_RULE_LIMIT)
+		return c->n_rules + 3 + c->n_limits + (rule - WEIR_RULE_BLOCKLIST);
 	return rule < c->n_rules ? rule : WEIR_RULE_NONE;
 }
 
@@ -263,7 +263,10 @@ WEIR_INLINE uint32_t weir_counter_rule(const struct weir_config *c, uint32_t cou
 	if (counter < c->n_rules)
 		return counter;
 	counter -= c->n_rules;
-	return counter < 3 ? WEIR_RULE_DEFAULT_IN + counter : WEIR_RULE_LIMIT + (counter - 3);
+	if (counter < 3)
+		return WEIR_RULE_DEFAULT_IN + counter;
+	counter -= 3;
+	return counter < c->n_limits ? WEIR_RULE_LIMIT + counter : WEIR_RULE_BLOCKLIST + (counter - c->n_limits);
 }
 
 enum {
@@ -294,11 +297,23 @@ struct weir_image_header {
 	struct weir_section lists;  /* struct weir_list_info, one per address list; for people */
 	struct weir_section limits; /* struct weir_limit, in the order of the policy */
 	struct weir_section times;  /* struct weir_times */
-	struct weir_section block_sets; /* struct weir_list_info: what the blocklists are made of; for people */
+	struct weir_section block_sets; /* struct weir_list_info: of which sets the blocklists are made, in their order */
 	struct weir_section block;  /* struct weir_block_line: what is in them and not excepted; none: nothing */
 	struct weir_section strings; /* NUL-terminated, offset 0 is "" */
 	struct weir_section tree;   /* struct weir_tree_line */
 };
+
+/* So many blocklists are told apart. */
+WEIR_INLINE uint32_t weir_image_blocklists(const struct weir_image_header *h)
+{
+	return h->block_sets.count < WEIR_BLOCK_LISTS ? h->block_sets.count : WEIR_BLOCK_LISTS;
+}
+
+/* What counts in it: see weir_counter_of. */
+WEIR_INLINE uint32_t weir_image_counters(const struct weir_image_header *h)
+{
+	return h->rules.count + 3 + h->limits.count + weir_image_blocklists(h);
+}
 
 struct weir_ifpat {
 	char glob[16];

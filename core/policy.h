@@ -203,9 +203,11 @@ WEIR_INLINE bool weir_judge_failsafe(const struct weir_img *img, const struct we
 WEIR_INLINE bool weir_judge_blocklist(const struct weir_img *img, const struct weir_config *cfg,
 				      const uint8_t remote[static 16], struct weir_result *res)
 {
-	if (!(cfg->proto_features & WEIR_FEAT_BLOCKLIST) || !weir_block_find(img, remote))
+	uint32_t list = cfg->proto_features & WEIR_FEAT_BLOCKLIST ? weir_block_find(img, remote) : 0;
+
+	if (!list)
 		return false;
-	weir_result_fixed(res, &cfg->blocklist, WEIR_REASON_BLOCKLIST, WEIR_RULE_NONE);
+	weir_result_fixed(res, &cfg->blocklist, WEIR_REASON_BLOCKLIST, WEIR_RULE_BLOCKLIST + list - 1);
 	return res->enforced != WEIR_PASS;
 }
 

@@ -203,7 +203,10 @@ static void blocklist(void **state)
 	build();
 	assert_false(weir_judge_blocklist(&img, img.cfg, f.t.dst, &res));
 	assert_true(weir_judge_blocklist(&img, img.cfg, f.t.src, &res));
-	assert_enforced(WEIR_DROP, WEIR_REASON_BLOCKLIST, WEIR_RULE_NONE);
+	assert_enforced(WEIR_DROP, WEIR_REASON_BLOCKLIST, WEIR_RULE_BLOCKLIST); /* by the first of them */
+	assert_int_equal(weir_counter_of(img.cfg, res.wanted_rule), img.cfg->n_rules + 3);
+	assert_int_equal(weir_counter_rule(img.cfg, img.cfg->n_rules + 3), WEIR_RULE_BLOCKLIST);
+	assert_int_equal(weir_image_counters(img.h), img.cfg->n_rules + 3 + WEIR_IMGBLOCK_LISTS);
 }
 
 static void failsafe_admits_both_ways(void **state)

@@ -397,7 +397,7 @@ static int do_stats(struct weir_turn *t)
 
 static int do_hits(struct weir_turn *t)
 {
-	return counters(t, WEIR_RULES_MAX + 3 + WEIR_LIMITS_MAX, weir_kern_rule_hits);
+	return counters(t, WEIR_RULES_MAX + 3 + WEIR_LIMITS_MAX + WEIR_BLOCK_LISTS, weir_kern_rule_hits);
 }
 
 struct flows {

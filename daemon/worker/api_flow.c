@@ -47,8 +47,7 @@ static void add_people(struct weir_worker *w, json_t *j, const struct weir_tuple
 /* What a flow was judged by. A rule number means nothing in another image than its own. */
 static const char *flow_rule(const struct weir_worker *w, const struct weir_flow *f, char *buf, size_t size)
 {
-	bool by_number = f->wanted_reason == WEIR_REASON_RULE || f->wanted_reason == WEIR_REASON_FAILSAFE ||
-			 f->wanted_reason == WEIR_REASON_FLOW_BOUND;
+	bool by_number = f->wanted_rule < WEIR_RULE_DEFAULT_IN;
 
 	if (f->epoch == w->epoch || !by_number)
 		return weir_rule_label(&w->img, f->wanted_rule, f->wanted_reason, buf, size);

@@ -429,12 +429,39 @@ static bool told(const json_t *sets, const char *name)
 	return false;
 }
 
+/* How often each blocklist stopped something, or would have. The caller frees it; NULL: there are none. */
+static uint64_t *blocklist_hits(struct weir_worker *w)
+{
+	uint32_t counters = weir_image_counters(w->img.h), n = weir_image_blocklists(w->img.h);
+	uint64_t *hits = n ? calloc(counters, sizeof *hits) : NULL;
+
+	if (!hits)
+		return NULL;
+	weir_worker_hits(w, hits, counters);
+	memmove(hits, hits + counters - n, n * sizeof *hits);
+	return hits;
+}
+
+/* The number of the blocklist that is made of this set, or -1. */
+static int64_t blocklist_at(const struct weir_worker *w, const char *set)
+{
+	const char *name;
+
+	for (uint32_t i = 0; i < weir_image_blocklists(w->img.h); i++) {
+		name = weir_blocklist_name(&w->img, WEIR_RULE_BLOCKLIST + i);
+		if (name && !strcmp(name + 1, set))
+			return i;
+	}
+	return -1;
+}
+
 static int do_set_list(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	const struct weir_list_info *l;
 	const char *set = NULL;
 	json_t *sets = json_array();
 	int r = WEIR_ARGS(rq, rp, "{s?s}", "set", &set);
+	_cleanup_free_ uint64_t *hits = blocklist_hits(w);
 	bool block;
 
 	if (set && *set == '$')
@@ -442,12 +469,16 @@ static int do_set_list(struct weir_worker *w, const struct weir_request *rq, str
 	for (uint32_t i = 0; !r && (l = set_at(w, i, &block)); i++) {
 		struct elements e = { 0 };
 		const char *name = weir_img_string(&w->img, l->name);
+		int64_t at;
 		json_t *j;
 
 		name += *name == '$';
 		if (!*name || (set && strcmp(set, name)) || (block && told(sets, name)))
 			continue;
 		j = json_pack("{s:s, s:I}", "set", name, "ranges", (json_int_t)l->ranges);
+		at = hits ? blocklist_at(w, name) : -1;
+		if (at >= 0)
+			json_object_set_new(j, "hits", json_integer((json_int_t)hits[at]));
 		if (set) {
 			e.list = block ? json_array() : weir_list_json(&w->img, i, SET_SHOWN_MAX);
 			if (block)

@@ -127,38 +127,53 @@ static json_t *rule_json(struct weir_worker *w, uint32_t i, uint64_t hits)
 	return j;
 }
 
+/* What decides beside the rules; `key` says which of its kind it is. */
+static void add_other(json_t *list, const char *key, const char *name, const struct weir_fixed *f, uint64_t hits)
+{
+	json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I}", key, name, "action", actions[f->action % 8], "mode",
+					      weir_mode_name(f->mode), "hits", (json_int_t)hits));
+}
+
+static void add_others(const struct weir_worker *w, const uint64_t *hits, json_t *defaults, json_t *limits, json_t *blocklists)
+{
+	static const char *const dirs[] = { "inbound", "outbound", "forward" };
+	const struct weir_config *c = w->img.cfg;
+	const uint64_t *at = hits + c->n_rules;
+
+	for (uint32_t d = 0; d < 3; d++)
+		add_other(defaults, "direction", dirs[d], &c->defaults[d], *at++);
+	for (uint32_t i = 0; i < c->n_limits; i++) {
+		const struct weir_limit *l = weir_img_limit(&w->img, i);
+		const struct weir_fixed f = { .action = l->action, .mode = l->mode };
+
+		add_other(limits, "name", weir_img_string(&w->img, l->name), &f, *at++);
+	}
+	for (uint32_t i = 0; i < weir_image_blocklists(w->img.h); i++) {
+		const char *set = weir_blocklist_name(&w->img, WEIR_RULE_BLOCKLIST + i);
+
+		add_other(blocklists, "set", set ? set + 1 : "", &c->blocklist, *at++);
+	}
+}
+
 static int do_list(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
-	uint32_t n = w->img.cfg->n_rules, counters = weir_counters(w->img.cfg);
+	uint32_t n = w->img.cfg->n_rules, counters = weir_image_counters(w->img.h);
 	_cleanup_free_ uint64_t *hits = calloc(counters, sizeof *hits);
-	static const char *const dirs[] = { "inbound", "outbound", "forward" };
-	json_t *rules, *defaults, *limits;
+	json_t *rules, *defaults, *limits, *blocklists;
 
 	if (!hits)
 		return -ENOMEM;
 	rules = json_array();
 	defaults = json_array();
 	limits = json_array();
+	blocklists = json_array();
 	weir_worker_hits(w, hits, counters);
 	for (uint32_t i = 0; i < n; i++)
 		if (!(weir_img_rule(&w->img, 0, i)->flags & WEIR_RF_GONE))
 			json_array_append_new(rules, rule_json(w, i, hits[i]));
-	for (int d = 0; d < 3; d++) {
-		const struct weir_fixed *f = &w->img.cfg->defaults[d];
-
-		json_array_append_new(defaults, json_pack("{s:s, s:s, s:s, s:I}", "direction", dirs[d], "action",
-							  actions[f->action % 8], "mode", weir_mode_name(f->mode), "hits",
-							  (json_int_t)hits[n + (uint32_t)d]));
-	}
-	for (uint32_t i = n + 3; i < counters; i++) {
-		const struct weir_limit *l = weir_img_limit(&w->img, i - n - 3);
-
-		json_array_append_new(limits, json_pack("{s:s, s:s, s:s, s:I}", "name", weir_img_string(&w->img, l->name),
-							"action", actions[l->action % 8], "mode", weir_mode_name(l->mode),
-							"hits", (json_int_t)hits[i]));
-	}
-	rp->result = json_pack("{s:o, s:o, s:o, s:I}", "rules", rules, "defaults", defaults, "limits", limits, "generation",
-			       (json_int_t)w->generation);
+	add_others(w, hits, defaults, limits, blocklists);
+	rp->result = json_pack("{s:o, s:o, s:o, s:o, s:I}", "rules", rules, "defaults", defaults, "limits", limits, "blocklists",
+			       blocklists, "generation", (json_int_t)w->generation);
 	return 0;
 }
 

@@ -57,7 +57,7 @@ void weir_worker_hits(struct weir_worker *w, uint64_t *ret, size_t counters)
 /* A new image counts from zero: what the old one counted is kept by the rule's name. Most of many rules count nothing. */
 static void hits_keep(struct weir_worker *w)
 {
-	size_t n = w->img.cfg ? weir_counters(w->img.cfg) : 0;
+	size_t n = w->img.cfg ? weir_image_counters(w->img.h) : 0;
 	_cleanup_free_ uint64_t *hits = n ? calloc(n, sizeof *hits) : NULL;
 	json_t *kept;
 	char key[400];

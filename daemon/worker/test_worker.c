@@ -191,7 +191,7 @@ static void hits_follow_the_rule(void **state)
 	assert_int_equal(hits[WEIR_LATE_MAX + 3], 7);
 	weir_kern_fake_hit(weir_keeper_kern(f->keeper), f->worker->img.cfg->n_rules, 3); /* the default of inbound */
 	good(f, "rule add", drop_before("192.0.2.3", 1));
-	weir_worker_hits(f->worker, hits, weir_counters(f->worker->img.cfg));
+	weir_worker_hits(f->worker, hits, weir_image_counters(f->worker->img.h));
 	assert_int_equal(hits[f->worker->img.cfg->n_rules], 3);
 	assert_int_equal(hits[f->worker->img.cfg->n_rules + 1], 0);
 }

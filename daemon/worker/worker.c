@@ -422,15 +422,11 @@ json_t *weir_worker_event_json(struct weir_worker *w, const struct weir_ev_verdi
 		.out_if = weir_port_if_name(w->port, ev->out_ifindex),
 		.boot_ns = w->boot_ns,
 	};
-	struct weir_packet_spec packet = { .t = ev->t, .dir = ev->dir };
 	const struct weir_ban_key *ban;
 	char banned[WEIR_ADDR_MAX];
 	struct weir_owner owner;
 	struct weir_name name;
 
-	if (ev->res.wanted_reason == WEIR_REASON_BLOCKLIST)
-		weir_packet_listed(w->policy, &w->overlay.list, &packet);
-	words.block_set = packet.block_set;
 	if (ev->res.wanted_reason == WEIR_REASON_BAN) {
 		ban = weir_worker_ban(w, remote);
 		if (!ban && ev->dir == WEIR_DIR_FWD)

@@ -160,8 +160,7 @@ static void put_fix_rule(FILE *f, const struct weir_ev_verdict *ev, unsigned bef
 /* The shortest command that would allow it; nothing when none would. */
 static void put_fix(FILE *f, const struct weir_ev_verdict *ev, const struct weir_event_words *w, unsigned before)
 {
-	struct weir_packet_spec s = { .t = ev->t, .proto = ev->proto, .family = ev->family, .dir = ev->dir,
-				      .block_set = w->block_set };
+	struct weir_packet_spec s = { .t = ev->t, .proto = ev->proto, .family = ev->family, .dir = ev->dir };
 	char remote[WEIR_ADDR_MAX];
 
 	if (ev->res.wanted == WEIR_PASS || !ev->family || !*weir_dir_text(ev->dir))
@@ -173,7 +172,7 @@ static void put_fix(FILE *f, const struct weir_ev_verdict *ev, const struct weir
 		break;
 	case WEIR_REASON_BLOCKLIST: /* what it holds is known by the image alone */
 		if (w->img)
-			weir_packet_fix(f, w->img, &s, WEIR_REASON_BLOCKLIST);
+			weir_packet_fix(f, w->img, &s, &ev->res);
 		break;
 	case WEIR_REASON_RULE:
 	case WEIR_REASON_DEFAULT:

@@ -14,7 +14,6 @@
 
 /* What turns numbers into words. Everything may be NULL or zero: then the words are missing. */
 struct weir_event_words {
-	const char *block_set; /* of the blocklists, the one that holds the remote address; NULL: not known */
 	const char *ban;       /* the ban that covers it, as it was made; NULL: that of the address alone */
 	const struct weir_img *img;     /* the image that judged */
 	const char *in_if, *out_if;     /* names of in_ifindex (or ifindex) and out_ifindex; raw */

@@ -15,9 +15,9 @@
 static const char policy[] = "version: 1\n"
 			     "mode: detect\n"
 			     "default: { inbound: drop }\n"
-			     "sets:\n"
-			     "  bad: { addresses: [198.51.100.0/24] }\n"
-			     "blocklists: [$bad]\n"
+			     "sets: { bad: { addresses: [198.51.100.0/24] }, worse: { addresses: [203.0.113.0/24] } }\n"
+			     "\n" /* rules are told by their lines */
+			     "blocklists: [$bad, $worse]\n"
 			     "rules:\n"
 			     "  - { name: web, action: allow, direction: inbound, protocol: tcp, ports: 80 }\n"
 			     "  - { name: no telnet, action: reject, direction: outbound, protocol: tcp, ports: 23 }\n";
@@ -161,10 +161,24 @@ static void test_fix_blocklist(void **state)
 	const struct weir_event_words w = { .img = &img };
 	json_t *j;
 
-	judged(&ev, WEIR_RULE_NONE, WEIR_REASON_BLOCKLIST, WEIR_DROP, WEIR_PASS);
+	judged(&ev, WEIR_RULE_BLOCKLIST, WEIR_REASON_BLOCKLIST, WEIR_DROP, WEIR_PASS);
 	j = weir_event_json(&ev, &w);
 	assert_string_equal(str(j, "reason"), "blocklist");
+	assert_string_equal(str(j, "rule"), "blocklist $bad");
 	assert_string_equal(str(j, "fix"), "weir set remove bad 198.51.100.7");
+	json_decref(j);
+	/* the end that this list has, not the other one, which another list has */
+	ev = event("198.51.100.7", 1, "203.0.113.9", 80, WEIR_DIR_FWD);
+	judged(&ev, WEIR_RULE_BLOCKLIST + 1, WEIR_REASON_BLOCKLIST, WEIR_DROP, WEIR_PASS);
+	j = weir_event_json(&ev, &w);
+	assert_string_equal(str(j, "rule"), "blocklist $worse");
+	assert_string_equal(str(j, "fix"), "weir set remove worse 203.0.113.9");
+	json_decref(j);
+	/* taken out since: no command does anything, least of all one about this host's own address */
+	ev = event("192.0.2.77", 1, "203.0.113.9", 80, WEIR_DIR_FWD);
+	judged(&ev, WEIR_RULE_BLOCKLIST, WEIR_REASON_BLOCKLIST, WEIR_DROP, WEIR_DROP);
+	j = weir_event_json(&ev, &w);
+	assert_string_equal(str(j, "fix"), "(none)");
 	json_decref(j);
 }
 

@@ -236,13 +236,13 @@ int weir_kern_install(struct weir_kern *k, const struct weir_kern_change *c, cha
 		snprintf(why, why_size, "not an image to go back to");
 		return -EINVAL;
 	}
-	hits = calloc(weir_counters(img.cfg), sizeof *hits);
+	hits = calloc(weir_image_counters(img.h), sizeof *hits);
 	if (!hits)
 		return -ENOMEM;
 	nanosleep(&(struct timespec){ .tv_nsec = k->f.load_ms * 1000000l }, NULL);
 	free(k->hits);
 	k->hits = hits;
-	k->n_hits = weir_counters(img.cfg);
+	k->n_hits = weir_image_counters(img.h);
 	if (waits && c->back) {
 		k->waits.back_generation = back.cfg->generation;
 		k->back_mode = back.cfg->mode;

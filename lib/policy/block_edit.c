@@ -13,9 +13,9 @@
 #define ONE_BY_ONE 256u /* a piece of the window with more addresses is looked for in the whole table */
 
 struct edit {
-	struct weir_arena *arena;
 	struct block_family f;
-	struct weir_ranges window, held; /* of the family, as its numbers */
+	struct weir_ranges window; /* of the family, as its numbers */
+	struct weir_block_spans held; /* likewise */
 	struct weir_block_patch *patch;
 	uint8_t *touched; /* a bit per line */
 	int err;
@@ -45,9 +45,9 @@ static bool touch(void *data, uint32_t line)
 	return true;
 }
 
-static bool is_small(const struct weir_range *r)
+static bool is_small(const struct weir_block_span *x)
 {
-	return r->lo && r->hi - r->lo < BLOCK_SMALL;
+	return x->lo && x->hi - x->lo < BLOCK_SMALL;
 }
 
 /* Is it one that the table is to have? Without a table all stands in the bounds. */
@@ -55,7 +55,7 @@ static bool wanted(const struct edit *e, weir_u128 a)
 {
 	for (size_t lo = 0, hi = e->held.n; lo < hi;) {
 		size_t mid = lo + (hi - lo) / 2;
-		const struct weir_range *r = &e->held.v[mid];
+		const struct weir_block_span *r = &e->held.v[mid];
 
 		if (a >= r->lo && a <= r->hi)
 			return is_small(r);
@@ -99,75 +99,53 @@ static void table_clear(const struct edit *e)
 static int table_fill(const struct edit *e)
 {
 	for (size_t i = 0; i < e->held.n; i++) {
-		const struct weir_range *r = &e->held.v[i];
+		const struct weir_block_span *x = &e->held.v[i];
 
-		if (!is_small(r))
-			continue;
-		for (weir_u128 a = r->lo;; a++) {
-			if (!block_table_has(&e->f, a) && !block_table_put(&e->f, a))
+		for (weir_u128 k = 0; is_small(x) && k <= x->hi - x->lo; k++)
+			if (!block_table_give(&e->f, x->lo + k, x->list) && !block_table_put(&e->f, x->lo + k, x->list))
 				return -EAGAIN;
-			if (a == r->hi)
-				break;
-		}
 	}
 	return 0;
 }
 
-/* What the bounds say, as ranges. */
-static int bounds_now(const struct edit *e, weir_u128 last, struct weir_ranges *ret)
-{
-	uint32_t n = block_head(&e->f)->n_bounds;
-	int err = weir_ranges_reserve(e->arena, ret, n / 2 + 1);
-
-	for (uint32_t i = 0; i < n && !err; i += 2) {
-		struct weir_range r = { block_bound(&e->f, i), i + 1 < n ? block_bound(&e->f, i + 1) - 1 : last };
-
-		err = weir_ranges_add(e->arena, ret, r);
-	}
-	return err;
-}
-
-/* The ranges of the family as bounds, if they have room. */
-static int bounds_put(struct edit *e, weir_u128 last, const struct weir_ranges *r)
+/* These pieces as the bounds, if they have room. */
+static int bounds_put(struct edit *e, const struct weir_block_spans *wide)
 {
 	struct weir_block_head head = *block_head(&e->f);
-	weir_u128 *bounds = weir_arena_array(e->arena, r->n * 2 + 1, sizeof *bounds);
-	size_t n = 0;
+	size_t n = block_bounds_count(e->f.six, wide);
 
-	if (!bounds)
-		return -ENOMEM;
-	for (size_t i = 0; i < r->n; i++) {
-		bounds[n++] = r->v[i].lo;
-		if (r->v[i].hi != last)
-			bounds[n++] = r->v[i].hi + 1;
-	}
 	if (n > head.bounds_room || (n && !head.index_room))
 		return -EAGAIN;
-	block_index_shape(&head, e->f.six, bounds, n, head.index_room);
+	block_index_shape(&head, e->f.six, wide, head.index_room);
 	if (memcmp(&head, block_head(&e->f), sizeof head) && touch(e, e->f.six))
 		*block_head(&e->f) = head;
 	if (e->err)
 		return e->err;
-	block_bounds_put(&e->f, bounds);
+	block_bounds_put(&e->f, wide);
 	return 0;
 }
 
 /* Within the window the bounds are to say what is wide of it, or all of it where there is no table. */
 static int bounds_edit(struct edit *e, bool table)
 {
-	weir_u128 last = e->f.six ? ~(weir_u128)0 : 0xffffffffu;
-	struct weir_ranges now = { 0 }, wide = { 0 };
-	int err = bounds_now(e, last, &now);
+	struct weir_block_spans now = { 0 }, rest = { 0 }, wide = { 0 }, all = { 0 };
+	uint32_t n = (block_head(&e->f)->n_bounds + 1) / 2;
+	int err = 0;
 
+	for (uint32_t i = 0; i < n && !err; i++)
+		err = weir_block_spans_add(&now, block_bounds_span(&e->f, i));
 	for (size_t i = 0; i < e->held.n && !err; i++)
 		if (!table || !is_small(&e->held.v[i]))
-			err = weir_ranges_add(e->arena, &wide, e->held.v[i]);
-	if (err || (!wide.n && !weir_ranges_touch(&e->window, &now)))
-		return err;
-	err = weir_ranges_minus(e->arena, &now, &e->window, &now);
-	if (!err && wide.n)
-		err = weir_ranges_or(e->arena, &now, &wide, &now);
-	return err ? err : bounds_put(e, last, &now);
+			err = weir_block_spans_add(&wide, e->held.v[i]);
+	err = err ? err : weir_block_spans_minus(&now, &e->window, &rest);
+	err = err ? err : weir_block_spans_over(&wide, &rest, &all);
+	if (!err && (wide.n || !weir_block_spans_equal(&now, &rest)))
+		err = bounds_put(e, &all);
+	weir_block_spans_free(&now);
+	weir_block_spans_free(&rest);
+	weir_block_spans_free(&wide);
+	weir_block_spans_free(&all);
+	return err;
 }
 
 /* The part of the family, which in normal form no range reaches over. */
@@ -180,6 +158,21 @@ static int part_of(struct weir_arena *a, const struct weir_ranges *r, bool six, 
 
 		if (weir_u128_is_v4(r->v[i].lo) != six)
 			err = weir_ranges_add(a, ret, (struct weir_range){ r->v[i].lo - less, r->v[i].hi - less });
+	}
+	return err;
+}
+
+static int held_of(const struct weir_block_spans *held, bool six, struct weir_block_spans *ret)
+{
+	weir_u128 less = six ? 0 : WEIR_V4_LOW;
+	int err = 0;
+
+	*ret = (struct weir_block_spans){ 0 };
+	for (size_t i = 0; i < held->n && !err; i++) {
+		struct weir_block_span x = held->v[i];
+
+		if (weir_u128_is_v4(x.lo) != six)
+			err = weir_block_spans_add(ret, (struct weir_block_span){ x.lo - less, x.hi - less, x.list });
 	}
 	return err;
 }
@@ -200,19 +193,20 @@ static int family_edit(struct edit *e)
 }
 
 int weir_blocklist_edit(struct weir_block_line *lines, uint32_t n, const struct weir_ranges *window,
-			const struct weir_ranges *held, struct weir_block_patch *ret)
+			const struct weir_block_spans *held, struct weir_block_patch *ret)
 {
 	struct weir_arena arena = { .limit = (size_t)1 << 30 };
-	struct edit e = { .arena = &arena, .patch = ret, .touched = n ? calloc(n / 8 + 1, 1) : NULL };
+	struct edit e = { .patch = ret, .touched = n ? calloc(n / 8 + 1, 1) : NULL };
 	int err = n < 3 ? -EAGAIN : e.touched ? 0 : -ENOMEM;
 
 	*ret = (struct weir_block_patch){ 0 };
 	for (int six = 0; six < 2 && !err; six++) {
 		e.f = (struct block_family){ .lines = lines + 1, .six = six, .touch = touch, .data = &e };
-		e.window = e.held = (struct weir_ranges){ 0 };
+		e.window = (struct weir_ranges){ 0 };
 		err = part_of(&arena, window, six, &e.window);
-		err = err ? err : part_of(&arena, held, six, &e.held);
+		err = err ? err : held_of(held, six, &e.held);
 		err = err ? err : family_edit(&e);
+		weir_block_spans_free(&e.held);
 	}
 	if (err) {
 		weir_blocklist_undo(lines, ret);

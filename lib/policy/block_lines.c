@@ -15,20 +15,49 @@ static weir_u128 slot_get(const struct weir_block_line *l, bool six, uint32_t i)
 	return six ? (weir_u128)l->w[2 * i] << 64 | l->w[2 * i + 1] : l->d[i];
 }
 
+/* Where a byte says which list a place is of; see weir_block_list. */
+static uint8_t list_get(const struct block_family *f, uint64_t place)
+{
+	const struct weir_block_head *h = block_head(f);
+
+	return h->listed ? f->lines[weir_block_list_line(h, f->six) + place / 64].b[place % 64] : 0;
+}
+
+static void list_set(const struct block_family *f, uint64_t place, uint8_t list)
+{
+	const struct weir_block_head *h = block_head(f);
+	uint32_t line = weir_block_list_line(h, f->six) + (uint32_t)(place / 64);
+
+	if (h->listed && f->lines[line].b[place % 64] != list && (!f->touch || f->touch(f->data, line)))
+		f->lines[line].b[place % 64] = list;
+}
+
+struct entry { /* of the table */
+	weir_u128 a;
+	uint8_t list;
+};
+
+static uint64_t place_of(const struct block_family *f, uint32_t line, uint32_t slot)
+{
+	return (uint64_t)(line - block_head(f)->table) * slots_of(f) + slot;
+}
+
 /* Returns what stood there. */
-static weir_u128 slot_set(const struct block_family *f, uint32_t line, uint32_t i, weir_u128 a)
+static struct entry slot_set(const struct block_family *f, uint32_t line, uint32_t i, struct entry e)
 {
 	struct weir_block_line *l = &f->lines[line];
-	weir_u128 old = slot_get(l, f->six, i);
+	struct entry old = { slot_get(l, f->six, i), list_get(f, place_of(f, line, i)) };
 
 	if (f->touch && !f->touch(f->data, line))
 		return old;
 	if (f->six) {
-		l->w[2 * i] = (uint64_t)(a >> 64);
-		l->w[2 * i + 1] = (uint64_t)a;
+		l->w[2 * i] = (uint64_t)(e.a >> 64);
+		l->w[2 * i + 1] = (uint64_t)e.a;
 	} else {
-		l->d[i] = (uint32_t)a;
+		l->d[i] = (uint32_t)e.a;
 	}
+	if (e.a) /* nobody asks of what list a free slot is */
+		list_set(f, place_of(f, line, i), e.list);
 	return old;
 }
 
@@ -55,11 +84,19 @@ static struct places places_of(const struct block_family *f, weir_u128 a)
 				x };
 }
 
-bool block_table_has(const struct block_family *f, weir_u128 a)
+bool block_table_give(const struct block_family *f, weir_u128 a, uint8_t list)
 {
 	struct places p = places_of(f, a);
 
-	return slot_of(f, p.line[0], a) >= 0 || slot_of(f, p.line[1], a) >= 0;
+	for (int k = 0; k < 2; k++) {
+		int slot = slot_of(f, p.line[k], a);
+
+		if (slot < 0)
+			continue;
+		list_set(f, place_of(f, p.line[k], (uint32_t)slot), list);
+		return true;
+	}
+	return false;
 }
 
 void block_table_take(const struct block_family *f, weir_u128 a)
@@ -70,16 +107,16 @@ void block_table_take(const struct block_family *f, weir_u128 a)
 		int slot = slot_of(f, p.line[k], a);
 
 		if (slot >= 0)
-			slot_set(f, p.line[k], (uint32_t)slot, 0);
+			slot_set(f, p.line[k], (uint32_t)slot, (struct entry){ 0 });
 	}
 }
 
-static bool line_put(const struct block_family *f, uint32_t line, weir_u128 a)
+static bool line_put(const struct block_family *f, uint32_t line, struct entry e)
 {
 	int slot = slot_of(f, line, 0);
 
 	if (slot >= 0)
-		slot_set(f, line, (uint32_t)slot, a);
+		slot_set(f, line, (uint32_t)slot, e);
 	return slot >= 0;
 }
 
@@ -98,19 +135,20 @@ static void filter_put(const struct block_family *f, uint64_t hash)
 }
 
 /* Into one of its two lines; when both are full another address moves to its other line, and so on. */
-bool block_table_put(const struct block_family *f, weir_u128 a)
+bool block_table_put(const struct block_family *f, weir_u128 a, uint8_t list)
 {
 	struct places p = places_of(f, a);
+	struct entry e = { a, list };
 	uint32_t at = p.line[0];
 
 	filter_put(f, p.hash);
-	if (line_put(f, p.line[0], a) || line_put(f, p.line[1], a))
+	if (line_put(f, p.line[0], e) || line_put(f, p.line[1], e))
 		return true;
 	for (uint32_t i = 0; i < MOVES; i++) {
-		a = slot_set(f, at, (i * 7 + (uint32_t)(p.hash >> 20)) % slots_of(f), a);
-		p = places_of(f, a);
+		e = slot_set(f, at, (i * 7 + (uint32_t)(p.hash >> 20)) % slots_of(f), e);
+		p = places_of(f, e.a);
 		at = at == p.line[0] ? p.line[1] : p.line[0];
-		if (line_put(f, at, a))
+		if (line_put(f, at, e))
 			return true;
 	}
 	return false;
@@ -123,26 +161,44 @@ weir_u128 block_table_at(const struct block_family *f, uint64_t slot)
 	return slot_get(l, f->six, (uint32_t)(slot % slots_of(f)));
 }
 
+uint8_t block_table_list(const struct block_family *f, uint64_t slot)
+{
+	return list_get(f, slot);
+}
+
 /* The part of an address that the index is over. */
 static uint64_t upper(bool six, weir_u128 a)
 {
 	return six ? (uint64_t)(a >> 64) : (uint64_t)a;
 }
 
-void block_index_shape(struct weir_block_head *h, bool six, const weir_u128 *bounds, size_t n, size_t most)
+size_t block_bounds_count(bool six, const struct weir_block_spans *wide)
 {
-	uint64_t wide;
+	weir_u128 last = six ? ~(weir_u128)0 : 0xffffffffu;
 
-	h->base = n ? upper(six, bounds[0]) : 0;
+	return wide->n * 2 - (wide->n && wide->v[wide->n - 1].hi == last);
+}
+
+static weir_u128 bound_of(const struct weir_block_spans *wide, size_t i)
+{
+	return i % 2 ? wide->v[i / 2].hi + 1 : wide->v[i / 2].lo;
+}
+
+void block_index_shape(struct weir_block_head *h, bool six, const struct weir_block_spans *wide, size_t most)
+{
+	size_t n = block_bounds_count(six, wide);
+	uint64_t width;
+
+	h->base = n ? upper(six, bound_of(wide, 0)) : 0;
 	h->shift = 0;
 	h->n_index = 0;
 	h->n_bounds = (uint32_t)n;
 	if (!n)
 		return;
-	wide = upper(six, bounds[n - 1]) - h->base;
-	while (h->shift < 63 && wide >> h->shift >= most)
+	width = upper(six, bound_of(wide, n - 1)) - h->base;
+	while (h->shift < 63 && width >> h->shift >= most)
 		h->shift++;
-	h->n_index = (uint32_t)(wide >> h->shift) + 1;
+	h->n_index = (uint32_t)(width >> h->shift) + 1;
 }
 
 static void line_set(const struct block_family *f, uint32_t line, const struct weir_block_line *to)
@@ -153,7 +209,7 @@ static void line_set(const struct block_family *f, uint32_t line, const struct w
 		f->lines[line] = *to;
 }
 
-static void index_put(const struct block_family *f, const weir_u128 *bounds)
+static void index_put(const struct block_family *f, const struct weir_block_spans *wide)
 {
 	const struct weir_block_head *h = block_head(f);
 	uint32_t k = 0, c = 0;
@@ -163,7 +219,7 @@ static void index_put(const struct block_family *f, const weir_u128 *bounds)
 
 		for (; h->n_index && c <= h->n_index && c < (i + 1) * 16; c++) {
 			while (k < h->n_bounds &&
-			       (c == h->n_index || (upper(f->six, bounds[k]) - h->base) >> h->shift < c))
+			       (c == h->n_index || (upper(f->six, bound_of(wide, k)) - h->base) >> h->shift < c))
 				k++;
 			x.d[c % 16] = k;
 		}
@@ -171,7 +227,13 @@ static void index_put(const struct block_family *f, const weir_u128 *bounds)
 	}
 }
 
-void block_bounds_put(const struct block_family *f, const weir_u128 *bounds)
+/* The byte of the first stretch of the bounds. */
+static uint64_t first_stretch(const struct block_family *f)
+{
+	return (uint64_t)weir_block_slot_lines(block_head(f), f->six) * 64;
+}
+
+void block_bounds_put(const struct block_family *f, const struct weir_block_spans *wide)
 {
 	const struct weir_block_head *h = block_head(f);
 	uint32_t per = f->six ? 4 : 16;
@@ -181,20 +243,31 @@ void block_bounds_put(const struct block_family *f, const weir_u128 *bounds)
 
 		for (uint32_t k = i * per; k < (i + 1) * per && k < h->n_bounds; k++) {
 			if (f->six) {
-				x.w[k % 4 * 2] = (uint64_t)(bounds[k] >> 64);
-				x.w[k % 4 * 2 + 1] = (uint64_t)bounds[k];
+				x.w[k % 4 * 2] = (uint64_t)(bound_of(wide, k) >> 64);
+				x.w[k % 4 * 2 + 1] = (uint64_t)bound_of(wide, k);
 			} else {
-				x.d[k % 16] = (uint32_t)bounds[k];
+				x.d[k % 16] = (uint32_t)bound_of(wide, k);
 			}
 		}
 		line_set(f, h->bounds + i, &x);
 	}
-	index_put(f, bounds);
+	index_put(f, wide);
+	for (uint32_t i = 0; i < wide->n; i++)
+		list_set(f, first_stretch(f) + i, wide->v[i].list);
 }
 
-weir_u128 block_bound(const struct block_family *f, uint32_t i)
+static weir_u128 bound_at(const struct block_family *f, uint32_t i)
 {
 	const struct weir_block_line *l = &f->lines[block_head(f)->bounds + i / (f->six ? 4 : 16)];
 
 	return f->six ? (weir_u128)l->w[i % 4 * 2] << 64 | l->w[i % 4 * 2 + 1] : l->d[i % 16];
+}
+
+struct weir_block_span block_bounds_span(const struct block_family *f, uint32_t i)
+{
+	bool ends = 2 * i + 1 < block_head(f)->n_bounds;
+
+	return (struct weir_block_span){ bound_at(f, 2 * i),
+					 ends ? bound_at(f, 2 * i + 1) - 1 : f->six ? ~(weir_u128)0 : 0xffffffffu,
+					 list_get(f, first_stretch(f) + i) };
 }

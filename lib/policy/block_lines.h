@@ -5,7 +5,7 @@
  */
 #pragma once
 #include "core/block_line.h"
-#include "lib/policy/ranges.h"
+#include "lib/policy/block_spans.h"
 
 #define BLOCK_SMALL 4u              /* a range of so many addresses still goes to the table, one by one */
 #define BLOCK_CELLS_MAX (1u << 20) /* of an index: 4 MB */
@@ -22,16 +22,20 @@ static inline struct weir_block_head *block_head(const struct block_family *f)
 	return &f->lines[f->six].head;
 }
 
-/* Does the table have it? */
-bool block_table_has(const struct block_family *f, weir_u128 a);
+/* Gives an address to a list. False: the table does not have it. */
+bool block_table_give(const struct block_family *f, weir_u128 a, uint8_t list);
 /* Into the table, which does not have it. False: it is full, and others may have been moved. */
-bool block_table_put(const struct block_family *f, weir_u128 a);
+bool block_table_put(const struct block_family *f, weir_u128 a, uint8_t list);
 void block_table_take(const struct block_family *f, weir_u128 a);
 /* What stands in a slot, counted through all lines of the table; 0: nothing. */
 weir_u128 block_table_at(const struct block_family *f, uint64_t slot);
+uint8_t block_table_list(const struct block_family *f, uint64_t slot);
 
-/* Where the index of these bounds, which ascend, begins, and how wide its cells are so that there are `most` at most. */
-void block_index_shape(struct weir_block_head *h, bool six, const weir_u128 *bounds, size_t n, size_t most);
-/* The bounds and their index, in the shape that the head says. Lines that are as they should be are not touched. */
-void block_bounds_put(const struct block_family *f, const weir_u128 *bounds);
-weir_u128 block_bound(const struct block_family *f, uint32_t i);
+/* How many bounds these pieces have: two each, but nothing ends at the highest address. */
+size_t block_bounds_count(bool six, const struct weir_block_spans *wide);
+/* Where the index of their bounds begins, and how wide its cells are so that there are `most` at most. */
+void block_index_shape(struct weir_block_head *h, bool six, const struct weir_block_spans *wide, size_t most);
+/* The bounds, their index in the shape that the head says, and their lists. Lines that are as they should be are not touched. */
+void block_bounds_put(const struct block_family *f, const struct weir_block_spans *wide);
+/* Piece `i` of them. */
+struct weir_block_span block_bounds_span(const struct block_family *f, uint32_t i);

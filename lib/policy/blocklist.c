@@ -13,49 +13,32 @@
 
 struct parts { /* of one family */
 	bool six;
-	weir_u128 *exact, *bounds;
 	size_t n_exact, n_bounds;
-	size_t room_exact, room_bounds;
+	struct weir_block_spans wide; /* what the bounds are to say, as numbers of the family */
 	uint32_t n_table;
 };
 
-static int push(weir_u128 **v, size_t *n, size_t *room, weir_u128 x)
+/* A piece as numbers of its family; true: its addresses stand in the table, one by one. */
+static bool is_exact(struct weir_block_span *x)
 {
-	if (*n == *room) {
-		size_t more = *room ? *room * 2 : 1024;
-		weir_u128 *p = reallocarray(*v, more, sizeof *p);
-
-		if (!p)
-			return -ENOMEM;
-		*v = p;
-		*room = more;
+	if (weir_u128_is_v4(x->lo)) {
+		x->lo -= WEIR_V4_LOW;
+		x->hi -= WEIR_V4_LOW;
 	}
-	(*v)[(*n)++] = x;
-	return 0;
+	return x->lo && x->hi - x->lo < BLOCK_SMALL;
 }
 
-/* One range that is in the set, in ascending order. */
-static int take(struct parts parts[2], weir_u128 lo, weir_u128 hi)
+/* One piece that is in a list, in ascending order. */
+static int take(struct parts parts[2], struct weir_block_span x)
 {
-	struct parts *p = &parts[!weir_u128_is_v4(lo)];
-	weir_u128 last = p->six ? ~(weir_u128)0 : 0xffffffffu;
-	int err = 0;
+	struct parts *p = &parts[!weir_u128_is_v4(x.lo)];
 
-	if (!p->six) {
-		lo -= WEIR_V4_LOW;
-		hi -= WEIR_V4_LOW;
+	if (is_exact(&x)) {
+		p->n_exact += (size_t)(x.hi - x.lo) + 1;
+		return 0;
 	}
-	if (lo && hi - lo < BLOCK_SMALL) {
-		for (weir_u128 a = lo;; a++) {
-			err = push(&p->exact, &p->n_exact, &p->room_exact, a);
-			if (err || a == hi)
-				return err;
-		}
-	}
-	err = push(&p->bounds, &p->n_bounds, &p->room_bounds, lo);
-	if (!err && hi != last)
-		err = push(&p->bounds, &p->n_bounds, &p->room_bounds, hi + 1);
-	return err;
+	p->n_bounds += 1 + (x.hi != (p->six ? ~(weir_u128)0 : 0xffffffffu));
+	return weir_block_spans_add(&p->wide, x);
 }
 
 /* Up in steps of about an eighth, so that a little more of it leaves everything where it is. */
@@ -99,19 +82,24 @@ static uint32_t index_room(size_t n_bounds)
 	return most;
 }
 
-static bool fill(struct weir_block_line *lines, const struct parts *p)
+static bool fill_tables(struct weir_block_line *lines, const struct weir_block_spans *block)
 {
-	struct block_family f = { .lines = lines, .six = p->six };
+	for (size_t i = 0; i < block->n; i++) {
+		struct weir_block_span x = block->v[i];
+		struct block_family f = { .lines = lines, .six = !weir_u128_is_v4(x.lo) };
 
-	for (size_t i = 0; i < p->n_exact; i++)
-		if (!block_table_put(&f, p->exact[i]))
-			return false;
-	block_bounds_put(&f, p->bounds);
+		if (!is_exact(&x))
+			continue;
+		for (weir_u128 k = 0; k <= x.hi - x.lo; k++)
+			if (!block_table_put(&f, x.lo + k, x.list))
+				return false;
+	}
 	return true;
 }
 
 /* Lay out both families behind the heads and fill them. -EAGAIN: the key was unlucky, or the tables too small. */
-static int build(struct parts parts[2], const uint64_t key[2], struct weir_blocklist *ret)
+static int build(struct parts parts[2], const struct weir_block_spans *block, bool listed, const uint64_t key[2],
+		 struct weir_blocklist *ret)
 {
 	struct weir_block_head head[2] = { 0 };
 	uint64_t at = 2; /* from the head of IPv4 on */
@@ -121,8 +109,8 @@ static int build(struct parts parts[2], const uint64_t key[2], struct weir_block
 
 		head[f] = (struct weir_block_head){ .key = { key[0], key[1] }, .filter = filter_lines(p), .n_table = p->n_table,
 						    .index_room = index_room(p->n_bounds),
-						    .bounds_room = bounds_room(p->n_bounds) };
-		block_index_shape(&head[f], f, p->bounds, p->n_bounds, head[f].index_room);
+						    .bounds_room = bounds_room(p->n_bounds), .listed = listed };
+		block_index_shape(&head[f], f, &p->wide, head[f].index_room);
 		at += head[f].filter;
 		head[f].table = (uint32_t)at;
 		at += p->n_table;
@@ -130,6 +118,7 @@ static int build(struct parts parts[2], const uint64_t key[2], struct weir_block
 		at += weir_block_index_lines(&head[f]);
 		head[f].bounds = (uint32_t)at;
 		at += weir_block_bounds_lines(&head[f], f);
+		at += weir_block_list_lines(&head[f], f);
 	}
 	at++;
 	if (at > WEIR_BLOCK_LINES)
@@ -141,21 +130,23 @@ static int build(struct parts parts[2], const uint64_t key[2], struct weir_block
 	ret->lines[0].w[0] = 1;
 	ret->lines[1].head = head[0];
 	ret->lines[2].head = head[1];
-	if (fill(ret->lines + 1, &parts[0]) && fill(ret->lines + 1, &parts[1]))
+	for (int f = 0; f < 2; f++)
+		block_bounds_put(&(struct block_family){ .lines = ret->lines + 1, .six = f }, &parts[f].wide);
+	if (fill_tables(ret->lines + 1, block))
 		return 0;
 	weir_blocklist_free(ret);
 	return -EAGAIN;
 }
 
-int weir_blocklist_build(const struct weir_ranges *block, const uint64_t key[2], struct weir_blocklist *ret,
-			 struct weir_why *why)
+int weir_blocklist_build(const struct weir_block_spans *block, bool listed, const uint64_t key[2],
+			 struct weir_blocklist *ret, struct weir_why *why)
 {
 	struct parts parts[2] = { { .six = false }, { .six = true } };
 	int err = 0;
 
 	*ret = (struct weir_blocklist){ 0 };
 	for (size_t i = 0; i < block->n && !err; i++)
-		err = take(parts, block->v[i].lo, block->v[i].hi);
+		err = take(parts, block->v[i]);
 	for (int f = 0; f < 2 && !err; f++) {
 		if (parts[f].n_bounds > WEIR_BLOCK_BOUNDS || parts[f].n_exact > (size_t)WEIR_BLOCK_LINES * 8)
 			err = -E2BIG;
@@ -165,7 +156,7 @@ int weir_blocklist_build(const struct weir_ranges *block, const uint64_t key[2],
 	for (int tries = 0; !err && tries < 4; tries++) {
 		uint64_t other[2] = { key[0] + (uint64_t)tries * 0x9e3779b97f4a7c15u, key[1] };
 
-		err = build(parts, other, ret);
+		err = build(parts, block, listed, other, ret);
 		if (err != -EAGAIN)
 			break;
 		err = tries < 3 ? 0 : -E2BIG;
@@ -184,8 +175,7 @@ int weir_blocklist_build(const struct weir_ranges *block, const uint64_t key[2],
 		ret->n_bounds6 = (uint32_t)parts[1].n_bounds;
 	}
 	for (int f = 0; f < 2; f++) {
-		free(parts[f].exact);
-		free(parts[f].bounds);
+		weir_block_spans_free(&parts[f].wide);
 	}
 	return err;
 }
@@ -196,38 +186,30 @@ void weir_blocklist_free(struct weir_blocklist *b)
 	*b = (struct weir_blocklist){ 0 };
 }
 
-static int table_ranges(const struct block_family *f, struct weir_arena *a, struct weir_ranges *ret)
+/* One family of the lines, by slots and by bounds, as ranges of this list; -1: of all. */
+static int family_ranges(const struct block_family *f, int list, struct weir_arena *a, struct weir_ranges *ret)
 {
-	uint64_t n = (uint64_t)block_head(f)->n_table * (f->six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4);
+	const struct weir_block_head *h = block_head(f);
+	uint64_t n = (uint64_t)h->n_table * (f->six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4);
 	weir_u128 v4 = f->six ? 0 : WEIR_V4_LOW;
 	int err = 0;
 
 	for (uint64_t i = 0; i < n && !err; i++) {
 		weir_u128 x = block_table_at(f, i);
 
-		if (x)
+		if (x && (list < 0 || list == block_table_list(f, i)))
 			err = weir_ranges_add(a, ret, (struct weir_range){ x | v4, x | v4 });
 	}
-	return err;
-}
+	for (uint32_t i = 0; i < (h->n_bounds + 1) / 2 && !err; i++) {
+		struct weir_block_span x = block_bounds_span(f, i);
 
-static int bounds_ranges(const struct block_family *f, struct weir_arena *a, struct weir_ranges *ret)
-{
-	weir_u128 v4 = f->six ? 0 : WEIR_V4_LOW, last = f->six ? ~(weir_u128)0 : WEIR_V4_HIGH;
-	uint32_t n = block_head(f)->n_bounds;
-	int err = 0;
-
-	for (uint32_t i = 0; i < n && !err; i += 2) {
-		struct weir_range r = { block_bound(f, i) | v4, last };
-
-		if (i + 1 < n)
-			r.hi = (block_bound(f, i + 1) | v4) - 1;
-		err = weir_ranges_add(a, ret, r);
+		if (list < 0 || list == x.list)
+			err = weir_ranges_add(a, ret, (struct weir_range){ x.lo | v4, x.hi | v4 });
 	}
 	return err;
 }
 
-int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, struct weir_arena *a,
+int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, int list, struct weir_arena *a,
 			  struct weir_ranges *ret)
 {
 	struct weir_ranges all = { 0 };
@@ -236,8 +218,7 @@ int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, struc
 	for (int six = 0; six < 2 && n && !err; six++) {
 		struct block_family f = { .lines = (struct weir_block_line *)lines + 1, .six = six };
 
-		err = table_ranges(&f, a, &all);
-		err = err ? err : bounds_ranges(&f, a, &all);
+		err = family_ranges(&f, list, a, &all);
 	}
 	if (!err)
 		err = weir_ranges_normal(a, &all);

@@ -2,7 +2,7 @@
 /* Building the lines of core/block_line.h, changing them in place, and what differs between two builds. */
 #pragma once
 #include "core/block_line.h"
-#include "lib/policy/ranges.h"
+#include "lib/policy/block_spans.h"
 
 struct weir_blocklist {
 	struct weir_block_line *lines;
@@ -11,15 +11,15 @@ struct weir_blocklist {
 };
 
 /*
- * From what is in normal form. `key`: random, secret; the same key and the same addresses give the same lines. 0;
- * -E2BIG with `why` when there are too many; -ENOMEM.
+ * `listed`: the lines say of which list each address is; without it all are of one. `key`: random, secret; the same key and
+ * the same pieces give the same lines. 0; -E2BIG with `why` when there are too many; -ENOMEM.
  */
-int weir_blocklist_build(const struct weir_ranges *block, const uint64_t key[2], struct weir_blocklist *ret,
-			 struct weir_why *why);
+int weir_blocklist_build(const struct weir_block_spans *block, bool listed, const uint64_t key[2],
+			 struct weir_blocklist *ret, struct weir_why *why);
 void weir_blocklist_free(struct weir_blocklist *b);
 
-/* What such lines hold, in normal form. They are sound: weir_block_ok. -ENOMEM. */
-int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, struct weir_arena *a,
+/* What such lines hold of one list, or -1 of all, in normal form. They are sound: weir_block_ok. -ENOMEM. */
+int weir_blocklist_ranges(const struct weir_block_line *lines, uint32_t n, int list, struct weir_arena *a,
 			  struct weir_ranges *ret);
 
 /* The first line at or after `from` in which the two differ; the larger number of lines when none does. */
@@ -32,10 +32,10 @@ struct weir_block_patch {
 };
 
 /*
- * Within `window` the lines hold what `held` says from now on, and outside of it what they held; both normal, and held lies
- * within the window. -EAGAIN: there is no room for it; also -ENOMEM. Nothing is changed then.
+ * Within `window` the lines hold what `held` says from now on, and outside of it what they held; the window is normal, and
+ * held lies within it. -EAGAIN: there is no room for it; also -ENOMEM. Nothing is changed then.
  */
 int weir_blocklist_edit(struct weir_block_line *lines, uint32_t n, const struct weir_ranges *window,
-			const struct weir_ranges *held, struct weir_block_patch *ret);
+			const struct weir_block_spans *held, struct weir_block_patch *ret);
 void weir_blocklist_undo(struct weir_block_line *lines, const struct weir_block_patch *p);
 void weir_block_patch_free(struct weir_block_patch *p);

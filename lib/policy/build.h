@@ -56,7 +56,6 @@ struct weir_build {
 	struct weir_p_limit *rule_limits[WEIR_LIMITS_MAX]; /* of rules, behind those of the policy */
 	uint32_t n_rule_limits;
 	struct weir_blocklist block;
-	struct weir_ranges listed, blocked; /* by the blocklists; less what is excepted */
 	struct weir_list_info *block_sets;
 	uint32_t n_block_sets;
 	char *strings;

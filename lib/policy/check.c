@@ -82,6 +82,23 @@ static int check_room(const struct weir_p_rule *r, size_t used, struct weir_diag
 	return -E2BIG;
 }
 
+/* Each counts what it stops: a set that is two of them would be counted under one name twice. */
+static int check_twice(const struct weir_policy *p, struct weir_diags *diags)
+{
+	const struct weir_p_addr *b = p->doc.blocklists.v;
+	int err = 0;
+
+	for (uint32_t i = 0; i < p->doc.blocklists.n; i++)
+		for (uint32_t k = 0; k < i; k++)
+			if (!strcmp(b[i].set, b[k].set)) {
+				weir_diag_hint(weir_node_error(diags, b[i].node, "'$%s' stands in 'blocklists' twice", b[i].set),
+					       "take one of them away");
+				err = -EINVAL;
+				break;
+			}
+	return err;
+}
+
 static int check_excepted(const struct weir_flat_context *c, const struct weir_policy *p)
 {
 	const struct weir_p_addr *e = p->doc.blocklist_except.v;
@@ -124,7 +141,7 @@ static int check_rules(struct weir_policy *p, struct weir_diags *diags)
 	for (uint32_t i = 0; i < p->doc.blocklists.n; i++)
 		if (!weir_set_find(&c, &b[i]))
 			err = err < 0 ? err : -EINVAL;
-	if (check_excepted(&c, p) < 0)
+	if (check_twice(p, diags) < 0 || check_excepted(&c, p) < 0)
 		err = err < 0 ? err : -EINVAL;
 	weir_arena_free(&scratch);
 	weir_arena_free(&groups);

@@ -403,7 +403,7 @@ static void put_blocklists(struct show *s, bool any)
 	struct ranges_out out = { .out = s->out };
 	struct weir_arena arena = { 0 };
 
-	if (!block->count || weir_blocklist_ranges(weir_img_block_line(s->img, 0), block->count, &arena, &all))
+	if (!block->count || weir_blocklist_ranges(weir_img_block_line(s->img, 0), block->count, -1, &arena, &all))
 		return;
 	fprintf(s->out, "%s  all-blocklists: { addresses: [", any ? "" : "\nsets:\n");
 	for (size_t i = 0; i < all.n; i++)

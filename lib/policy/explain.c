@@ -206,7 +206,8 @@ static void judge(struct steps *s, const struct weir_img *img, const struct weir
 	}
 	say(s, "failsafe", "no");
 	if (s->res.wanted_reason == WEIR_REASON_BLOCKLIST) {
-		say(s, "bans, blocklists", "yes: the remote address stands in a blocklist%s",
+		say(s, "bans, blocklists", "yes: the remote address stands in %s%s",
+		    weir_rule_label(img, s->res.wanted_rule, WEIR_REASON_BLOCKLIST, label, sizeof label),
 		    s->res.enforced == WEIR_PASS ? ", staged: not done" : "");
 		if (s->res.enforced_reason == WEIR_REASON_BLOCKLIST)
 			return;
@@ -224,32 +225,27 @@ static void judge(struct steps *s, const struct weir_img *img, const struct weir
 
 /* --- the command that would let it by --- */
 
-/* One set alone needs no looking for. */
-static const char *blocking_set(const struct weir_img *img, const struct weir_packet_spec *s)
+static void fix_blocklist(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s, uint32_t list)
 {
-	const struct weir_list_info *l = weir_img_at(img, &img->h->block_sets, 0, sizeof *l);
-
-	return s->block_set ? s->block_set : img->h->block_sets.count == 1 ? weir_img_string(img, l->name) + 1 : NULL;
-}
-
-static void fix_blocklist(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s)
-{
-	bool at_src = s->dir != WEIR_DIR_OUT && weir_block_find(img, s->t.src);
-	const char *set = blocking_set(img, s);
+	bool at_src = s->dir != WEIR_DIR_OUT && weir_block_find(img, s->t.src) == list - WEIR_RULE_BLOCKLIST + 1;
+	bool at_dst = s->dir != WEIR_DIR_IN && weir_block_find(img, s->t.dst) == list - WEIR_RULE_BLOCKLIST + 1;
+	const char *set = weir_blocklist_name(img, list);
 	char addr[64];
 
-	if (set)
-		fprintf(out, "weir set remove %s %s", set,
+	if (set && (at_src || at_dst)) /* neither: it was taken out since */
+		fprintf(out, "weir set remove %s %s", set + 1,
 			weir_addr_format(weir_u128_from(at_src ? s->t.src : s->t.dst), addr, sizeof addr));
 }
 
-int weir_packet_fix(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s, uint32_t reason)
+int weir_packet_fix(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s,
+		    const struct weir_result *r)
 {
+	uint32_t reason = r->wanted_reason;
 	bool icmp = s->proto == WEIR_IPPROTO_ICMP || s->proto == WEIR_IPPROTO_ICMPV6;
 	char addr[64], name[48];
 
 	if (reason == WEIR_REASON_BLOCKLIST) {
-		fix_blocklist(out, img, s);
+		fix_blocklist(out, img, s, r->wanted_rule);
 		return 0;
 	}
 	if (reason == WEIR_REASON_BAN) {
@@ -288,7 +284,7 @@ static char *fix_text(const struct weir_img *img, const struct weir_packet_spec 
 	f = open_memstream(&text, &size);
 	if (!f)
 		return NULL;
-	err = weir_packet_fix(f, img, s, r->wanted_reason);
+	err = weir_packet_fix(f, img, s, r);
 	fclose(f);
 	return err < 0 || !text || !*text ? NULL : TAKE_PTR(text);
 }

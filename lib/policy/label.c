@@ -27,12 +27,29 @@ static const struct weir_limit *limit_of(const struct weir_img *img, uint32_t ru
 	return rule >= WEIR_RULE_LIMIT && rule < WEIR_RULE_FAILSAFE ? weir_img_limit(img, rule - WEIR_RULE_LIMIT) : NULL;
 }
 
+const char *weir_blocklist_name(const struct weir_img *img, uint32_t rule)
+{
+	uint32_t i = rule - WEIR_RULE_BLOCKLIST, n = img->h->block_sets.count;
+	const struct weir_list_info *l = NULL;
+
+	if (rule >= WEIR_RULE_BLOCKLIST && rule < WEIR_RULE_LIMIT && (i + 1 < WEIR_BLOCK_LISTS || n <= WEIR_BLOCK_LISTS))
+		l = weir_img_at(img, &img->h->block_sets, i, sizeof *l);
+	return l ? weir_img_string(img, l->name) : NULL;
+}
+
 const char *weir_rule_name(const struct weir_img *img, uint32_t rule, char *buf, size_t size)
 {
 	const struct weir_rule *r = rule_of(img, rule);
 	const struct weir_limit *l = limit_of(img, rule);
+	const char *set = weir_blocklist_name(img, rule);
 
-	snprintf(buf, size, "%s", r ? weir_img_string(img, r->name) : l ? weir_img_string(img, l->name) : fixed_name(rule));
+	if (set)
+		snprintf(buf, size, "blocklist %s", set);
+	else if (rule >= WEIR_RULE_BLOCKLIST && rule < WEIR_RULE_LIMIT)
+		snprintf(buf, size, "the other blocklists");
+	else
+		snprintf(buf, size, "%s",
+			 r ? weir_img_string(img, r->name) : l ? weir_img_string(img, l->name) : fixed_name(rule));
 	return weir_text_whole(buf);
 }
 
@@ -50,6 +67,8 @@ const char *weir_rule_label(const struct weir_img *img, uint32_t rule, uint32_t 
 	const char *name = r ? weir_img_string(img, r->name) : "", *place = r ? weir_img_string(img, r->place) : "";
 	const struct weir_limit *l = limit_of(img, rule);
 
+	if (rule >= WEIR_RULE_BLOCKLIST && rule < WEIR_RULE_LIMIT)
+		return weir_rule_name(img, rule, buf, size);
 	if (l)
 		snprintf(buf, size, "limit '%s'", weir_img_string(img, l->name));
 	else if (!r && *fixed_name(rule))

@@ -87,26 +87,58 @@ static int differing(struct work *w, const struct weir_overlay *was, const struc
 
 /* --- what is to be held --- */
 
-/* Of a list of sets and ranges, within the window. */
-static int together(struct work *w, const struct weir_values *v, const struct weir_overlay *o, struct weir_ranges *ret)
+/* A set or a range, within the window. */
+static int one_now(struct work *w, const struct weir_p_addr *a, const struct weir_overlay *o, struct weir_ranges *ret)
 {
-	const struct weir_p_addr *a = v->v;
+	const struct weir_p_set *s = a->set ? weir_policy_set(w->policy, a->set) : NULL;
+	struct weir_ranges one = { 0 };
 	struct weir_why why;
+	int err;
+
+	if (a->set && !s)
+		return -EAGAIN;
+	err = s ? weir_set_now(&w->arena, s, o, &w->window, &one, &why) : weir_ranges_add(&w->arena, &one, a->range);
+	if (!err && !s)
+		err = weir_ranges_normal(&w->arena, &one);
+	return err ? err : weir_ranges_and(&w->arena, &one, &w->window, ret);
+}
+
+static int except_now(struct work *w, const struct weir_overlay *o, struct weir_ranges *ret)
+{
+	const struct weir_values *v = &w->policy->doc.blocklist_except;
 	int err = 0;
 
-	*ret = (struct weir_ranges){ 0 };
 	for (uint32_t i = 0; i < v->n && !err; i++) {
-		const struct weir_p_set *s = a[i].set ? weir_policy_set(w->policy, a[i].set) : NULL;
-		struct weir_ranges one = { 0 };
+		struct weir_ranges one;
 
-		if (a[i].set && !s)
-			return -EAGAIN;
-		err = s ? weir_set_now(&w->arena, s, o, &w->window, &one, &why) : weir_ranges_add(&w->arena, &one, a[i].range);
-		if (!err && !s)
-			err = weir_ranges_normal(&w->arena, &one);
+		err = one_now(w, (const struct weir_p_addr *)v->v + i, o, &one);
 		err = err ? err : weir_ranges_or(&w->arena, ret, &one, ret);
 	}
-	return err ? err : weir_ranges_and(&w->arena, ret, &w->window, ret);
+	return err;
+}
+
+/* What of the window the blocklists are to hold; the first that has an address has it. */
+static int held_now(struct work *w, const struct weir_overlay *o, struct weir_block_spans *ret)
+{
+	const struct weir_values *v = &w->policy->doc.blocklists;
+	struct weir_ranges one, except = { 0 };
+	struct weir_block_spans all = { 0 };
+	int err = except_now(w, o, &except);
+
+	for (uint32_t i = 0; i < v->n && !err; i++) {
+		struct weir_block_spans next = { 0 }, both = { 0 };
+
+		err = one_now(w, (const struct weir_p_addr *)v->v + i, o, &one);
+		err = err ? err : weir_block_spans_of(&one, weir_block_list_number(i), &next);
+		err = err ? err : weir_block_spans_over(&all, &next, &both);
+		weir_block_spans_free(&next);
+		weir_block_spans_free(&all);
+		all = both;
+	}
+	*ret = (struct weir_block_spans){ 0 };
+	err = err ? err : weir_block_spans_minus(&all, &except, ret);
+	weir_block_spans_free(&all);
+	return err;
 }
 
 /* With the addresses beside each piece: there what grows together and what is torn apart shows. */
@@ -154,19 +186,19 @@ static int put(struct work *w, const struct weir_overlay *was, const struct weir
 {
 	struct weir_image_header *h = (void *)blob;
 	struct weir_list_info *sets = (void *)(blob + h->block_sets.off);
-	struct weir_ranges held, except;
-	int err = together(w, &w->policy->doc.blocklists, now, &held);
+	struct weir_block_spans held;
+	int err;
 
-	err = err ? err : together(w, &w->policy->doc.blocklist_except, now, &except);
-	err = err ? err : weir_ranges_minus(&w->arena, &held, &except, &held);
-	if (err || !w->policy->doc.blocklists.n)
-		return err;
+	if (!w->policy->doc.blocklists.n)
+		return 0;
 	ret->sets = calloc(h->block_sets.count + 1, sizeof *ret->sets);
 	if (!ret->sets)
 		return -ENOMEM;
 	ret->n_sets = h->block_sets.count;
 	memcpy(ret->sets, sets, ret->n_sets * sizeof *sets);
-	err = weir_blocklist_edit((void *)(blob + h->block.off), h->block.count, &w->window, &held, &ret->lines);
+	err = held_now(w, now, &held);
+	err = err ? err : weir_blocklist_edit((void *)(blob + h->block.off), h->block.count, &w->window, &held, &ret->lines);
+	weir_block_spans_free(&held);
 	if (!err)
 		err = count_sets(w, was, now, (const char *)blob + h->strings.off, sets, ret->n_sets);
 	if (err)

@@ -21,6 +21,7 @@ struct lint {
 	struct weir_lint_finder *find;
 	uint64_t work;
 	int findings;
+	struct weir_ranges blocked; /* what the blocklists hold and is not excepted */
 };
 
 /* --- what is told --- */
@@ -318,21 +319,28 @@ static void lint_sets(struct lint *l)
 	}
 }
 
+static const struct weir_ranges *set_of(const struct lint *l, const char *name)
+{
+	for (size_t k = 0; name && k < l->b->policy->n_sets; k++)
+		if (!strcmp(l->b->policy->sets[k]->name, name))
+			return &l->b->sets[k];
+	return NULL;
+}
+
 /* An exception that is in no blocklist does nothing. */
 static void lint_excepted(struct lint *l)
 {
-	const struct weir_values *v = &l->b->policy->doc.blocklist_except;
-	const struct weir_p_addr *a = v->v;
-	struct weir_ranges common;
+	const struct weir_values *v = &l->b->policy->doc.blocklist_except, *lists = &l->b->policy->doc.blocklists;
+	const struct weir_p_addr *a = v->v, *b = lists->v;
 
 	for (uint32_t i = 0; i < v->n; i++) {
 		struct weir_ranges one = { .v = (struct weir_range *)&a[i].range, .n = 1 };
-		const struct weir_ranges *r = &one;
+		const struct weir_ranges *r = set_of(l, a[i].set) ?: &one;
+		bool held = false;
 
-		for (size_t k = 0; a[i].set && k < l->b->policy->n_sets; k++)
-			if (!strcmp(l->b->policy->sets[k]->name, a[i].set))
-				r = &l->b->sets[k];
-		if (weir_ranges_and(&l->b->arena, &l->b->listed, r, &common) < 0 || common.n)
+		for (uint32_t k = 0; k < lists->n && !held; k++)
+			held = weir_ranges_touch(r, set_of(l, b[k].set) ?: r);
+		if (held)
 			continue;
 		weir_node_warn(l->b->diags, a[i].node, "ineffective: no blocklist holds what is excepted here");
 		l->findings++;
@@ -342,14 +350,13 @@ static void lint_excepted(struct lint *l)
 /* The blocklists stop what comes from them before any rule: what only they hold never reaches one. */
 static bool blocked(const struct lint *l, uint32_t i)
 {
-	const struct weir_build *b = l->b;
 	const struct weir_flat_cond *c = &l->rules[i].pos;
 
 	if (!(c->set & WEIR_C_FROM) || !(c->set & WEIR_C_DIR) || (c->dirs & WEIR_DIR_OUT) ||
-	    b->config.blocklist.mode != WEIR_PREVENT || !b->blocked.n || !c->from.n)
+	    l->b->config.blocklist.mode != WEIR_PREVENT || !l->blocked.n || !c->from.n)
 		return false;
 	for (size_t k = 0; k < c->from.n; k++)
-		if (!weir_ranges_cover(&b->blocked, &c->from.v[k]))
+		if (!weir_ranges_cover(&l->blocked, &c->from.v[k]))
 			return false;
 	return true;
 }
@@ -401,6 +408,8 @@ static int lint(struct weir_build *b)
 	int err = read_rules(&l);
 	uint32_t i;
 
+	if (!err)
+		err = weir_blocklist_ranges(b->block.lines, b->block.n, -1, &b->arena, &l.blocked);
 	if (!err)
 		err = weir_lint_finder_new(l.rules, l.n, &l.find);
 	if (err < 0)

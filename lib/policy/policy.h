@@ -161,12 +161,8 @@ struct weir_packet_spec {
 	uint8_t mac[6], has_mac;
 	uint32_t mark, has_mark;
 	uint32_t minute, has_minute; /* of the local week, see core/clock.h */
-	const char *block_set; /* of the blocklists, the one that holds the remote address; NULL: not looked for */
 };
 int weir_packet_parse(const char *text, struct weir_packet_spec *ret, struct weir_diags *diags);
-
-/* Which set of the blocklists holds it, for the command that takes it out. `s` points into `p` then. */
-void weir_packet_listed(const struct weir_policy *p, const struct weir_overlay *o, struct weir_packet_spec *s);
 
 /* Facts as the kernel would gather them, pattern bits filled from the image. */
 void weir_packet_facts(const struct weir_img *img, const struct weir_packet_spec *s, struct weir_facts *ret);
@@ -180,14 +176,16 @@ void weir_flow_judge(const struct weir_img *img, const struct weir_facts *f, boo
 int weir_explain(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s, bool color);
 /* The same as a malloced JSON object. */
 char *weir_explain_json(const struct weir_img *img, const struct weir_packet_spec *s);
-/* The shortest command that would let a denied packet by, without a newline. -ENOENT: no command does. */
-int weir_packet_fix(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s, uint32_t reason);
+/* The shortest command that would let a packet by that is denied so, without a newline. -ENOENT: no command does. */
+int weir_packet_fix(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s, const struct weir_result *r);
 
-/* "rule 'web' (policy.yaml:26)", "default inbound", "failsafe 'ssh'", "blocklist", ... into buf. */
+/* "rule 'web' (policy.yaml:26)", "default inbound", "failsafe 'ssh'", "blocklist $bad", ... into buf. */
 const char *weir_rule_label(const struct weir_img *img, uint32_t rule, uint32_t reason, char *buf, size_t size);
-/* Only the name ("web", "default inbound") and only the place ("policy.yaml:26", "overlay 42", ""). */
+/* Only the name ("web", "default inbound", "blocklist $bad") and only the place ("policy.yaml:26", "overlay 42", ""). */
 const char *weir_rule_name(const struct weir_img *img, uint32_t rule, char *buf, size_t size);
 const char *weir_rule_place(const struct weir_img *img, uint32_t rule, char *buf, size_t size);
+/* "$bad", the set of the blocklist that `rule` means, or NULL: it means none, or not a single one. */
+const char *weir_blocklist_name(const struct weir_img *img, uint32_t rule);
 const char *weir_reason_name(uint32_t reason);
 const char *weir_verdict_name(uint32_t verdict); /* pass, drop, reject */
 const char *weir_mode_name(uint32_t mode);	 /* detect, prevent */

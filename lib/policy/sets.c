@@ -188,34 +188,6 @@ int weir_policy_set_holds(const struct weir_policy *p, const struct weir_overlay
 	return r;
 }
 
-/* Does an edit say something of this address, and what? */
-static bool held(const struct weir_p_set *s, const struct weir_overlay *o, weir_u128 a)
-{
-	struct weir_range r;
-	struct weir_why why;
-
-	for (size_t i = o ? o->n_edits : 0; i > 0; i--) {
-		const struct weir_set_edit *x = &o->edits[i - 1];
-
-		if (!strcmp(s->name, x->set) && !weir_range_parse(x->element, &r, &why) && r.lo <= a && a <= r.hi)
-			return !x->remove;
-	}
-	return weir_ranges_hold(&s->ranges, a);
-}
-
-void weir_packet_listed(const struct weir_policy *p, const struct weir_overlay *o, struct weir_packet_spec *s)
-{
-	const struct weir_p_addr *b = p->doc.blocklists.v;
-
-	for (uint32_t i = 0; i < p->doc.blocklists.n && !s->block_set; i++) {
-		const struct weir_p_set *set = weir_policy_set(p, b[i].set);
-
-		if (set && ((s->dir != WEIR_DIR_OUT && held(set, o, weir_u128_from(s->t.src))) ||
-			    (s->dir != WEIR_DIR_IN && held(set, o, weir_u128_from(s->t.dst)))))
-			s->block_set = set->name;
-	}
-}
-
 /* All that `n` lists hold, which are normal each: two and two, so that none is gone through often. */
 static int unite(struct weir_arena *a, struct weir_ranges *v, uint32_t n, struct weir_ranges *ret)
 {
@@ -285,27 +257,67 @@ static int name_sets(struct weir_build *b)
 	return err;
 }
 
+/* All of them as one, neighbours first, so that none is gone through often. All but v[0] is empty then. */
+static int unite_spans(struct weir_block_spans *v, uint32_t n)
+{
+	int err = 0;
+
+	for (; n > 1 && !err; n = (n + 1) / 2) {
+		for (uint32_t i = 0; i + 1 < n && !err; i += 2) {
+			struct weir_block_spans both;
+
+			err = weir_block_spans_over(&v[i], &v[i + 1], &both);
+			weir_block_spans_free(&v[i]);
+			weir_block_spans_free(&v[i + 1]);
+			v[i / 2] = both;
+		}
+		if (n % 2 && !err) {
+			v[n / 2] = v[n - 1];
+			v[n - 1] = (struct weir_block_spans){ 0 };
+		}
+	}
+	return err;
+}
+
+/* What is in the blocklists and not excepted, by list. The caller's. */
+static int blocked_by(struct weir_build *b, struct weir_block_spans *ret)
+{
+	struct weir_flat_context c = { .policy = b->policy, .arena = &b->arena, .diags = b->diags, .sets = b->sets };
+	const struct weir_values *v = &b->policy->doc.blocklists;
+	struct weir_block_spans *parts = calloc(v->n, sizeof *parts);
+	const struct weir_p_addr *a = v->v;
+	struct weir_ranges except = { 0 };
+	int err = parts ? together(b, &b->policy->doc.blocklist_except, &except) : -ENOMEM;
+
+	*ret = (struct weir_block_spans){ 0 };
+	for (uint32_t i = 0; i < v->n && !err; i++) {
+		const struct weir_ranges *r = weir_set_find(&c, &a[i]);
+
+		err = r ? weir_block_spans_of(r, weir_block_list_number(i), &parts[i]) : -EINVAL;
+	}
+	err = err ? err : unite_spans(parts, v->n);
+	err = err ? err : weir_block_spans_minus(&parts[0], &except, ret);
+	for (uint32_t i = 0; parts && i < v->n; i++)
+		weir_block_spans_free(&parts[i]);
+	free(parts);
+	return err;
+}
+
 int weir_build_blocklists(struct weir_build *b)
 {
 	static const uint64_t plain[2] = { 0x9ae16a3b2f90404fu, 0xc949d7c7509e6557u };
 	const struct weir_values *v = &b->policy->doc.blocklists;
-	struct weir_ranges except = { 0 };
+	struct weir_block_spans blocked = { 0 };
 	struct weir_why why;
 	int err;
 
 	if (!v->n)
 		return 0;
-	err = together(b, v, &b->listed);
+	err = blocked_by(b, &blocked);
+	err = err ? err : name_sets(b);
 	if (!err)
-		err = together(b, &b->policy->doc.blocklist_except, &except);
-	if (!err)
-		err = name_sets(b);
-	if (!err)
-		err = except.n ? weir_ranges_minus(&b->arena, &b->listed, &except, &b->blocked) : 0;
-	if (!err && !except.n)
-		b->blocked = b->listed;
-	if (!err)
-		err = weir_blocklist_build(&b->blocked, b->options->block_key ?: plain, &b->block, &why);
+		err = weir_blocklist_build(&blocked, v->n > 1, b->options->block_key ?: plain, &b->block, &why);
+	weir_block_spans_free(&blocked);
 	if (err == -E2BIG)
 		return weir_build_tell(b, NULL, "%s", why.message);
 	if (!err)

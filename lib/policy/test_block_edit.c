@@ -37,6 +37,8 @@ static struct weir_range random_range(uint32_t spread)
 	return (struct weir_range){ lo, hi };
 }
 
+#define LISTS 3
+
 static void draw_ranges(struct weir_ranges *r, uint32_t n, uint32_t spread)
 {
 	*r = (struct weir_ranges){ 0 };
@@ -45,60 +47,107 @@ static void draw_ranges(struct weir_ranges *r, uint32_t n, uint32_t spread)
 	assert_int_equal(weir_ranges_normal(&arena, r), 0);
 }
 
-static void build(const struct weir_ranges *r, struct weir_blocklist *b)
+/* Of so many lists, each with about n ranges, what lies within a window; NULL: all of it. */
+static void draw_spans(struct weir_block_spans *ret, uint32_t lists, uint32_t n, uint32_t spread,
+		       const struct weir_ranges *window)
 {
-	struct weir_why why;
+	*ret = (struct weir_block_spans){ 0 };
+	for (uint32_t i = 0; i < lists; i++) {
+		struct weir_block_spans one, both;
+		struct weir_ranges r;
 
-	assert_int_equal(weir_blocklist_build(r, key, b, &why), 0);
+		draw_ranges(&r, weir_draw_below(&seed, n), spread);
+		if (window)
+			assert_int_equal(weir_ranges_and(&arena, &r, window, &r), 0);
+		assert_int_equal(weir_block_spans_of(&r, (uint8_t)i, &one), 0);
+		assert_int_equal(weir_block_spans_over(ret, &one, &both), 0);
+		weir_block_spans_free(&one);
+		weir_block_spans_free(ret);
+		*ret = both;
+	}
 }
 
-static void holds(const struct weir_blocklist *b, const struct weir_ranges *want)
+static void build(const struct weir_ranges *r, struct weir_blocklist *b)
+{
+	struct weir_block_spans s;
+	struct weir_why why;
+
+	assert_int_equal(weir_block_spans_of(r, 0, &s), 0);
+	assert_int_equal(weir_blocklist_build(&s, false, key, b, &why), 0);
+	weir_block_spans_free(&s);
+}
+
+static void holds(const struct weir_blocklist *b, int list, const struct weir_ranges *want)
 {
 	struct weir_ranges got = { 0 };
 
 	assert_true(weir_block_ok(b->lines, b->n));
-	assert_int_equal(weir_blocklist_ranges(b->lines, b->n, &arena, &got), 0);
+	assert_int_equal(weir_blocklist_ranges(b->lines, b->n, list, &arena, &got), 0);
 	assert_true(weir_ranges_equal(&got, want));
 }
 
-/* One edit: taken and right, or refused for want of room and nothing is changed. True when it was taken. */
-static bool edit(struct weir_blocklist *b, struct weir_ranges *now, uint32_t spread)
+static void holds_spans(const struct weir_blocklist *b, const struct weir_block_spans *want)
+{
+	for (int list = 0; list < LISTS; list++) {
+		struct weir_ranges r = { 0 };
+
+		for (size_t i = 0; i < want->n; i++)
+			if (want->v[i].list == list)
+				assert_int_equal(weir_ranges_add(&arena, &r, (struct weir_range){ want->v[i].lo, want->v[i].hi }), 0);
+		holds(b, list, &r);
+	}
+}
+
+/* Each line once, as it was before, and no other one: `b` is what an edit made of `before`. */
+static void patch_is_whole(struct weir_blocklist *b, struct weir_block_line *before, const struct weir_block_patch *p)
 {
 	size_t bytes = b->n * sizeof *b->lines;
-	struct weir_block_line *before = malloc(bytes), *after = malloc(bytes);
-	struct weir_ranges window, held, rest = { 0 };
+	struct weir_block_line *after = malloc(bytes);
+
+	assert_non_null(after);
+	memcpy(after, b->lines, bytes);
+	for (size_t i = 0; i < p->n; i++) {
+		assert_memory_equal(&before[1 + p->v[i].at], &p->v[i].line, sizeof *before);
+		before[1 + p->v[i].at] = after[1 + p->v[i].at];
+	}
+	assert_memory_equal(before, after, bytes);
+	weir_blocklist_undo(b->lines, p);
+	weir_blocklist_undo(after, p);
+	assert_memory_equal(b->lines, after, bytes);
+	memcpy(b->lines, before, bytes);
+	free(after);
+}
+
+/* One edit: taken and right, or refused for want of room and nothing is changed. True when it was taken. */
+static bool edit(struct weir_blocklist *b, struct weir_block_spans *now, uint32_t lists, uint32_t spread)
+{
+	size_t bytes = b->n * sizeof *b->lines;
+	struct weir_block_line *before = malloc(bytes);
+	struct weir_block_spans held, rest;
+	struct weir_ranges window;
 	struct weir_block_patch p;
 	int err;
 
 	assert_non_null(before);
-	assert_non_null(after);
 	memcpy(before, b->lines, bytes);
 	draw_ranges(&window, 1 + weir_draw_below(&seed, 6), spread);
-	draw_ranges(&held, weir_draw_below(&seed, 12), spread);
-	assert_int_equal(weir_ranges_and(&arena, &held, &window, &held), 0);
+	draw_spans(&held, lists, 12 / lists, spread, &window);
 	err = weir_blocklist_edit(b->lines, b->n, &window, &held, &p);
 	if (err) {
 		assert_int_equal(err, -EAGAIN);
 		assert_memory_equal(b->lines, before, bytes);
 		assert_int_equal(p.n, 0);
 	} else {
-		assert_int_equal(weir_ranges_minus(&arena, now, &window, &rest), 0);
-		assert_int_equal(weir_ranges_or(&arena, &rest, &held, now), 0);
-		holds(b, now);
-		memcpy(after, b->lines, bytes);
-		for (size_t i = 0; i < p.n; i++) { /* each line once, and no other one */
-			assert_memory_equal(&before[1 + p.v[i].at], &p.v[i].line, sizeof *before);
-			before[1 + p.v[i].at] = after[1 + p.v[i].at];
-		}
-		assert_memory_equal(before, after, bytes);
-		weir_blocklist_undo(b->lines, &p);
-		weir_blocklist_undo(after, &p);
-		assert_memory_equal(b->lines, after, bytes);
-		memcpy(b->lines, before, bytes);
+		assert_int_equal(weir_block_spans_minus(now, &window, &rest), 0);
+		weir_block_spans_free(now);
+		assert_int_equal(weir_block_spans_over(&rest, &held, now), 0);
+		weir_block_spans_free(&rest);
+		holds_spans(b, now);
+		patch_is_whole(b, before, &p);
 	}
 	weir_block_patch_free(&p);
+	weir_block_spans_free(&held);
 	free(before);
-	free(after);
 	return !err;
 }
 
@@ -106,19 +155,21 @@ static void edits_are_what_a_build_is(void **unused)
 {
 	uint32_t taken = 0, refused = 0;
 
-	for (uint32_t i = 0; i < 300; i++) {
-		uint32_t n = weir_draw_below(&seed, i % 3 ? 200 : 12), spread = i % 2 ? 400 : 60000;
+	for (uint32_t i = 0; i < 400; i++) {
+		uint32_t n = i % 3 ? 200 : 12, spread = i % 2 ? 400 : 60000, lists = i % 4 < 2 ? 1 : LISTS;
+		struct weir_block_spans now;
 		struct weir_blocklist b;
-		struct weir_ranges now;
+		struct weir_why why;
 
-		draw_ranges(&now, n, spread);
-		build(&now, &b);
+		draw_spans(&now, lists, n / lists, spread, NULL);
+		assert_int_equal(weir_blocklist_build(&now, lists > 1, key, &b, &why), 0);
 		for (uint32_t k = 0; k < 100; k++) {
-			if (edit(&b, &now, spread))
+			if (edit(&b, &now, lists, spread))
 				taken++;
 			else
 				refused++;
 		}
+		weir_block_spans_free(&now);
 		weir_blocklist_free(&b);
 		weir_arena_reset(&arena);
 	}
@@ -129,7 +180,8 @@ static void edits_are_what_a_build_is(void **unused)
 /* Single addresses alone: there is room for some, and the table is the only thing that changes. */
 static void single_addresses(void **unused)
 {
-	struct weir_ranges now = { 0 }, more = { 0 }, none = { 0 }, hold = { 0 };
+	struct weir_ranges now = { 0 }, more = { 0 }, hold = { 0 };
+	struct weir_block_spans held, none = { 0 };
 	struct weir_block_patch p;
 	struct weir_blocklist b;
 
@@ -139,19 +191,21 @@ static void single_addresses(void **unused)
 		assert_int_equal(weir_ranges_add(&arena, &more, (struct weir_range){ WEIR_V4_LOW + i * 91 + 10, WEIR_V4_LOW + i * 91 + 10 }), 0);
 	build(&now, &b);
 	assert_true(b.lines[1].head.filter && !b.lines[2].head.filter);
-	assert_int_equal(weir_blocklist_edit(b.lines, b.n, &more, &more, &p), 0);
+	assert_int_equal(weir_block_spans_of(&more, 0, &held), 0);
+	assert_int_equal(weir_blocklist_edit(b.lines, b.n, &more, &held, &p), 0);
 	for (size_t i = 0; i < p.n; i++)
 		assert_true(p.v[i].at >= b.lines[1].head.table - b.lines[1].head.filter &&
 			    p.v[i].at < b.lines[1].head.table + b.lines[1].head.n_table);
 	weir_block_patch_free(&p);
 	assert_int_equal(weir_ranges_or(&arena, &now, &more, &hold), 0);
-	holds(&b, &hold);
-	assert_int_equal(weir_blocklist_edit(b.lines, b.n, &more, &more, &p), 0); /* again: nothing to do */
+	holds(&b, -1, &hold);
+	assert_int_equal(weir_blocklist_edit(b.lines, b.n, &more, &held, &p), 0); /* again: nothing to do */
 	assert_int_equal(p.n, 0);
 	weir_block_patch_free(&p);
 	assert_int_equal(weir_blocklist_edit(b.lines, b.n, &more, &none, &p), 0);
 	weir_block_patch_free(&p);
-	holds(&b, &now);
+	holds(&b, -1, &now);
+	weir_block_spans_free(&held);
 	weir_blocklist_free(&b);
 	weir_arena_free(&arena);
 }
@@ -159,9 +213,10 @@ static void single_addresses(void **unused)
 static void no_lines_at_all(void **unused)
 {
 	struct weir_block_patch p;
+	struct weir_block_spans nothing = { 0 };
 	struct weir_ranges none = { 0 };
 
-	assert_int_equal(weir_blocklist_edit(NULL, 0, &none, &none, &p), -EAGAIN);
+	assert_int_equal(weir_blocklist_edit(NULL, 0, &none, &nothing, &p), -EAGAIN);
 }
 
 int main(void)

@@ -73,8 +73,8 @@ static void ask(const struct set *s, weir_u128 a)
 	struct weir_img img = { &s->b };
 	bool want = weir_ranges_hold(&s->block, a) && !weir_ranges_hold(&s->except, a), got;
 
-	got = weir_u128_is_v4(a) ? weir_block_has4(&img, (uint32_t)a)
-				 : weir_block_has6(&img, (uint64_t)(a >> 64), (uint64_t)a);
+	got = weir_u128_is_v4(a) ? weir_block_list4(&img, (uint32_t)a)
+				 : weir_block_list6(&img, (uint64_t)(a >> 64), (uint64_t)a);
 	if (got != want) {
 		char text[64];
 
@@ -95,14 +95,17 @@ static void edges(const struct set *s, const struct weir_ranges *r)
 static void build(struct set *s)
 {
 	struct weir_ranges rest = { 0 }, again = { 0 };
+	struct weir_block_spans spans;
 	struct weir_why why = { 0 };
 
 	assert_int_equal(weir_ranges_normal(&arena, &s->block), 0);
 	assert_int_equal(weir_ranges_normal(&arena, &s->except), 0);
 	assert_int_equal(weir_ranges_minus(&arena, &s->block, &s->except, &rest), 0);
-	assert_int_equal(weir_blocklist_build(&rest, key, &s->b, &why), 0);
+	assert_int_equal(weir_block_spans_of(&rest, 0, &spans), 0);
+	assert_int_equal(weir_blocklist_build(&spans, false, key, &s->b, &why), 0);
+	weir_block_spans_free(&spans);
 	assert_true(weir_block_ok(s->b.lines, s->b.n));
-	assert_int_equal(weir_blocklist_ranges(s->b.lines, s->b.n, &arena, &again), 0);
+	assert_int_equal(weir_blocklist_ranges(s->b.lines, s->b.n, -1, &arena, &again), 0);
 	assert_true(weir_ranges_equal(&again, &rest));
 }
 
@@ -219,6 +222,65 @@ static void test_hostile(void **state)
 	drop(&s);
 }
 
+#define LISTS 5
+
+/* Of several lists the first that has an address, and nothing of what is excepted. */
+static void ask_lists(const struct weir_img *img, const struct weir_ranges lists[LISTS], const struct weir_ranges *except,
+		      weir_u128 a)
+{
+	uint32_t want = 0, got = weir_u128_is_v4(a) ? weir_block_list4(img, (uint32_t)a)
+						    : weir_block_list6(img, (uint64_t)(a >> 64), (uint64_t)a);
+
+	while (want < LISTS && !weir_ranges_hold(&lists[want], a))
+		want++;
+	assert_int_equal(got, want == LISTS || weir_ranges_hold(except, a) ? 0 : want + 1);
+}
+
+static void draw_list(struct weir_ranges *r, uint32_t spread, uint32_t n)
+{
+	*r = (struct weir_ranges){ 0 };
+	for (uint32_t i = 0; i < n; i++) {
+		add4(r, weir_draw_below(&seed, spread), 32 - (int)(weir_draw_below(&seed, 3) ? 0 : weir_draw_below(&seed, 8)));
+		add6(r, (weir_u128)0x20010db8 << 96 | weir_draw_below(&seed, spread),
+		     128 - (int)(weir_draw_below(&seed, 3) ? 0 : weir_draw_below(&seed, 8)));
+	}
+	assert_int_equal(weir_ranges_normal(&arena, r), 0);
+}
+
+static void test_lists(void **state)
+{
+	for (uint32_t i = 0; i < 200; i++) {
+		uint32_t spread = i % 4 ? 2000 : 40;
+		struct weir_ranges lists[LISTS], except;
+		struct weir_block_spans all = { 0 }, one, both;
+		struct weir_blocklist b;
+		const struct weir_img img = { &b };
+		struct weir_why why;
+
+		for (uint32_t k = 0; k < LISTS; k++) {
+			draw_list(&lists[k], spread, weir_draw_below(&seed, i % 3 ? 100 : 3));
+			assert_int_equal(weir_block_spans_of(&lists[k], (uint8_t)k, &one), 0);
+			assert_int_equal(weir_block_spans_over(&all, &one, &both), 0);
+			weir_block_spans_free(&one);
+			weir_block_spans_free(&all);
+			all = both;
+		}
+		draw_list(&except, spread, weir_draw_below(&seed, 20));
+		assert_int_equal(weir_block_spans_minus(&all, &except, &both), 0);
+		assert_int_equal(weir_blocklist_build(&both, true, key, &b, &why), 0);
+		assert_true(weir_block_ok(b.lines, b.n));
+		for (uint32_t a = 0; a < spread + 300; a++) {
+			ask_lists(&img, lists, &except, WEIR_V4_LOW | a);
+			ask_lists(&img, lists, &except, (weir_u128)0x20010db8 << 96 | a);
+		}
+		weir_block_spans_free(&all);
+		weir_block_spans_free(&both);
+		weir_blocklist_free(&b);
+		weir_arena_reset(&arena);
+	}
+	weir_arena_free(&arena);
+}
+
 /* One address more or less touches a handful of lines; the same set, none. */
 static void test_differs(void **state)
 {
@@ -288,6 +350,8 @@ static void test_damaged(void **state)
 		BAD(h->index_room = UINT32_MAX);
 		BAD(h->index_room = h->n_index - 1);
 		BAD(h->shift = 64);
+		BAD(h->listed = 2);
+		BAD(h->listed = 1); /* with no lines for it */
 		BAD(h->n_bounds--); /* the index names more */
 	}
 	h = &s.b.lines[1].head;
@@ -307,6 +371,7 @@ int main(void)
 		cmocka_unit_test(test_edges),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_differs),
 		cmocka_unit_test(test_damaged),
 	};

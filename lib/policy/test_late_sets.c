@@ -99,12 +99,15 @@ static void compile(const struct weir_policy *p, const struct weir_overlay *o, v
 static void same(const uint8_t *a, const uint8_t *b)
 {
 	const struct weir_image_header *x = (const void *)a, *y = (const void *)b;
-	struct weir_ranges got = { 0 }, want = { 0 };
+	struct weir_ranges got, want;
 
 	assert_true(weir_block_ok((const void *)(a + x->block.off), x->block.count));
-	assert_int_equal(weir_blocklist_ranges((const void *)(a + x->block.off), x->block.count, &arena, &got), 0);
-	assert_int_equal(weir_blocklist_ranges((const void *)(b + y->block.off), y->block.count, &arena, &want), 0);
-	assert_true(weir_ranges_equal(&got, &want));
+	for (int list = -1; list < 5; list++) {
+		got = want = (struct weir_ranges){ 0 };
+		assert_int_equal(weir_blocklist_ranges((const void *)(a + x->block.off), x->block.count, list, &arena, &got), 0);
+		assert_int_equal(weir_blocklist_ranges((const void *)(b + y->block.off), y->block.count, list, &arena, &want), 0);
+		assert_true(weir_ranges_equal(&got, &want));
+	}
 	assert_int_equal(x->block.off, y->block.off);
 	assert_memory_equal(x + 1, y + 1, x->block.off - sizeof *x);
 }

@@ -106,6 +106,67 @@ def test_a_million():
             check("weir set remove four 10.1.0.70" in reason, f"explain names the set: {reason}")
 
 
+def hits(w):
+    """By the two commands that show it."""
+    of = {x["set"]: x["hits"] for x in w.json("set", "list")["sets"] if "hits" in x}
+    equal({x["set"]: x["hits"] for x in w.json("rule", "list")["blocklists"]}, of, "rule list, beside set list")
+    return of
+
+
+def test_hits():
+    """What each list stopped is counted, whichever hook stops it; of several that hold an address the first has it."""
+    for xdp in ("off", "generic"):
+        with Router() as lab:
+            s = Site(lab, many=1000, xdp=xdp)
+            want = {"four": 0, "six": 0, "nets": 0}
+
+            def sends(src, v, name, n):
+                for _ in range(n):
+                    check(not s.arrives(src, v), f"xdp {xdp}: {src} is in {name}")
+                want[name] += n
+                equal(hits(s.w), want, f"xdp {xdp}: after {n} of {src}")
+
+            equal(hits(s.w), want, f"xdp {xdp}: before")
+            sends(BAD[4], 4, "four", 3)
+            sends(BAD[6], 6, "six", 2)
+            sends(NET[4], 4, "nets", 1)
+            sends(NET[6], 6, "nets", 4)
+            s.w("set", "add", "nets", BAD[4], "fd01::b:6/127", "10.1.0.68/30")
+            sends(BAD[4], 4, "four", 1)
+            sends(BAD[6], 6, "six", 1)
+            sends("10.1.0.71", 4, "nets", 1)
+            s.w("set", "remove", "four", BAD[4])
+            sends(BAD[4], 4, "nets", 2)
+            if xdp == "off":  # XDP tells only what the policy asks it to
+                check("blocklist $nets" in s.w("events").stdout, "events name the list")
+            s.w("set", "reset", "four")
+            sends(BAD[4], 4, "four", 1)
+            s.w("apply", s.w.write(policy(xdp) + "# another text\n"), "--no-confirm")
+            sends(NET[4], 4, "nets", 1)
+            s.w("apply", s.w.write(policy(xdp).replace("[$four, $six, $nets]", "[$nets, $four, $six]")), "--no-confirm")
+            sends(BAD[4], 4, "nets", 1)
+
+
+def test_hits_in_detect():
+    """What each list would stop is counted and told, of what comes in and of what is forwarded."""
+    with Router() as lab:
+        s = Site(lab, many=1000)
+        far = Listener(lab, lab.server, "udp", 80)
+        s.w("mode", "detect", "--no-confirm")
+        for v, name in ((4, "four"), (6, "six")):
+            check(s.arrives(BAD[v], v), f"v{v}: nothing is stopped")
+            equal(hits(s.w)[name], 1, f"v{v}: of what came in")
+            for n in range(2):
+                t = token("far")
+                p = Probe(lab.client, "udp", lab.SERVER[v], 80, payload=t, src=BAD[v])
+                must(far.wait(t, 5), f"v{v}: what is forwarded")
+                equal(hits(s.w)[name], 2 + n, f"v{v}: of what is forwarded")
+                p.close()
+        told = [e for e in s.w.records("events") if e.get("rule") == "blocklist $four"]
+        equal([(e["verdict"], e["would"]) for e in told], [("pass", "drop")] * len(told), "what events say")
+        check(len(told) >= 3, f"an event of each: {told}")
+
+
 def test_edit():
     """An edit counts at once, both ways."""
     with Router() as lab:

@@ -210,7 +210,7 @@ static void judge(const struct weir_img *img, const uint8_t *data, size_t size)
 	weir_result_init(&res);
 	sink += weir_judge_failsafe(img, img->cfg, &f, false, &res);
 	sink += weir_judge_blocklist(img, img->cfg, f.t.src, &res);
-	sink += weir_block_has4(img, weir_be32(f.t.dst)) + weir_block_has6(img, weir_be64(f.t.dst), weir_be64(f.t.dst + 8));
+	sink += weir_block_list4(img, weir_be32(f.t.dst)) + weir_block_list6(img, weir_be64(f.t.dst), weir_be64(f.t.dst + 8));
 	weir_judge_rules(img, img->cfg, &f, false, &res);
 	if (res.enforced > WEIR_REJECT || res.wanted > WEIR_REJECT)
 		abort();

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The lines of a small blocklist, without the code of lib/policy: single addresses in a table, the rest in bounds. */
+/*
+ * The lines of a small blocklist, without the code of lib/policy: single addresses in a table, the rest in bounds, and which
+ * of several lists each is of.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +85,17 @@ static void put(struct weir_block_line *l, const struct weir_block_head *h, bool
 	abort();
 }
 
+/* Each place is of some list: whatever asks has to name the same. Returns the first line that is free. */
+static uint32_t lay_lists(struct weir_block_line *l, struct weir_block_head *h, bool v4)
+{
+	uint32_t at = weir_block_list_line(h, !v4);
+
+	h->listed = 1;
+	for (uint32_t i = 0; i < weir_block_list_lines(h, !v4) * 64; i++)
+		l[at + i / 64].b[i % 64] = (uint8_t)(i * 7 % WEIR_IMGBLOCK_LISTS);
+	return at + (uint32_t)weir_block_list_lines(h, !v4);
+}
+
 /* One cell of the index that is as wide as the space; `at`: the first line that is free. */
 static uint32_t lay(struct weir_block_line *l, const struct family *f, bool v4, uint32_t at)
 {
@@ -95,8 +109,9 @@ static uint32_t lay(struct weir_block_line *l, const struct family *f, bool v4, 
 	for (uint32_t i = 0; i < f->n_exact; i++)
 		put(l, h, v4, f->exact[i]);
 	h->n_bounds = h->bounds_room = f->n_bounds;
+	h->bounds = at;
 	if (!f->n_bounds)
-		return at;
+		return lay_lists(l, h, v4);
 	h->index = at++;
 	h->n_index = h->index_room = 2;
 	h->bounds = at;
@@ -113,7 +128,7 @@ static uint32_t lay(struct weir_block_line *l, const struct family *f, bool v4, 
 	}
 	for (uint32_t i = 0; i < f->n_bounds; i++)
 		l[h->index].d[1] += !((uint64_t)(v4 ? f->bounds[i] : f->bounds[i] >> 64) >> 63);
-	return at + (f->n_bounds + (v4 ? 15 : 3)) / (v4 ? 16 : 4);
+	return lay_lists(l, h, v4);
 }
 
 uint32_t weir_imgblock_make(const struct weir_addr_list *l, struct weir_block_line *to)

@@ -319,7 +319,7 @@ void *weir_imgbuild_make(const struct weir_imgbuild *b, uint32_t *ret_size)
 	grow_section(&g, &h->lists, sizeof(struct weir_list_info), b->n_addrs);
 	if (b->block != WEIR_NO_LIST)
 		n_lines = weir_imgblock_make(&b->addrs[b->block], lines);
-	grow_section(&g, &h->block_sets, sizeof(struct weir_list_info), 0);
+	grow_section(&g, &h->block_sets, sizeof(struct weir_list_info), n_lines ? WEIR_IMGBLOCK_LISTS : 0);
 	memcpy(grow_section(&g, &h->block, sizeof lines[0], n_lines), lines, n_lines * sizeof lines[0]);
 	grow_section(&g, &h->strings, 1, 1);
 	h->magic = WEIR_IMAGE_MAGIC;

@@ -60,6 +60,7 @@ void *weir_imgbuild_make(const struct weir_imgbuild *b, uint32_t *ret_size);
 
 /* Lines of core/block_line.h that hold a list. Returns their number; `to` has room for WEIR_IMGBLOCK_LINES. */
 #define WEIR_IMGBLOCK_LINES 64
+#define WEIR_IMGBLOCK_LISTS 3u /* that its parts are of, in turn */
 uint32_t weir_imgblock_make(const struct weir_addr_list *l, struct weir_block_line *to);
 
 static inline void weir_cond_proto(struct weir_cond *c, uint8_t proto)
