@@ -180,7 +180,7 @@ def test_segments_count():
                 raise Skip(f"{cut} (5.10 gives a veth no UDP packets of many segments)")
             must(largest > size * 2, cut)
             got = sink.n if count == "packets" else sink.bytes
-            within(got, rate, burst, took, sent * (1 if count == "packets" else size + 28),
+            within(got, rate * took + burst, sent * (1 if count == "packets" else size + 28),
                    f"{count} in packets of {largest} bytes, XDP {xdp}")
             s.close()
 
