@@ -40,7 +40,10 @@ class Coverage:
 
 def judge(w, pattern, delivered, what):
     """Never neither: delivered and not listed as open; listed as filtered and delivered."""
+    end = time.monotonic() + PATIENCE
     c = Coverage(w)
+    while not c.row(pattern) and time.monotonic() < end:  # whose a socket is, is looked for now and then
+        c = Coverage(w)
     rows = c.row(pattern)
     if not check(rows, f"{what}: no row for {pattern}:\n{c.show()}"):
         return

@@ -164,7 +164,8 @@ def test_killed_workers():
         until("the last helper", lambda: processes(w)[0]["helper"])
         equal(j["processes"]["restarts"], kills, "restarts that status tells")
         check("signal 9" in j["processes"]["cause"], f"cause: {j['processes']['cause']!r}")
-        equal(len(os.listdir(f"/proc/{keeper}/fd")), fds, "fds of the keeper")
+        # a client that has just gone may still have its own
+        until("no more fds of the keeper than before", lambda: len(os.listdir(f"/proc/{keeper}/fd")) <= fds)
         check("worker started again" in open(f"{w.log}/audit.log").read(), "the audit log does not tell")
         # an edit after it: nothing of the policy was lost
         w("rule", "add", "--port", "81", "--proto", "udp", "--action", "allow")
