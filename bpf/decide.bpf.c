@@ -142,6 +142,12 @@ WEIR_INLINE void weir_ban_due(struct weir_scratch *s)
 	s->ban_rule = s->res.log_rule;
 }
 
+/* Asked of the end that a packet comes from: where it leaves the other end is asked, and nothing else counts this one. */
+WEIR_INLINE bool weir_of_this_end(uint32_t reason)
+{
+	return reason == WEIR_REASON_LIMIT || reason == WEIR_REASON_BLOCKLIST || reason == WEIR_REASON_BAN;
+}
+
 /*
  * No flow knows the packet: the whole order of evaluation.
  *
@@ -177,8 +183,7 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	if (weir_limit_here(s) && weir_limit_stage(WEIR_LIMIT_FLOOD))
 		goto settled;
 	if (s->hook == WEIR_HOOK_TC_IN && dir == WEIR_DIR_FWD) {
-		/* staged, and counted nowhere else: egress asks of the other end */
-		if (s->res.wanted_reason == WEIR_REASON_LIMIT || s->res.wanted_reason == WEIR_REASON_BLOCKLIST)
+		if (weir_of_this_end(s->res.wanted_reason)) /* staged */
 			weir_report(0);
 		weir_note_leave(skb, s);
 		return WEIR_PASS; /* judged where it leaves */

@@ -16,6 +16,17 @@ WEIR_INLINE bool weir_index_ours(struct __sk_buff *skb)
 	return !in || bpf_map_lookup_elem(&weir_ifaces, &in);
 }
 
+/*
+ * Dropped, and the sender on this host learns as much as if the network had lost it: a redirect to no device. What the
+ * queueing layer says that it drops, TCP takes for congestion of this host: it tries again twice a second and gives the
+ * connection up after tcp_retries2 tries (15: 8 seconds), so that an ssh session that an unconfirmed change cut would
+ * be dead before the change goes back (tcp_send_probe0, tcp_retransmit_timer; seen on 6.18).
+ */
+WEIR_INLINE int weir_lost(const struct weir_scratch *s)
+{
+	return s->in_ifindex ? WEIR_TC_SHOT : (int)bpf_redirect(0, 0);
+}
+
 SEC("tc")
 int weir_tc_out(struct __sk_buff *skb)
 {
@@ -41,5 +52,5 @@ int weir_tc_out(struct __sk_buff *skb)
 	}
 	if (v == WEIR_REJECT && (weir_config()->proto_features & WEIR_FEAT_REJECT))
 		return weir_reject(skb);
-	return WEIR_TC_SHOT;
+	return weir_lost(s);
 }

@@ -54,14 +54,6 @@ interfaces: {{ in0: {{ xdp: {xdp} }} }}
 """)
 
 
-def eventually(what, seconds):
-    end = time.monotonic() + seconds * SLOW
-    while not what():
-        if time.monotonic() > end:
-            return False
-    return True
-
-
 def programs(w):
     return {p["name"]: p["id"] for p in w.json("features")["programs"]}
 
@@ -148,7 +140,7 @@ def test_hits():
 
 
 def test_hits_in_detect():
-    """What each list would stop is counted and told, of what comes in and of what is forwarded."""
+    """What each list, or a ban, would stop is counted and told, of what comes in and of what is forwarded."""
     with Router() as lab:
         s = Site(lab, many=1000)
         far = Listener(lab, lab.server, "udp", 80)
@@ -165,6 +157,14 @@ def test_hits_in_detect():
         told = [e for e in s.w.records("events") if e.get("rule") == "blocklist $four"]
         equal([(e["verdict"], e["would"]) for e in told], [("pass", "drop")] * len(told), "what events say")
         check(len(told) >= 3, f"an event of each: {told}")
+        for v in (4, 6):
+            s.w("ban", "add", FINE[v])
+            t = token("banned")
+            p = Probe(lab.client, "udp", lab.SERVER[v], 80, payload=t, src=FINE[v])
+            must(far.wait(t, 5), f"v{v}: a ban stops nothing")
+            p.close()
+            check(eventually(lambda: [(e["reason"], e["verdict"], e["would"]) for e in s.w.records("events")
+                                      if e["src"]["address"] == FINE[v]] == [("ban", "pass", "drop")]), f"v{v}: the ban's event")
 
 
 def test_edit():

@@ -153,6 +153,24 @@ def test_recheck():
             ways.cut(way, v, pair, f"recheck {way} v{v} {proto}")
 
 
+def tries(pair, who):
+    """What TCP thinks of what it sent last: times that it sent it again, and times that this host did not take it."""
+    info = pair.ends[who].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)
+    return info[2], info[3]  # tcpi_retransmits, tcpi_probes
+
+
+def test_cut_is_lost_not_refused():
+    """To a socket of this host what is dropped is lost, as in a network: it goes on as TCP does, for minutes. What the
+    queueing layer refuses TCP gives up after 8 seconds, before a mistaken change has gone back."""
+    for _, ways, _, going in change("recheck"):
+        for (way, v, proto), pair in going.items():
+            who = {"inbound": "answerer", "outbound": "opener"}.get(way)
+            if proto == "tcp" and who:
+                pair.say(who)
+                check(eventually(lambda: max(tries(pair, who)) > 1), f"{way} v{v}: it is not sent again")
+                check(tries(pair, who)[1] == 0, f"{way} v{v}: this host refused it: {tries(pair, who)}")
+
+
 def test_kill():
     """The dut's own sockets end; what is forwarded is cut, for its sockets are another host's."""
     own = {"inbound": ("answerer",), "outbound": ("opener",), "forward": ()}

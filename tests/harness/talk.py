@@ -29,6 +29,16 @@ def token(word="t"):
     return f"{word}-{os.getpid()}-{_token}".encode()
 
 
+def eventually(what, seconds=15):
+    """For what no event tells of: asked again and again, until it is so. False: it was not, within these seconds."""
+    end = time.monotonic() + seconds * SLOW
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def family_of(addr):
     return socket.AF_INET6 if ":" in addr else socket.AF_INET
 
