@@ -103,6 +103,13 @@ static void test_sets(void **state)
 				check_kind((enum weir_set_kind)kind, family, sizes[i], i + 10);
 }
 
+/* Many sets of several trees: what stands beside a box in its line must not be another tree's. */
+static void test_seeds(void **state)
+{
+	for (uint64_t seed = 1; seed <= (long_run() ? 400 : 8); seed++)
+		check_kind(WEIR_SET_FW, 4, 3000, seed);
+}
+
 static void test_large(void **state)
 {
 	for (int kind = 0; kind <= WEIR_SET_IPC; kind++)
@@ -351,7 +358,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_key),	cmocka_unit_test(test_empty),	cmocka_unit_test(test_edges),	cmocka_unit_test(test_cover),
-		cmocka_unit_test(test_sets),	cmocka_unit_test(test_large),	cmocka_unit_test(test_odd),
+		cmocka_unit_test(test_sets),	cmocka_unit_test(test_seeds),	cmocka_unit_test(test_large),	cmocka_unit_test(test_odd),
 		cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_nonsense), cmocka_unit_test(test_names), cmocka_unit_test(test_damaged),
 	};

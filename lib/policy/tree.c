@@ -251,6 +251,7 @@ static int grow_groups(struct making *m, struct tree_builder *b, struct trial *t
 				list[k++] = i;
 		for (uint32_t d = 0; d < x->n_dims; d++)
 			r.hi[d] = UINT64_MAX >> (64 - x->dim[d].bits);
+		b->n_halves = 0; /* no line is shared with another tree: see share_line */
 		err = tree_grow(b, list, k, &r, 0, &word);
 		if (!err)
 			t->roots[t->n_roots++] = (struct weir_tree_root){ word, x->rule[list[0]],

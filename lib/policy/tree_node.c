@@ -211,10 +211,10 @@ void tree_refuse_widest(struct tree_builder *b)
 }
 
 /*
- * A box alone takes the free half of another leaf's last line. What stands beside it there finds nothing that is not so, and
- * keeps nothing back: a box that holds a packet stands in the packet's own leaf, too. For the same reason the order of the two
- * does not count: when both hold a packet, the lower one was met before. Only where no search goes by the first rule of a
- * line (weir_tree_skip): in short leaves.
+ * A box alone takes the free half of the last line of another leaf of its tree. What stands beside it there finds nothing that
+ * is not so, and keeps nothing back: a box that holds a packet stands in the packet's own leaf, too. For the same reason the
+ * order of the two does not count: when both hold a packet, the lower one was met before. A box of another tree would be none
+ * of that. Only where no search goes by the first rule of a line (weir_tree_skip): in short leaves.
  */
 static bool share_line(struct tree_builder *b, uint32_t box, uint32_t *ret_line)
 {
