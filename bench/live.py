@@ -330,7 +330,7 @@ def tcp_rate(lane, server, address):
     return json.loads(p.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
 
 
-def throughput(b, rounds=5):
+def throughput(b, rounds=7):
     """Rounds alternate, so that what else the machine does falls on all of them."""
     if not shutil.which("iperf3"):
         raise RuntimeError("iperf3 is not installed")
