@@ -50,7 +50,6 @@ int weir_tc_out(struct __sk_buff *skb)
 		weir_note_judged(skb, s);
 		return WEIR_TC_NEXT;
 	}
-	if (v == WEIR_REJECT && (weir_config()->proto_features & WEIR_FEAT_REJECT))
-		return weir_reject(skb);
-	return weir_lost(s);
+	v = v == WEIR_REJECT && (weir_config()->proto_features & WEIR_FEAT_REJECT) ? weir_reject(skb) : WEIR_TC_SHOT;
+	return v == WEIR_TC_SHOT ? weir_lost(s) : v;
 }
