@@ -106,7 +106,7 @@ static void test_sets(void **state)
 /* Many sets of several trees: what stands beside a box in its line must not be another tree's. */
 static void test_seeds(void **state)
 {
-	for (uint64_t seed = 1; seed <= (long_run() ? 400 : 8); seed++)
+	for (uint64_t seed = 1; seed <= (long_run() ? 400 : 5); seed++)
 		check_kind(WEIR_SET_FW, 4, 3000, seed);
 }
 
