@@ -82,7 +82,7 @@ const struct weir_type weir_type_mode = WORD("mode", "a mode", mode_words,
 					    "softest of command line, policy, group and "
 					    "rule counts.");
 static const struct weir_type t_action = WORD("action", "an action", action_words,
-					      "`allow`, `drop` (silently; also for a program of this host, as if the network had lost it) and `reject` (with a TCP reset or an ICMP "
+					      "`allow`, `drop` (silently; also for a program of this host, as if the network had lost it: it waits, where `reject` tells it at once) and `reject` (with a TCP reset or an ICMP "
 					      "error) end the evaluation; `log` writes an "
 					      "event and goes on, `ban` bans who opened for a while and goes on.");
 static const struct weir_type t_default =
