@@ -91,7 +91,7 @@ __noinline int scan_part(uint32_t line, uint32_t end)
 {
 	struct weir_tree_key *k = key_get();
 
-	return !k || weir_tree_scan(0, k, line, end);
+	return !k || (k->family == 6 ? weir_tree_scan(0, k, line, end, true) : weir_tree_scan(0, k, line, end, false));
 }
 
 __noinline int skip_part(uint32_t line, uint32_t end)
@@ -113,16 +113,10 @@ WEIR_INLINE struct weir_tree_key *next_packet(uint32_t *ret_at)
 	k->dport = p->dport;
 	k->proto = p->proto;
 	k->dir = p->dir;
-	if (p->family == 4) {
+	if (p->family == 4)
 		weir_tree_key4(k, (uint32_t)p->addr[0], (uint32_t)p->addr[2]);
-	} else {
-		k->family = 6;
-		k->w[0] = p->addr[0];
-		k->w[1] = p->addr[1];
-		k->w[2] = p->addr[2];
-		k->w[3] = p->addr[3];
-		k->w[4] = weir_tree_fields(k->sport, k->dport, k->proto, k->dir);
-	}
+	else
+		weir_tree_key6(k, p->addr[0], p->addr[1], p->addr[2], p->addr[3]);
 	*ret_at = i;
 	return k;
 }

@@ -68,8 +68,8 @@ static int trace_put(struct bench *b, const struct weir_tree_key *keys)
 					       .family = (uint8_t)k->family };
 
 		if (k->family == 4) {
-			p.addr[0] = k->src;
-			p.addr[2] = k->dst;
+			p.addr[0] = k->w[0] >> 32;
+			p.addr[2] = (uint32_t)k->w[0];
 		} else {
 			memcpy(p.addr, k->w, sizeof p.addr);
 		}

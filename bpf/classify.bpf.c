@@ -63,7 +63,11 @@ __noinline int weir_tree_scan_lines(uint32_t line, uint32_t end)
 {
 	struct weir_scratch *s = weir_scratch_get();
 
-	return !s || weir_tree_scan(0, &s->tree_key, line, end);
+	if (!s)
+		return 1;
+	if (s->tree_key.family == 6)
+		return weir_tree_scan(0, &s->tree_key, line, end, true);
+	return weir_tree_scan(0, &s->tree_key, line, end, false);
 }
 
 __noinline int weir_tree_skip_lines(uint32_t line, uint32_t end)

@@ -23,7 +23,7 @@
 #include "core/types.h"
 
 #define WEIR_IMAGE_MAGIC 0x72696577u /* "weir", little endian */
-#define WEIR_IMAGE_VERSION 9u
+#define WEIR_IMAGE_VERSION 10u
 
 #define WEIR_RULES_MAX (1u << 17) /* rules, overlay included */
 #define WEIR_LINEAR_MAX 1024u   /* rules of an image without trees, places of late ones not counted */
@@ -31,7 +31,7 @@
 #define WEIR_SCAN_CHUNK 64u    /* rules that one call looks at */
 #define WEIR_SCAN_END 0xffffffffu
 #define WEIR_SIEVE_CHUNK 32u  /* rules out of the trees that are no candidates, that one call goes past */
-#define WEIR_SIEVE_CALLS 2048u /* 8 trees with leaves of 2,048 boxes, for 4 pairs of addresses: no packet needs more */
+#define WEIR_SIEVE_CALLS 1024u /* 4 trees with leaves of 2,048 boxes, for 4 pairs of addresses: no packet needs more */
 #define WEIR_SCAN_MORE 0xfffffffeu /* and there may be more */
 /* A candidate: index in bits 0..29, UNKNOWN in bit 30. WEIR_SCAN_END: no further one. */
 #define WEIR_CAND_UNKNOWN 0x40000000u

@@ -15,13 +15,11 @@ WEIR_INLINE uint64_t weir_tree_walk(const struct weir_img *img, const struct wei
 {
 	for (uint32_t i = 0; i <= WEIR_TREE_DEPTH; i++) {
 		const struct weir_tree_line *l;
-		uint64_t x;
 		uint32_t at;
 
 		if (word >> 63)
 			return word;
-		x = k->w[word >> 43 & 7] >> (word >> 32 & 63);
-		at = (uint32_t)word + (uint32_t)(x & ((1ull << (word >> 38 & 31)) - 1));
+		at = weir_tree_cell(word, k);
 		l = weir_img_tree_line(img, at >> 3);
 		if (!l)
 			return 0;
@@ -34,7 +32,8 @@ WEIR_INLINE uint64_t weir_tree_walk(const struct weir_img *img, const struct wei
  * Up to WEIR_TREE_CHUNK lines of a leaf, for a rule in [k->from, k->best): the first found becomes k->best. True when
  * the rest of the leaf has none.
  */
-WEIR_INLINE bool weir_tree_scan(const struct weir_img *img, struct weir_tree_key *k, uint32_t line, uint32_t end)
+WEIR_INLINE bool weir_tree_scan(const struct weir_img *img, struct weir_tree_key *k, uint32_t line, uint32_t end,
+				bool six)
 {
 	for (uint32_t i = 0; i < WEIR_TREE_CHUNK; i++, line++) {
 		const struct weir_tree_line *l;
@@ -45,7 +44,7 @@ WEIR_INLINE bool weir_tree_scan(const struct weir_img *img, struct weir_tree_key
 		l = weir_img_tree_line(img, line);
 		if (!l)
 			break;
-		if (weir_tree_line(l, k))
+		if (weir_tree_line(l, k, six))
 			return true;
 	}
 	return line >= end;
@@ -75,7 +74,7 @@ WEIR_INLINE uint32_t weir_tree_skip(const struct weir_img *img, uint32_t line, u
 #ifndef WEIR_TREE_PARTS_PROVIDED
 static inline bool weir_tree_scan_part(const struct weir_img *img, struct weir_tree_key *k, uint32_t line, uint32_t end)
 {
-	return weir_tree_scan(img, k, line, end);
+	return weir_tree_scan(img, k, line, end, k->family == 6);
 }
 
 static inline uint32_t weir_tree_skip_part(const struct weir_img *img, const struct weir_tree_key *k, uint32_t line,
@@ -85,45 +84,59 @@ static inline uint32_t weir_tree_skip_part(const struct weir_img *img, const str
 }
 #endif
 
-/* One tree. Most leaves are a line or two, so the first is looked at here, without a call. */
-WEIR_INLINE void weir_tree_find(const struct weir_img *img, struct weir_tree_key *k, uint64_t word)
+/* A leaf. Most are a few lines, which are looked at here, without a call. */
+WEIR_INLINE void weir_tree_leaf(const struct weir_img *img, struct weir_tree_key *k, uint64_t word, bool six)
 {
-	const struct weir_tree_line *l;
-	uint32_t line, end;
+	uint32_t line = (uint32_t)word & (WEIR_TREE_LINES - 1), end = line + (uint32_t)(word >> 26 & 0x7ff);
 
-	word = weir_tree_walk(img, k, word);
-	line = (uint32_t)word & (WEIR_TREE_LINES - 1);
-	end = line + (uint32_t)(word >> 26 & 0x7ff);
-	if (line == end || (word >> 37 & (WEIR_TREE_RULES - 1)) >= k->best)
+	if ((word >> 37 & (WEIR_TREE_RULES - 1)) >= k->best)
 		return;
-	if (k->from && end - line > 4)
+	if (k->from && end - line > WEIR_TREE_SHORT)
 		line = weir_tree_skip_part(img, k, line, end);
-	l = weir_img_tree_line(img, line);
-	if (!l || weir_tree_line(l, k))
-		return;
-	line++;
+	for (uint32_t i = 0; i < WEIR_TREE_SHORT; i++, line++) {
+		const struct weir_tree_line *l = line < end ? weir_img_tree_line(img, line) : 0;
+
+		WEIR_REREAD(); /* else the whole key would be kept on the stack, of which a chain of calls has 512 bytes */
+		if (!l || weir_tree_line(l, k, six))
+			return;
+	}
 	for (uint32_t i = 0; i <= WEIR_TREE_LEAF / WEIR_TREE_CHUNK; i++, line += WEIR_TREE_CHUNK)
 		if (line >= end || weir_tree_scan_part(img, k, line, end))
 			break;
 }
 
-/* All trees of the family: the lowest rule in [k->from, k->best) with a box that holds the key becomes k->best. */
-WEIR_INLINE void weir_tree_lowest(const struct weir_img *img, struct weir_tree_key *k)
+WEIR_INLINE void weir_tree_all(const struct weir_img *img, struct weir_tree_key *k, bool six)
 {
+	const struct weir_tree_line *l = weir_img_tree_line(img, six);
+	uint32_t first = 0;
+
+	if (!l)
+		return;
 	for (uint32_t t = 0; t < WEIR_TREE_ROOTS; t++) {
-		uint32_t first = k->family == 6 ? WEIR_TREE_HEAD / 2 : 0;
-		const struct weir_tree_line *l = weir_img_tree_line(img, first + (t >> 2));
-		uint64_t range;
+		uint64_t range = l->w[t * 2 + 1]; /* min, max of a root, little endian */
+		bool lower = (uint32_t)range < k->best;
 
 		WEIR_REREAD();
-		if (!l)
+		if (!lower && first == t) /* nor are those behind it */
 			break;
-		range = l->w[(t & 3) * 2 + 1]; /* min, max of a root, little endian */
-		if ((uint32_t)range >= k->best)
-			break;
-		if (range >> 32 >= k->from)
-			weir_tree_find(img, k, l->w[(t & 3) * 2]);
+		k->leaf[t] = lower && (range >> 32 & ~(uint64_t)WEIR_TREE_MORE) >= k->from ? weir_tree_walk(img, k, l->w[t * 2]) : 0;
+		if (range >> 63)
+			continue;
+		for (; first <= t; first++)
+			weir_tree_leaf(img, k, k->leaf[first], six);
 	}
+}
+
+/*
+ * All trees of the family: the lowest rule in [k->from, k->best) with a box that holds the key becomes k->best. Down
+ * several trees first and then their leaves (WEIR_TREE_MORE), so that what one of them waits for overlaps with the others.
+ */
+WEIR_INLINE void weir_tree_lowest(const struct weir_img *img, struct weir_tree_key *k)
+{
+	if (k->family == 6)
+		weir_tree_all(img, k, true);
+	else
+		weir_tree_all(img, k, false);
 }
 
 #ifndef WEIR_TREE_PARTS_PROVIDED

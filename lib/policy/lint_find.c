@@ -108,20 +108,15 @@ static int make_tree(struct weir_lint_finder *f, const struct weir_lint_rule *ru
 uint32_t weir_lint_next(const struct weir_lint_finder *f, const struct weir_lint_point *p, uint32_t from)
 {
 	struct weir_img img = { f->tree.lines, f->tree.n };
-	struct weir_tree_key k = { .sport = p->sport, .dport = p->dport, .proto = p->proto, .dir = p->dir, .family = 6 };
+	struct weir_tree_key k = { .sport = p->sport, .dport = p->dport, .proto = p->proto, .dir = p->dir };
 	uint32_t rule;
 
 	if (!f->tree.n)
 		return from < f->n ? from : WEIR_LINT_NONE;
-	if (p->family == 4) {
+	if (p->family == 4)
 		weir_tree_key4(&k, (uint32_t)p->src, (uint32_t)p->dst);
-	} else {
-		k.w[0] = (uint64_t)(p->src >> 64);
-		k.w[1] = (uint64_t)p->src;
-		k.w[2] = (uint64_t)(p->dst >> 64);
-		k.w[3] = (uint64_t)p->dst;
-		k.w[4] = weir_tree_fields(k.sport, k.dport, k.proto, k.dir);
-	}
+	else
+		weir_tree_key6(&k, (uint64_t)(p->src >> 64), (uint64_t)p->src, (uint64_t)(p->dst >> 64), (uint64_t)p->dst);
 	rule = weir_tree_next(&img, &k, from);
 	return rule < f->n ? rule : WEIR_LINT_NONE;
 }

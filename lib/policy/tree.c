@@ -37,6 +37,7 @@ struct trial {
 	struct weir_tree_root roots[WEIR_TREE_ROOTS];
 	struct weir_tree_line *lines; /* of the nodes and leaves only */
 	uint32_t n, n_roots, depth, leaf, node_lines, leaf_lines;
+	uint32_t reached[WEIR_TREE_ROOTS]; /* by how many of the sampled packets */
 	uint64_t cost;
 };
 
@@ -268,66 +269,72 @@ static uint64_t missing(uint32_t lines)
 	return (lines < (16u << 20) / 64 ? lines : (16u << 20) / 64) * 9ull / 1024;
 }
 
-/*
- * What core/tree.h would do for a packet of these numbers (by column), in 1/15 ns: instructions and, the more the larger
- * the trees are, lines that have to be waited for. Of what stands behind several roots the waiting overlaps in part.
- */
-static uint64_t packet_cost(const struct tree_boxes *x, const struct weir_tree_line *lines, const struct trial *t,
-			    const uint64_t *v)
+static uint64_t walk_cost(const struct weir_tree_line *lines, const struct weir_tree_key *k, uint64_t node, uint64_t *word)
 {
-	uint64_t w[8] = { 0 }, cost = 0, leaf = missing(t->n), node = missing(2 * t->node_lines);
-	uint32_t best = WEIR_TREE_END;
+	uint64_t cost = 100;
 
-	for (uint32_t d = 0; d < x->n_dims; d++)
-		w[x->dim[d].word] |= v[d] << x->dim[d].shift;
-	for (uint32_t i = 0; i < t->n_roots && t->roots[i].min < best; i++) {
+	for (bool root = true; !(*word >> 63); cost += root ? 120 : 120 + node, root = false)
+		*word = ((const uint64_t *)lines)[weir_tree_cell(*word, k)];
+	return cost;
+}
+
+/* The lines of a leaf, up to the one that decides. */
+static uint64_t leaf_cost(const struct weir_tree_line *lines, struct weir_tree_key *k, uint64_t word)
+{
+	uint32_t line = (uint32_t)word & (WEIR_TREE_LINES - 1), end = line + (uint32_t)(word >> 26 & 0x7ff);
+	uint64_t cost = 110;
+
+	for (; line < end && !weir_tree_line(lines + line, k, k->family == 6); line++)
+		cost += 55;
+	return cost;
+}
+
+/*
+ * What core/tree.h would do for a packet, each tree after the other, in 1/15 ns: instructions and, the more the larger the
+ * trees are, lines that have to be waited for. Of what stands behind several roots the waiting overlaps in part.
+ */
+static uint64_t packet_cost(const struct weir_tree_line *lines, struct trial *t, struct weir_tree_key *k)
+{
+	uint64_t cost = 0, leaf = missing(t->n), node = missing(2 * t->node_lines);
+
+	k->from = 0;
+	k->best = WEIR_TREE_END;
+	for (uint32_t i = 0; i < t->n_roots && t->roots[i].min < k->best; i++) {
 		uint64_t word = t->roots[i].word;
-		uint32_t line, end;
 
-		cost += 100;
-		for (bool root = true; !(word >> 63); cost += root ? 120 : 120 + node, root = false) {
-			uint64_t cell = w[word >> 43 & 7] >> (word >> 32 & 63) & ((1ull << (word >> 38 & 31)) - 1);
-
-			word = ((const uint64_t *)lines)[(uint32_t)word + cell];
-		}
-		line = (uint32_t)word & (WEIR_TREE_LINES - 1);
-		end = line + (uint32_t)(word >> 26 & 0x7ff);
-		if ((word >> 37 & (WEIR_TREE_RULES - 1)) >= best)
+		t->reached[i]++;
+		cost += walk_cost(lines, k, node, &word);
+		if ((word >> 37 & (WEIR_TREE_RULES - 1)) >= k->best)
 			continue;
-		if (line == end)
-			continue;
-		cost += 150 + leaf;
+		cost += leaf_cost(lines, k, word) + leaf;
 		leaf = missing(t->n) / 2;
-		for (; line < end; line++, cost += 80) {
-			struct weir_tree_key k = { .src = (uint32_t)v[0], .dst = (uint32_t)v[1],
-						   .dir = WEIR_DIR_IN, .family = x->six ? 6 : 4 };
-			uint32_t at = x->six ? 4 : 2, r;
-
-			memcpy(k.w, w, sizeof w);
-			k.sport = (uint32_t)v[at];
-			k.dport = (uint32_t)v[at + 1];
-			k.proto = (uint32_t)v[at + 2];
-			k.dir = v[at + 3] == 0 ? WEIR_DIR_IN : v[at + 3] == 1 ? WEIR_DIR_FWD : WEIR_DIR_OUT;
-			r = x->six ? weir_tree_line6(lines + line, &k, 0) : weir_tree_line4(lines + line, &k, 0);
-			if (r < best) {
-				best = r;
-				break;
-			}
-			if (weir_tree_first_rule(lines + line, x->six) >= best)
-				break;
-		}
 	}
 	return cost;
 }
 
+/* A packet of these numbers (by column). */
+static struct weir_tree_key packet_key(const struct tree_boxes *x, const uint64_t *v)
+{
+	const uint64_t *fields = v + (x->six ? 4 : 2);
+	struct weir_tree_key k = { .sport = (uint32_t)fields[0], .dport = (uint32_t)fields[1], .proto = (uint32_t)fields[2],
+				   .dir = fields[3] == 0 ? WEIR_DIR_IN : fields[3] == 1 ? WEIR_DIR_FWD : WEIR_DIR_OUT };
+
+	if (x->six)
+		weir_tree_key6(&k, v[0], v[1], v[2], v[3]);
+	else
+		weir_tree_key4(&k, (uint32_t)v[0], (uint32_t)v[1]);
+	return k;
+}
+
 /* The mean over packets that fit some box, and over ones mixed from several. */
-static uint64_t trial_cost(const struct tree_boxes *x, const struct weir_tree_line *lines, const struct trial *t)
+static uint64_t trial_cost(const struct tree_boxes *x, const struct weir_tree_line *lines, struct trial *t)
 {
 	uint64_t seed = 0x9e3779b97f4a7c15u, sum = 0;
 
 	for (uint32_t i = 0; i < SAMPLES; i++) {
 		uint64_t v[TREE_DIMS] = { 0 };
 		uint32_t box = weir_draw_below(&seed, x->n);
+		struct weir_tree_key k;
 
 		for (uint32_t d = 0; d < x->n_dims; d++) {
 			uint64_t span;
@@ -337,9 +344,23 @@ static uint64_t trial_cost(const struct tree_boxes *x, const struct weir_tree_li
 			span = x->dim[d].hi[box] - x->dim[d].lo[box];
 			v[d] = x->dim[d].lo[box] + (span == UINT64_MAX ? weir_draw(&seed) : weir_draw(&seed) % (span + 1));
 		}
-		sum += packet_cost(x, lines, t, v);
+		k = packet_key(x, v);
+		sum += packet_cost(lines, t, &k);
 	}
 	return sum / SAMPLES;
+}
+
+/* Trees are walked together as long as two thirds of the packets that reach the first of them reach the next one, too. */
+static void join_roots(struct trial *t)
+{
+	uint32_t first = 0;
+
+	for (uint32_t i = 1; i < t->n_roots; i++) {
+		if (t->reached[i] * 3 >= t->reached[first] * 2)
+			t->roots[i - 1].max |= WEIR_TREE_MORE;
+		else
+			first = i;
+	}
 }
 
 static void trial_free(struct trial *t)
@@ -375,6 +396,7 @@ static int try_shape(struct making *m, const struct tree_shape *shape, struct tr
 		t->node_lines = b.node_lines;
 		t->leaf_lines = b.leaf_lines;
 		t->cost = trial_cost(&m->boxes, t->lines, t);
+		join_roots(t);
 	}
 	free(b.starts);
 	free(b.ends);

@@ -139,7 +139,7 @@ static double weigh(const struct tree_builder *b, const struct spread *s, uint32
 	if (left > halvings(n, shape->leaf) / n - 0.08)
 		return -1;
 	cost = sum > n ? (double)(tree_log2((uint64_t)(sum * 64 / n)) - 6 * 256) / 256 : 0;
-	return left / 3 + shape->copy_cost * cost * (sum / (sum + shape->spare * b->boxes->n)) +
+	return left / 2 + shape->copy_cost * cost * (sum / (sum + shape->spare * b->boxes->n)) +
 	       0.15 * (double)(1u << width) / (n >= MANY ? n + 0.1 * b->boxes->n : n);
 }
 

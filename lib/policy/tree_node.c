@@ -10,7 +10,6 @@
 #include "core/reason.h"
 #include "lib/util/cleanup.h"
 
-#define SHORT 4u /* lines of a leaf that is not searched: weir_tree_find */
 #define EMPTY_LEAF (1ull << 63 | (uint64_t)(WEIR_TREE_RULES - 1) << 37)
 
 int tree_lines_reserve(struct tree_builder *b, uint32_t more)
@@ -65,39 +64,64 @@ static int take_words(struct tree_builder *b, uint32_t width, uint32_t *ret_base
 	return 0;
 }
 
-static uint8_t ignored_bits(uint64_t lo, uint64_t hi)
+/* Where the ports begin among the columns of a box: behind the addresses. */
+static uint32_t ports_at(const struct tree_boxes *x)
 {
-	return lo ^ hi ? (uint8_t)(64 - __builtin_clzll(lo ^ hi)) : 0;
+	return x->six ? 4 : 2;
+}
+
+static uint64_t above(const struct tree_boxes *x, uint32_t i)
+{
+	const struct tree_dim *d = x->dim + ports_at(x);
+
+	return weir_tree_lanes((uint32_t)(65535 - d[0].hi[i]), (uint32_t)(65535 - d[1].hi[i]), (uint32_t)(255 - d[2].hi[i])) |
+	       (uint64_t)(~x->dirs[i] & WEIR_DIR_ANY) << WEIR_TREE_DIRS_AT;
+}
+
+static uint64_t below(const struct tree_boxes *x, uint32_t i)
+{
+	const struct tree_dim *d = x->dim + ports_at(x);
+
+	return weir_tree_lanes((uint32_t)d[0].lo[i] + 65535, (uint32_t)d[1].lo[i] + 65535, (uint32_t)d[2].lo[i] + 255) |
+	       (uint64_t)x->rule[i] << WEIR_TREE_RULE_AT;
+}
+
+/* A span of a prefix: ones at the end, and where it begins none of them is set. */
+static bool is_prefix(uint64_t lo, uint64_t span)
+{
+	return !(span & (span + 1)) && !(lo & span);
 }
 
 static void put4(const struct tree_boxes *x, uint32_t i, struct weir_tree_box4 *e)
 {
 	const struct tree_dim *d = x->dim;
+	uint64_t src = d[0].hi[i] - d[0].lo[i], dst = d[1].hi[i] - d[1].lo[i];
+	bool prefixes = is_prefix(d[0].lo[i], src) && is_prefix(d[1].lo[i], dst);
 
 	*e = (struct weir_tree_box4){
-		.src = (uint32_t)d[0].lo[i], .src_span = (uint32_t)(d[0].hi[i] - d[0].lo[i]),
-		.dst = (uint32_t)d[1].lo[i], .dst_span = (uint32_t)(d[1].hi[i] - d[1].lo[i]),
-		.sport = (uint16_t)d[2].lo[i], .sport_span = (uint16_t)(d[2].hi[i] - d[2].lo[i]),
-		.dport = (uint16_t)d[3].lo[i], .dport_span = (uint16_t)(d[3].hi[i] - d[3].lo[i]),
-		.proto = (uint8_t)d[4].lo[i], .proto_span = (uint8_t)(d[4].hi[i] - d[4].lo[i]),
-		.rule = x->rule[i], .dirs = x->dirs[i],
+		.addr = d[0].lo[i] << 32 | d[1].lo[i], .mask = ~(src << 32 | dst), .below = below(x, i),
+		.above = above(x, i) | (prefixes ? 0 : WEIR_TREE_RANGE),
 	};
+}
+
+/* Which bits of the word count in which a prefix ends; is_long: it is the low one. */
+static uint64_t mask6(const struct tree_dim *high, const struct tree_dim *low, uint32_t i, bool *is_long)
+{
+	*is_long = high->lo[i] == high->hi[i] && low->hi[i] - low->lo[i] != UINT64_MAX;
+	return *is_long ? ~(low->hi[i] - low->lo[i]) : ~(high->hi[i] - high->lo[i]);
 }
 
 static void put6(const struct tree_boxes *x, uint32_t i, struct weir_tree_box6 *e)
 {
 	const struct tree_dim *d = x->dim;
+	bool src_long, dst_long;
 
 	*e = (struct weir_tree_box6){
-		.sport = (uint16_t)d[4].lo[i], .sport_span = (uint16_t)(d[4].hi[i] - d[4].lo[i]),
-		.dport = (uint16_t)d[5].lo[i], .dport_span = (uint16_t)(d[5].hi[i] - d[5].lo[i]),
-		.proto = (uint8_t)d[6].lo[i], .proto_span = (uint8_t)(d[6].hi[i] - d[6].lo[i]),
-		.rule = x->rule[i], .dirs = x->dirs[i],
+		.addr = { d[0].lo[i], d[1].lo[i], d[2].lo[i], d[3].lo[i] },
+		.mask = { mask6(&d[0], &d[1], i, &src_long), mask6(&d[2], &d[3], i, &dst_long) },
+		.above = above(x, i), .below = below(x, i),
 	};
-	for (int k = 0; k < 4; k++) {
-		e->addr[k] = d[k].lo[i];
-		e->skip[k] = ignored_bits(d[k].lo[i], d[k].hi[i]);
-	}
+	e->above |= (src_long ? WEIR_TREE_SRC_LONG : 0) | (dst_long ? WEIR_TREE_DST_LONG : 0);
 }
 
 static uint64_t list_hash(const uint32_t *list, uint32_t n)
@@ -250,8 +274,8 @@ static int fill_lines(struct tree_builder *b, const uint32_t *list, uint32_t n, 
 	}
 	if (b->boxes->six || n % 2 == 0)
 		return 0;
-	((struct weir_tree_box4 *)at)[n].rule = WEIR_TREE_END;
-	if (lines <= SHORT)
+	((struct weir_tree_box4 *)at)[n].above = (uint64_t)WEIR_DIR_ANY << WEIR_TREE_DIRS_AT;
+	if (lines <= WEIR_TREE_SHORT)
 		offer_half(b, b->n - 1);
 	return 0;
 }
@@ -387,6 +411,7 @@ int tree_grow(struct tree_builder *b, const uint32_t *list, uint32_t n, struct t
 	if (err)
 		return err;
 	d = &b->boxes->dim[c.dim];
-	*ret_word = base | (uint64_t)(d->shift + c.shift) << 32 | (uint64_t)c.width << 38 | (uint64_t)d->word << 43;
+	*ret_word = base | (uint64_t)(64 - c.width - d->shift - c.shift) << 32 | (uint64_t)(64 - c.width) << 38 |
+		    (uint64_t)d->word << 44;
 	return grow_cells(b, &c, list, n, r, depth, base);
 }

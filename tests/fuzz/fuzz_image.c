@@ -43,7 +43,7 @@ static void base_tree(void)
 		for (uint32_t k = 1; k < 8; k += 2)
 			t[i].w[k] = WEIR_TREE_END;
 	for (uint32_t i = 0; i < WEIR_TREE_HEAD; i += WEIR_TREE_HEAD / 2) {
-		t[i].w[0] = WEIR_TREE_HEAD * 8 | 1ull << 38 | (i ? 4ull : 1ull) << 43;
+		t[i].w[0] = WEIR_TREE_HEAD * 8 | 63ull << 32 | 63ull << 38 | (i ? 4ull : 1ull) << 44;
 		t[i].w[1] = 1ull << 32;
 	}
 	t[WEIR_TREE_HEAD].w[0] = t[WEIR_TREE_HEAD].w[1] = 1ull << 63 | 1ull << 26 | (WEIR_TREE_HEAD + 1);

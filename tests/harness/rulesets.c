@@ -270,16 +270,10 @@ static weir_u128 within(uint64_t *seed, weir_u128 lo, weir_u128 hi)
 
 static void set_key(struct weir_tree_key *k, uint8_t family, weir_u128 src, weir_u128 dst)
 {
-	if (family == 4) {
+	if (family == 4)
 		weir_tree_key4(k, (uint32_t)src, (uint32_t)dst);
-		return;
-	}
-	k->family = 6;
-	k->w[0] = (uint64_t)(src >> 64);
-	k->w[1] = (uint64_t)src;
-	k->w[2] = (uint64_t)(dst >> 64);
-	k->w[3] = (uint64_t)dst;
-	k->w[4] = weir_tree_fields(k->sport, k->dport, k->proto, k->dir);
+	else
+		weir_tree_key6(k, (uint64_t)(src >> 64), (uint64_t)src, (uint64_t)(dst >> 64), (uint64_t)dst);
 }
 
 /* Another box of the same family, so that a mixed packet is one that can be. */
@@ -329,7 +323,7 @@ void weir_trace_key(const struct weir_set *s, enum weir_trace_kind kind, uint64_
 
 bool weir_box_holds(const struct weir_box *b, const struct weir_tree_key *k)
 {
-	weir_u128 src = WEIR_V4_LOW | k->src, dst = WEIR_V4_LOW | k->dst;
+	weir_u128 src = WEIR_V4_LOW | k->w[0] >> 32, dst = WEIR_V4_LOW | (uint32_t)k->w[0];
 
 	if (k->family == 6) {
 		src = (weir_u128)k->w[0] << 64 | k->w[1];
@@ -397,7 +391,7 @@ void weir_oracle_free(struct weir_oracle *o)
 
 uint32_t weir_oracle_find(const struct weir_oracle *o, const struct weir_tree_key *k, uint32_t *rules, uint32_t max)
 {
-	uint32_t at = k->family == 4 ? k->dst >> 21 : 2048 + (uint32_t)(k->w[2] & 2047), n = 0;
+	uint32_t at = k->family == 4 ? (uint32_t)k->w[0] >> 21 : 2048 + (uint32_t)(k->w[2] & 2047), n = 0;
 
 	for (uint32_t i = 0; i < o->n[at] && n < max; i++) {
 		const struct weir_box *b = &o->covered[o->list[at][i]];
