@@ -157,6 +157,13 @@ def test_hits_in_detect():
         told = [e for e in s.w.records("events") if e.get("rule") == "blocklist $four"]
         equal([(e["verdict"], e["would"]) for e in told], [("pass", "drop")] * len(told), "what events say")
         check(len(told) >= 3, f"an event of each: {told}")
+
+        def by_list():
+            return {f["rule"] for f in s.w.json("flows")["flows"] if f["src"] == BAD[4] and f["direction"] == "inbound"}
+
+        equal(by_list(), {"blocklist $four"}, "what its flow is under")
+        s.w("apply", s.w.write(policy("off").replace("$four, $six, $nets", "$six, $four, $nets")), "--no-confirm")
+        equal(by_list(), {"a rule of before the last change"}, "no list's name by a number that is another's now")
         for v in (4, 6):
             s.w("ban", "add", FINE[v])
             t = token("banned")
