@@ -130,9 +130,17 @@ static void test_odd(void **state)
 /* The very ends of every field, one value at a time. */
 static void test_edges(void **state)
 {
-	struct weir_box b = { .src_lo = WEIR_V4_LOW, .src_hi = WEIR_V4_HIGH, .dst_lo = WEIR_V4_LOW | 0x0a000001,
-			      .dst_hi = WEIR_V4_LOW | 0x0a000006, .sport_hi = 65535, .dport_lo = 65535,
-			      .dport_hi = 65535, .proto_hi = 255, .dirs = WEIR_DIR_IN | WEIR_DIR_OUT, .family = 4, .rule = 5 };
+	struct weir_box b = { .src_lo = WEIR_V4_LOW,
+			      .src_hi = WEIR_V4_HIGH,
+			      .dst_lo = WEIR_V4_LOW | 0x0a000001,
+			      .dst_hi = WEIR_V4_LOW | 0x0a000006,
+			      .sport_hi = 65535,
+			      .dport_lo = 65535,
+			      .dport_hi = 65535,
+			      .proto_hi = 255,
+			      .dirs = WEIR_DIR_IN | WEIR_DIR_OUT,
+			      .family = 4,
+			      .rule = 5 };
 	struct weir_tree_key k = { .sport = 0, .dport = 65535, .proto = 255, .dir = WEIR_DIR_OUT };
 	struct weir_tree t;
 	struct weir_why why;
@@ -184,8 +192,14 @@ static struct weir_tree tree_of(const struct weir_box *b, uint32_t n)
 
 static struct weir_box any_box(uint8_t family, uint32_t rule)
 {
-	struct weir_box b = { .src_hi = ~(weir_u128)0, .dst_hi = ~(weir_u128)0, .sport_hi = 65535, .dport_hi = 65535,
-			      .proto_hi = 255, .dirs = WEIR_DIR_ANY, .family = family, .rule = rule };
+	struct weir_box b = { .src_hi = ~(weir_u128)0,
+			      .dst_hi = ~(weir_u128)0,
+			      .sport_hi = 65535,
+			      .dport_hi = 65535,
+			      .proto_hi = 255,
+			      .dirs = WEIR_DIR_ANY,
+			      .family = family,
+			      .rule = rule };
 
 	if (family == 4) {
 		b.src_lo = b.dst_lo = WEIR_V4_LOW;
@@ -197,7 +211,8 @@ static struct weir_box any_box(uint8_t family, uint32_t rule)
 /* Ports and protocol share a word: none of them may reach into its neighbour, whatever that holds. */
 static void test_lanes(void **state)
 {
-	static const uint16_t ranges[][2] = { { 0, 0 }, { 0, 65535 }, { 65535, 65535 }, { 0, 65534 }, { 1, 65535 }, { 255, 256 } };
+	static const uint16_t ranges[][2] = { { 0, 0 },	    { 0, 65535 }, { 65535, 65535 },
+					      { 0, 65534 }, { 1, 65535 }, { 255, 256 } };
 	static const uint8_t protos[][2] = { { 0, 0 }, { 0, 255 }, { 255, 255 }, { 1, 254 } };
 	static const uint32_t ports[] = { 0, 1, 254, 255, 256, 257, 65534, 65535 }, proto[] = { 0, 1, 254, 255 };
 
@@ -214,7 +229,9 @@ static void test_lanes(void **state)
 		t = tree_of(&b, 1);
 		for (uint32_t p = 0; p < 8 * 8 * 4; p++)
 			check_few(&b, 1, &t, WEIR_V4_LOW | 7, WEIR_V4_LOW | 9,
-				  (struct weir_tree_key){ .sport = ports[p / 4 % 8], .dport = ports[p / 32], .proto = proto[p % 4],
+				  (struct weir_tree_key){ .sport = ports[p / 4 % 8],
+							  .dport = ports[p / 32],
+							  .proto = proto[p % 4],
 							  .dir = WEIR_DIR_FWD });
 		weir_tree_free(&t);
 	}
@@ -222,16 +239,17 @@ static void test_lanes(void **state)
 
 static void test_directions(void **state)
 {
-	for (uint8_t dirs = 1; dirs <= WEIR_DIR_ANY; dirs++)
+	for (uint32_t dirs = 1; dirs <= WEIR_DIR_ANY; dirs++)
 		for (uint8_t family = 4; family <= 6; family = (uint8_t)(family + 2)) {
 			struct weir_box b = any_box(family, 5);
 			struct weir_tree t;
 
-			b.dirs = dirs;
+			b.dirs = (uint8_t)dirs;
 			t = tree_of(&b, 1);
 			for (uint32_t dir = WEIR_DIR_IN; dir <= WEIR_DIR_FWD; dir <<= 1)
 				check_few(&b, 1, &t, WEIR_V4_LOW | 7, WEIR_V4_LOW | 9,
-					  (struct weir_tree_key){ .sport = 65535, .dport = 65535, .proto = 255, .dir = dir });
+					  (struct weir_tree_key){
+						  .sport = 65535, .dport = 65535, .proto = 255, .dir = dir });
 			weir_tree_free(&t);
 		}
 }
@@ -251,7 +269,8 @@ static void test_prefixes(void **state)
 		uint8_t family = c <= 32 ? 4 : 6;
 		uint32_t ignored = c <= 32 ? c : c - 33;
 		weir_u128 low = family == 4 ? WEIR_V4_LOW : 0, high = family == 4 ? WEIR_V4_HIGH : ~(weir_u128)0;
-		weir_u128 a = family == 4 ? low | 0xa5c3960fu : (weir_u128)0xa5c3960f5a3c69f0u << 64 | 0x96f0a5c35a693c0fu;
+		weir_u128 a =
+			family == 4 ? low | 0xa5c3960fu : (weir_u128)0xa5c3960f5a3c69f0u << 64 | 0x96f0a5c35a693c0fu;
 		struct weir_box b = any_box(family, 5);
 		struct weir_tree t;
 
@@ -259,7 +278,8 @@ static void test_prefixes(void **state)
 		prefix_around(a ^ 1, ignored / 2, &b.dst_lo, &b.dst_hi);
 		t = tree_of(&b, 1);
 		for (uint32_t i = 0; i < 16; i++) {
-			const weir_u128 src[] = { b.src_lo, b.src_hi, b.src_lo - (b.src_lo != low), b.src_hi + (b.src_hi != high) };
+			const weir_u128 src[] = { b.src_lo, b.src_hi, b.src_lo - (b.src_lo != low),
+						  b.src_hi + (b.src_hi != high) };
 			const weir_u128 dst[] = { b.dst_lo, b.dst_hi, b.dst_lo - 1, b.dst_hi + 1 };
 
 			check_few(&b, 1, &t, src[i % 4], dst[i / 4], (struct weir_tree_key){ .dir = WEIR_DIR_IN });
@@ -282,7 +302,8 @@ static void test_range_beside_prefix(void **state)
 		b[1].dst_hi = WEIR_V4_LOW;
 		t = tree_of(b, 2);
 		for (uint32_t i = 0; i < 80; i++)
-			check_few(b, 2, &t, WEIR_V4_LOW | i / 2, WEIR_V4_LOW | (i & 1), (struct weir_tree_key){ .dir = WEIR_DIR_IN });
+			check_few(b, 2, &t, WEIR_V4_LOW | i / 2, WEIR_V4_LOW | (i & 1),
+				  (struct weir_tree_key){ .dir = WEIR_DIR_IN });
 		weir_tree_free(&t);
 	}
 }
@@ -328,16 +349,21 @@ static void test_joined_in_part(void **state)
 		all.lines[WEIR_TREE_HEAD + i] = one.lines[WEIR_TREE_HEAD];
 		weir_tree_free(&one);
 	}
-	check_few((struct weir_box[]){ any_box(4, 4) }, 1, &all, WEIR_V4_LOW, WEIR_V4_LOW, (struct weir_tree_key){ .dir = 1 });
+	check_few((struct weir_box[]){ any_box(4, 4) }, 1, &all, WEIR_V4_LOW, WEIR_V4_LOW,
+		  (struct weir_tree_key){ .dir = 1 });
 	weir_tree_free(&all);
 }
 
 /* Facts to key: the same as the numbers themselves. */
 static void test_key(void **state)
 {
-	struct weir_facts f = { .t = { .src = { [10] = 0xff, 0xff, 10, 0, 0, 1 }, .dst = { [10] = 0xff, 0xff, 192, 0, 2, 7 },
-				       .sport = 1234, .dport = 443 },
-				.proto = 6, .dir = WEIR_DIR_FWD, .family = 4 };
+	struct weir_facts f = { .t = { .src = { [10] = 0xff, 0xff, 10, 0, 0, 1 },
+				       .dst = { [10] = 0xff, 0xff, 192, 0, 2, 7 },
+				       .sport = 1234,
+				       .dport = 443 },
+				.proto = 6,
+				.dir = WEIR_DIR_FWD,
+				.family = 4 };
 	struct weir_tree_key k = { 0 };
 
 	weir_tree_key_make(&k, &f, f.t.src, f.t.dst);
@@ -372,8 +398,14 @@ static void test_empty(void **state)
 /* A range of IPv6 that is no prefix: candidates may be more than the range has, never less. */
 static void test_cover(void **state)
 {
-	struct weir_box b = { .src_lo = 5, .src_hi = 9, .dst_hi = ~(weir_u128)0, .sport_hi = 65535, .dport_hi = 65535,
-			      .proto_hi = 255, .dirs = WEIR_DIR_ANY, .family = 6 };
+	struct weir_box b = { .src_lo = 5,
+			      .src_hi = 9,
+			      .dst_hi = ~(weir_u128)0,
+			      .sport_hi = 65535,
+			      .dport_hi = 65535,
+			      .proto_hi = 255,
+			      .dirs = WEIR_DIR_ANY,
+			      .family = 6 };
 	struct weir_box c = weir_box_cover(&b);
 
 	assert_true(c.src_lo == 0 && c.src_hi == 15 && c.dst_lo == 0 && c.dst_hi == ~(weir_u128)0);
@@ -452,9 +484,18 @@ static void test_names(void **state)
 	struct weir_why why;
 
 	for (uint32_t i = 0; i < 12; i++)
-		b[i] = (struct weir_box){ .src_lo = WEIR_V4_LOW, .src_hi = WEIR_V4_HIGH, .dst_lo = WEIR_V4_LOW,
-					  .dst_hi = WEIR_V4_HIGH, .dport_lo = 80, .dport_hi = 90, .sport_hi = 65535,
-					  .proto_lo = 6, .proto_hi = 6, .dirs = 1, .family = 4, .rule = i / 3 };
+		b[i] = (struct weir_box){ .src_lo = WEIR_V4_LOW,
+					  .src_hi = WEIR_V4_HIGH,
+					  .dst_lo = WEIR_V4_LOW,
+					  .dst_hi = WEIR_V4_HIGH,
+					  .dport_lo = 80,
+					  .dport_hi = 90,
+					  .sport_hi = 65535,
+					  .proto_lo = 6,
+					  .proto_hi = 6,
+					  .dirs = 1,
+					  .family = 4,
+					  .rule = i / 3 };
 	assert_int_equal(weir_tree_build(b, 12, &l, &t, &why), -E2BIG);
 	assert_non_null(strstr(why.message, "4 rules overlap"));
 	assert_non_null(strstr(why.message, "(12 comparisons, 8 at most): <a>, <b> ... <d>"));
@@ -488,12 +529,12 @@ static void test_nonsense(void **state)
 	struct weir_tree t;
 	struct weir_why why;
 
-#define REFUSED(change)                                                         \
-	do {                                                                    \
-		b = good;                                                       \
-		change;                                                         \
+#define REFUSED(change)                                                            \
+	do {                                                                       \
+		b = good;                                                          \
+		change;                                                            \
 		assert_int_equal(weir_tree_build(&b, 1, NULL, &t, &why), -EINVAL); \
-		assert_non_null(strstr(why.message, "makes no sense"));         \
+		assert_non_null(strstr(why.message, "makes no sense"));            \
 	} while (0)
 	REFUSED(b.src_lo = 2);
 	REFUSED(b.dst_lo = 2);
@@ -532,12 +573,16 @@ static void test_damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_key),	cmocka_unit_test(test_empty),	cmocka_unit_test(test_edges),	cmocka_unit_test(test_cover),
-		cmocka_unit_test(test_lanes),	cmocka_unit_test(test_directions), cmocka_unit_test(test_prefixes), cmocka_unit_test(test_range_beside_prefix),
-		cmocka_unit_test(test_joined),	cmocka_unit_test(test_joined_in_part),
-		cmocka_unit_test(test_sets),	cmocka_unit_test(test_seeds),	cmocka_unit_test(test_large),	cmocka_unit_test(test_odd),
-		cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_nonsense), cmocka_unit_test(test_names), cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_key),	   cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_edges),	   cmocka_unit_test(test_cover),
+		cmocka_unit_test(test_lanes),	   cmocka_unit_test(test_directions),
+		cmocka_unit_test(test_prefixes),   cmocka_unit_test(test_range_beside_prefix),
+		cmocka_unit_test(test_joined),	   cmocka_unit_test(test_joined_in_part),
+		cmocka_unit_test(test_sets),	   cmocka_unit_test(test_seeds),
+		cmocka_unit_test(test_large),	   cmocka_unit_test(test_odd),
+		cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_limits),	   cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_names),	   cmocka_unit_test(test_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
