@@ -81,6 +81,10 @@ class Report:
             s["more_is_better"] = True
         self.groups.setdefault(group, {})[name] = s
 
+    def median(self, group, name, unit, values):
+        v = sorted(round(x, 3) for x in values)
+        self.put(group, name, unit, v[len(v) // 2], v[0], v[-1], len(v))
+
     def miss(self, group, name, unit, why):
         name = commas(name)
         self.put(group, name, unit, None, None, None, 0)
