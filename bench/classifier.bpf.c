@@ -91,7 +91,7 @@ __noinline int scan_part(uint32_t line, uint32_t end)
 {
 	struct weir_tree_key *k = key_get();
 
-	return !k || (k->family == 6 ? weir_tree_scan(0, k, line, end, true) : weir_tree_scan(0, k, line, end, false));
+	return !k || weir_tree_scan(0, k, line, end);
 }
 
 __noinline int skip_part(uint32_t line, uint32_t end)

@@ -63,11 +63,7 @@ __noinline int weir_tree_scan_lines(uint32_t line, uint32_t end)
 {
 	struct weir_scratch *s = weir_scratch_get();
 
-	if (!s)
-		return 1;
-	if (s->tree_key.family == 6)
-		return weir_tree_scan(0, &s->tree_key, line, end, true);
-	return weir_tree_scan(0, &s->tree_key, line, end, false);
+	return !s || weir_tree_scan(0, &s->tree_key, line, end);
 }
 
 __noinline int weir_tree_skip_lines(uint32_t line, uint32_t end)
@@ -108,7 +104,8 @@ __noinline int weir_sieve_rules(uint32_t skip)
 	return (int)(c == WEIR_SCAN_MORE ? c : weir_first_of(s->scan_late, c));
 }
 
-/* What comes first among the rules that came later, for weir_sieve_rules. In memory: a register would split its states. */
+/* What comes first among the rules that came later, for weir_sieve_rules. In memory: a register would split its states.
+ */
 __noinline int weir_scan_later(uint32_t from, uint32_t skip)
 {
 	struct weir_scratch *s = weir_scratch_get();
@@ -145,12 +142,12 @@ WEIR_INLINE int weir_next_by_trees(uint32_t from, uint32_t skip)
 		if (c != WEIR_SCAN_MORE)
 			return (int)c;
 	}
-	return (int)WEIR_SCAN_END;
+	return (int)s->scan_late;
 }
 
 /*
- * The first candidate from `from` on, or WEIR_SCAN_END. Verified by itself: within the loop over candidates the verifier
- * would go through these loops for each.
+ * The first candidate from `from` on, or WEIR_SCAN_END. Verified by itself: within the loop over candidates the
+ * verifier would go through these loops for each.
  */
 __noinline int weir_next_rule(uint32_t from, uint32_t skip)
 {

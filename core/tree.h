@@ -32,13 +32,14 @@ WEIR_INLINE uint64_t weir_tree_walk(const struct weir_img *img, const struct wei
  * Up to WEIR_TREE_CHUNK lines of a leaf, for a rule in [k->from, k->best): the first found becomes k->best. True when
  * the rest of the leaf has none.
  */
-WEIR_INLINE bool weir_tree_scan(const struct weir_img *img, struct weir_tree_key *k, uint32_t line, uint32_t end,
-				bool six)
+WEIR_INLINE bool weir_tree_scan_of(const struct weir_img *img, struct weir_tree_key *k, uint32_t line, uint32_t end,
+				   bool six)
 {
 	for (uint32_t i = 0; i < WEIR_TREE_CHUNK; i++, line++) {
 		const struct weir_tree_line *l;
 
-		WEIR_REREAD(); /* else the whole key would be kept on the stack, of which a chain of calls has 512 bytes */
+		WEIR_REREAD(); /* else the whole key would be kept on the stack, of which a chain of calls has 512 bytes
+				*/
 		if (line >= end)
 			break;
 		l = weir_img_tree_line(img, line);
@@ -48,6 +49,13 @@ WEIR_INLINE bool weir_tree_scan(const struct weir_img *img, struct weir_tree_key
 			return true;
 	}
 	return line >= end;
+}
+
+WEIR_INLINE bool weir_tree_scan(const struct weir_img *img, struct weir_tree_key *k, uint32_t line, uint32_t end)
+{
+	if (k->family == 6)
+		return weir_tree_scan_of(img, k, line, end, true);
+	return weir_tree_scan_of(img, k, line, end, false);
 }
 
 /* Where in a long leaf to begin: the last line that begins with a rule below `from`. */
@@ -74,7 +82,7 @@ WEIR_INLINE uint32_t weir_tree_skip(const struct weir_img *img, uint32_t line, u
 #ifndef WEIR_TREE_PARTS_PROVIDED
 static inline bool weir_tree_scan_part(const struct weir_img *img, struct weir_tree_key *k, uint32_t line, uint32_t end)
 {
-	return weir_tree_scan(img, k, line, end, k->family == 6);
+	return weir_tree_scan(img, k, line, end);
 }
 
 static inline uint32_t weir_tree_skip_part(const struct weir_img *img, const struct weir_tree_key *k, uint32_t line,
@@ -87,20 +95,21 @@ static inline uint32_t weir_tree_skip_part(const struct weir_img *img, const str
 /* A leaf. Most are a few lines, which are looked at here, without a call. */
 WEIR_INLINE void weir_tree_leaf(const struct weir_img *img, struct weir_tree_key *k, uint64_t word, bool six)
 {
-	uint32_t line = (uint32_t)word & (WEIR_TREE_LINES - 1), end = line + (uint32_t)(word >> 26 & 0x7ff);
+	uint32_t line = weir_tree_leaf_line(word), end = line + weir_tree_leaf_lines(word);
 
-	if ((word >> 37 & (WEIR_TREE_RULES - 1)) >= k->best)
+	if (weir_tree_leaf_rule(word) >= k->best)
 		return;
 	if (k->from && end - line > WEIR_TREE_SHORT)
 		line = weir_tree_skip_part(img, k, line, end);
 	for (uint32_t i = 0; i < WEIR_TREE_SHORT; i++, line++) {
 		const struct weir_tree_line *l = line < end ? weir_img_tree_line(img, line) : 0;
 
-		WEIR_REREAD(); /* else the whole key would be kept on the stack, of which a chain of calls has 512 bytes */
+		WEIR_REREAD(); /* else the whole key would be kept on the stack, of which a chain of calls has 512 bytes
+				*/
 		if (!l || weir_tree_line(l, k, six))
 			return;
 	}
-	for (uint32_t i = 0; i <= WEIR_TREE_LEAF / WEIR_TREE_CHUNK; i++, line += WEIR_TREE_CHUNK)
+	for (uint32_t i = 0; i < WEIR_TREE_LEAF / WEIR_TREE_CHUNK; i++, line += WEIR_TREE_CHUNK)
 		if (line >= end || weir_tree_scan_part(img, k, line, end))
 			break;
 }
@@ -119,7 +128,9 @@ WEIR_INLINE void weir_tree_all(const struct weir_img *img, struct weir_tree_key 
 		WEIR_REREAD();
 		if (!lower && first == t) /* nor are those behind it */
 			break;
-		k->leaf[t] = lower && (range >> 32 & ~(uint64_t)WEIR_TREE_MORE) >= k->from ? weir_tree_walk(img, k, l->w[t * 2]) : 0;
+		k->leaf[t] = lower && (range >> 32 & ~(uint64_t)WEIR_TREE_MORE) >= k->from
+				     ? weir_tree_walk(img, k, l->w[t * 2])
+				     : 0;
 		if (range >> 63)
 			continue;
 		for (; first <= t; first++)
@@ -129,7 +140,8 @@ WEIR_INLINE void weir_tree_all(const struct weir_img *img, struct weir_tree_key 
 
 /*
  * All trees of the family: the lowest rule in [k->from, k->best) with a box that holds the key becomes k->best. Down
- * several trees first and then their leaves (WEIR_TREE_MORE), so that what one of them waits for overlaps with the others.
+ * several trees first and then their leaves (WEIR_TREE_MORE), so that what one of them waits for overlaps with the
+ * others.
  */
 WEIR_INLINE void weir_tree_lowest(const struct weir_img *img, struct weir_tree_key *k)
 {

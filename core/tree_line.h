@@ -4,21 +4,22 @@
  *
  * A box is what of a rule can be said in ranges: family, directions, source, destination, both ports, protocol.
  * Boxes lie in the leaves of a few decision trees per family (lib/policy/tree.c builds them). A tree is only a
- * sieve: whatever a box cannot say is asked of the rule afterwards. It may let a rule through that does not hold,
- * it never keeps one back that does.
+ * sieve: whatever a box cannot say is asked of the rule afterwards. A box may be larger than its rule,
+ * never smaller; what is said of a box is exact (WEIR_RF_BOXED counts on it).
  *
  * All of it is one array of lines of 64 bytes, so that one step touches one cache line and so that no value of a
  * map is large (Linux 5.10 takes 4 MiB at most). Line 0 is the roots of IPv4, line 1 those of IPv6, what follows
  * are nodes (2^width words; small ones share a line) and leaves (whole lines).
  *
- *   word of a node: base 0..31 (of words) | shift to the left 32..37, to the right 38..43 | which word of the key 44..46
- *   word of a leaf: base 0..25 (of lines) | lines 26..36 | lowest rule in it 37..57 | 1 in bit 63
+ *   word of a node: base 0..31 (of words) | shift to the left 32..37, to the right 38..43 | which word of the
+ * key 44..46 word of a leaf: base 0..25 (of lines) | lines 26..36 | lowest rule in it 37..57 | 1 in bit 63
  *
- * Ports and protocol stand side by side in one word, each with a free bit above it, and are compared together: adding what
- * is missing from the highest value to all ones carries into the free bit what is above it; subtracting from the lowest
- * value plus all ones leaves there what is below it.
+ * Ports and protocol stand side by side in one word, each with a free bit above it, and are compared together: adding
+ * what is missing from the highest value to all ones carries into the free bit what is above it; subtracting from the
+ * lowest value plus all ones leaves there what is below it.
  *
- *   lanes: protocol 0..7, responder's port 9..24, originator's port 26..41; free bits 8, 25, 42; above them: see the boxes
+ *   lanes: protocol 0..7, responder's port 9..24, originator's port 26..41; free bits 8, 25, 42; above them: see the
+ * boxes
  *
  * This file: the layout, the key, and one line against it. core/tree.h walks.
  */
@@ -26,13 +27,13 @@
 #include "core/facts.h"
 
 #define WEIR_TREE_END 0xffffffffu
-#define WEIR_TREE_ROOTS 4u        /* trees per family */
-#define WEIR_TREE_DEPTH 24u       /* nodes above a leaf */
-#define WEIR_TREE_LEAF 1024u      /* lines of a leaf */
-#define WEIR_TREE_CHUNK 32u       /* lines that one call of weir_tree_scan looks at */
-#define WEIR_TREE_SHORT 4u        /* lines of a leaf that is not searched, and that are looked at without a call */
-#define WEIR_TREE_HEAD 2u         /* lines of roots */
-#define WEIR_TREE_RULES (1u << 21)
+#define WEIR_TREE_ROOTS 4u	   /* trees per family */
+#define WEIR_TREE_DEPTH 24u	   /* nodes above a leaf */
+#define WEIR_TREE_LEAF 1024u	   /* lines of a leaf */
+#define WEIR_TREE_CHUNK 32u	   /* lines that one call of weir_tree_scan looks at */
+#define WEIR_TREE_SHORT 4u	   /* lines of a leaf that is not searched, and that are looked at without a call */
+#define WEIR_TREE_HEAD 2u	   /* lines of roots */
+#define WEIR_TREE_RULES (1u << 21) /* rules are below this, less the last number: the empty leaf */
 #define WEIR_TREE_LINES (1u << 26)
 
 struct weir_tree_line {
@@ -49,33 +50,37 @@ struct weir_tree_root {
 #define WEIR_TREE_FREE (1ull << 8 | 1ull << 25 | 1ull << 42)
 #define WEIR_TREE_DIRS_AT 43
 #define WEIR_TREE_RULE_AT 43
-#define WEIR_TREE_RANGE (1ull << 46)    /* IPv4, in either box of the line: `mask` of both is to be taken for a range */
-#define WEIR_TREE_SRC_LONG (1ull << 46) /* IPv6: the prefix ends in the low word */
-#define WEIR_TREE_DST_LONG (1ull << 47)
+#define WEIR_TREE_RANGE (1ull << 46) /* IPv4, in either box of the line: `mask` of both is to be taken for a range */
+#define WEIR_TREE_SRC_LONG_AT 46     /* IPv6: the prefix ends in the low word */
+#define WEIR_TREE_DST_LONG_AT 47
+_Static_assert(WEIR_TREE_RULES == 1u << (64 - WEIR_TREE_RULE_AT), "a rule's number fits above the lanes");
 
-/* A box of IPv4 in a leaf. None: all directions are excluded. */
+/* A box of IPv4 in a leaf. None: the free bits of `above` are set, which no sum can clear. */
 struct weir_tree_box4 {
-	uint64_t addr;  /* lowest source << 32 | lowest destination */
-	uint64_t mask;  /* which of their bits count. Of a range: ~(highest minus lowest), which is the same for a prefix */
-	uint64_t above; /* lanes: all ones minus the highest | directions that it does not hold for 43..45 | WEIR_TREE_RANGE */
+	uint64_t addr; /* lowest source << 32 | lowest destination */
+	uint64_t mask; /* which of their bits count. Of a range: ~(highest minus lowest), which is the same for a prefix
+			*/
+	uint64_t above; /* lanes: all ones minus the highest | directions that it does not hold for 43..45 |
+			   WEIR_TREE_RANGE */
 	uint64_t below; /* lanes: the lowest plus all ones | rule 43..63 */
 };
 _Static_assert(sizeof(struct weir_tree_box4) == 32, "two to a line");
 
 /* A box of IPv6 in a leaf: addresses are prefixes. */
 struct weir_tree_box6 {
-	uint64_t addr[4]; /* source, destination: high word, low word */
-	uint64_t mask[2]; /* source, destination: which bits count of the word in which the prefix ends */
-	uint64_t above, below; /* as for IPv4; with WEIR_TREE_SRC_LONG, WEIR_TREE_DST_LONG */
+	uint64_t addr[4];      /* source, destination: high word, low word */
+	uint64_t mask[2];      /* source, destination: which bits count of the word in which the prefix ends */
+	uint64_t above, below; /* as for IPv4; with a bit at WEIR_TREE_SRC_LONG_AT, WEIR_TREE_DST_LONG_AT */
 };
 _Static_assert(sizeof(struct weir_tree_box6) == 64, "one line");
 
 struct weir_tree_key {
-	uint64_t w[8]; /* IPv4: src << 32 | dst, fields; IPv6: src, dst as two words each, fields */
-	uint64_t lanes, dirs; /* ports and protocol in their lanes; the direction where boxes have theirs */
+	uint64_t w[8];			/* IPv4: src << 32 | dst, fields; IPv6: src, dst as two words each, fields */
+	uint64_t lanes, dirs;		/* ports and protocol in their lanes; the direction where boxes have theirs */
 	uint64_t leaf[WEIR_TREE_ROOTS]; /* of each tree, on the way */
 	uint32_t sport, dport, proto, dir, family;
-	uint32_t from, best; /* which rules are looked for: from this on; the lowest found as yet, WEIR_TREE_END: none */
+	uint32_t from,
+		best; /* which rules are looked for: from this on; the lowest found as yet, WEIR_TREE_END: none */
 	uint32_t pad;
 };
 
@@ -121,7 +126,8 @@ WEIR_INLINE void weir_tree_key6(struct weir_tree_key *k, uint64_t src, uint64_t 
 
 /*
  * The addresses are the caller's to choose: before NAT and after it, a rule may mean either. Ports that are not known
- * yet are no 0: boxes with ports would be missed, though their rules may hold. Such a packet has to be asked another way.
+ * yet are no 0: boxes with ports would be missed, though their rules may hold. Such a packet has to be asked another
+ * way.
  */
 WEIR_INLINE void weir_tree_key_make(struct weir_tree_key *k, const struct weir_facts *f, const uint8_t src[static 16],
 				    const uint8_t dst[static 16])
@@ -143,7 +149,24 @@ WEIR_INLINE uint32_t weir_tree_cell(uint64_t word, const struct weir_tree_key *k
 	return (uint32_t)word + (uint32_t)(k->w[word >> 44 & 7] << (word >> 32 & 63) >> (word >> 38 & 63));
 }
 
-/* Bits where the ports, the protocol or the direction do not hold. No branches: which of them fails is as good as random. */
+/* Of the word of a leaf: its first line, how many there are, the lowest rule in them. */
+WEIR_INLINE uint32_t weir_tree_leaf_line(uint64_t word)
+{
+	return (uint32_t)word & (WEIR_TREE_LINES - 1);
+}
+
+WEIR_INLINE uint32_t weir_tree_leaf_lines(uint64_t word)
+{
+	return (uint32_t)(word >> 26 & 0x7ff);
+}
+
+WEIR_INLINE uint32_t weir_tree_leaf_rule(uint64_t word)
+{
+	return (uint32_t)(word >> 37 & (WEIR_TREE_RULES - 1));
+}
+
+/* Bits where the ports, the protocol or the direction do not hold. No branches: which of them fails is as good as
+ * random. */
 WEIR_INLINE uint64_t weir_tree_outside(uint64_t above, uint64_t below, const struct weir_tree_key *k)
 {
 	return (((above + k->lanes) | (below - k->lanes)) & WEIR_TREE_FREE) | (above & k->dirs);
@@ -172,7 +195,8 @@ WEIR_INLINE uint64_t weir_tree_miss4_range(const struct weir_tree_box4 *b, const
 	return beyond >> 63 | weir_tree_outside(b->above, b->below, k);
 }
 
-/* A prefix that ends in the high word has nothing to say of the low one; one that ends in the low has all of the high. */
+/* A prefix that ends in the high word has nothing to say of the low one; one that ends in the low has all of the high.
+ */
 WEIR_INLINE uint64_t weir_tree_apart(uint64_t high, uint64_t low, uint64_t mask, uint64_t is_long)
 {
 	uint64_t both = 0 - is_long;
@@ -184,8 +208,10 @@ WEIR_INLINE uint64_t weir_tree_miss6(const struct weir_tree_box6 *b, const struc
 {
 	uint64_t miss = weir_tree_outside(b->above, b->below, k);
 
-	miss |= weir_tree_apart(b->addr[0] ^ k->w[0], b->addr[1] ^ k->w[1], b->mask[0], b->above >> 46 & 1);
-	miss |= weir_tree_apart(b->addr[2] ^ k->w[2], b->addr[3] ^ k->w[3], b->mask[1], b->above >> 47 & 1);
+	miss |= weir_tree_apart(b->addr[0] ^ k->w[0], b->addr[1] ^ k->w[1], b->mask[0],
+				b->above >> WEIR_TREE_SRC_LONG_AT & 1);
+	miss |= weir_tree_apart(b->addr[2] ^ k->w[2], b->addr[3] ^ k->w[3], b->mask[1],
+				b->above >> WEIR_TREE_DST_LONG_AT & 1);
 	return miss;
 }
 
@@ -230,7 +256,8 @@ WEIR_INLINE uint32_t weir_tree_line6(const struct weir_tree_line *l, const struc
 
 WEIR_INLINE uint32_t weir_tree_first_rule(const struct weir_tree_line *l, bool six)
 {
-	return weir_tree_rule(six ? ((const struct weir_tree_box6 *)l)->below : ((const struct weir_tree_box4 *)l)->below);
+	return weir_tree_rule(six ? ((const struct weir_tree_box6 *)l)->below
+				  : ((const struct weir_tree_box4 *)l)->below);
 }
 
 /* Takes what the line has. True when the lines after it have nothing that counts. */

@@ -20,22 +20,24 @@
 #define ENOUGH 80 /* looks at each box after which one good shape is enough */
 
 _Static_assert(GROUPS <= WEIR_TREE_ROOTS, "a tree per group");
+_Static_assert(WEIR_RULES_MAX < WEIR_TREE_RULES - 1, "each rule has its number");
 
 /* lengths from which a prefix is narrow; boxes of a leaf; copies: factor, price, how much is little */
 static const struct tree_shape shapes4[] = {
-	{ 4, 4, 4, 4, 0.5, 0.5 },    { 4, 4, 8, 4, 0.5, 0.1 },     { 0, 0, 8, 2, 1, 0.01 },	{ 0, 0, 4, 4, 0.5, 0.5 },
+	{ 4, 4, 4, 4, 0.5, 0.5 },    { 4, 4, 8, 4, 0.5, 0.1 },	  { 0, 0, 8, 2, 1, 0.01 },    { 0, 0, 4, 4, 0.5, 0.5 },
 	{ 4, 4, 16, 1.5, 1, 0.001 }, { 8, 8, 64, 1.1, 4, 0.001 }, { 8, 8, 256, 1.5, 0.5, 0 },
 };
 static const struct tree_shape shapes6[] = {
-	{ 16, 16, 2, 4, 0.5, 0.2 },   { 16, 16, 6, 4, 0.5, 0.1 },    { 0, 0, 6, 2, 1, 0.01 },	{ 0, 0, 2, 4, 0.5, 0.2 },
-	{ 16, 16, 8, 1.5, 1, 0.001 }, { 40, 40, 32, 1.1, 4, 0.001 }, { 40, 40, 128, 1.5, 0.5, 0 },
+	{ 16, 16, 2, 4, 0.5, 0.2 },   { 16, 16, 6, 4, 0.5, 0.1 },   { 0, 0, 6, 2, 1, 0.01 },
+	{ 0, 0, 2, 4, 0.5, 0.2 },     { 16, 16, 8, 1.5, 1, 0.001 }, { 40, 40, 32, 1.1, 4, 0.001 },
+	{ 40, 40, 128, 1.5, 0.5, 0 },
 };
 #define SHAPES 7
 #define GOOD_SHAPES 4 /* the others are for boxes that overlap so much that none of these fits */
 
 struct trial {
 	struct weir_tree_root roots[WEIR_TREE_ROOTS];
-	struct weir_tree_line *lines; /* of the nodes and leaves only */
+	struct weir_tree_line *lines; /* all as yet, and behind them those of this trial; roots are not filled in */
 	uint32_t n, n_roots, depth, leaf, node_lines, leaf_lines;
 	uint32_t reached[WEIR_TREE_ROOTS]; /* by how many of the sampled packets */
 	uint64_t cost;
@@ -129,8 +131,13 @@ static void put_box(struct tree_boxes *x, uint32_t i, const struct weir_box *fro
 	put(x, at, i, b.sport_lo, b.sport_hi);
 	put(x, at + 1, i, b.dport_lo, b.dport_hi);
 	put(x, at + 2, i, b.proto_lo, b.proto_hi);
-	put(x, at + 3, i, b.dirs & WEIR_DIR_IN ? 0 : b.dirs & WEIR_DIR_FWD ? 1 : 2,
-	    b.dirs & WEIR_DIR_OUT ? 3 : b.dirs & WEIR_DIR_FWD ? 1 : 0);
+	put(x, at + 3, i,
+	    b.dirs & WEIR_DIR_IN    ? 0
+	    : b.dirs & WEIR_DIR_FWD ? 1
+				    : 2,
+	    b.dirs & WEIR_DIR_OUT   ? 3
+	    : b.dirs & WEIR_DIR_FWD ? 1
+				    : 0);
 	x->rule[i] = b.rule;
 	x->dirs[i] = b.dirs;
 }
@@ -202,7 +209,8 @@ static int part_boxes(const struct tree_boxes *x, const struct tree_shape *s, ui
 	memset(n, 0, GROUPS * sizeof *n);
 	for (uint32_t i = 0; i < x->n; i++) {
 		group[i] = s->src_len ? (uint8_t)(!narrow(x, 0, i, s->src_len) * 2 +
-						  !narrow(x, x->six ? 2 : 1, i, s->dst_len)) : 0;
+						  !narrow(x, x->six ? 2 : 1, i, s->dst_len))
+				      : 0;
 		n[group[i]]++;
 	}
 	for (uint32_t g = 1; g < GROUPS; g++) {
@@ -228,7 +236,9 @@ static int by_min(const void *a, const void *b)
 {
 	const struct weir_tree_root *x = a, *y = b;
 
-	return x->min < y->min ? -1 : x->min > y->min;
+	if (x->min != y->min)
+		return x->min < y->min ? -1 : 1;
+	return x->word < y->word ? -1 : x->word > y->word;
 }
 
 /* One tree per group, into the builder's lines. */
@@ -255,8 +265,8 @@ static int grow_groups(struct making *m, struct tree_builder *b, struct trial *t
 		b->n_halves = 0; /* no line is shared with another tree: see share_line */
 		err = tree_grow(b, list, k, &r, 0, &word);
 		if (!err)
-			t->roots[t->n_roots++] = (struct weir_tree_root){ word, x->rule[list[0]],
-									  x->rule[list[k - 1]] };
+			t->roots[t->n_roots++] =
+				(struct weir_tree_root){ word, x->rule[list[0]], x->rule[list[k - 1]] };
 	}
 	if (!err)
 		qsort(t->roots, t->n_roots, sizeof *t->roots, by_min);
@@ -269,7 +279,8 @@ static uint64_t missing(uint32_t lines)
 	return (lines < (16u << 20) / 64 ? lines : (16u << 20) / 64) * 9ull / 1024;
 }
 
-static uint64_t walk_cost(const struct weir_tree_line *lines, const struct weir_tree_key *k, uint64_t node, uint64_t *word)
+static uint64_t walk_cost(const struct weir_tree_line *lines, const struct weir_tree_key *k, uint64_t node,
+			  uint64_t *word)
 {
 	uint64_t cost = 100;
 
@@ -281,7 +292,7 @@ static uint64_t walk_cost(const struct weir_tree_line *lines, const struct weir_
 /* The lines of a leaf, up to the one that decides. */
 static uint64_t leaf_cost(const struct weir_tree_line *lines, struct weir_tree_key *k, uint64_t word)
 {
-	uint32_t line = (uint32_t)word & (WEIR_TREE_LINES - 1), end = line + (uint32_t)(word >> 26 & 0x7ff);
+	uint32_t line = weir_tree_leaf_line(word), end = line + weir_tree_leaf_lines(word);
 	uint64_t cost = 110;
 
 	for (; line < end && !weir_tree_line(lines + line, k, k->family == 6); line++)
@@ -290,8 +301,8 @@ static uint64_t leaf_cost(const struct weir_tree_line *lines, struct weir_tree_k
 }
 
 /*
- * What core/tree.h would do for a packet, each tree after the other, in 1/15 ns: instructions and, the more the larger the
- * trees are, lines that have to be waited for. Of what stands behind several roots the waiting overlaps in part.
+ * What core/tree.h would do for a packet, each tree after the other, in 1/15 ns: instructions and, the more the larger
+ * the trees are, lines that have to be waited for. Of what stands behind several roots the waiting overlaps in part.
  */
 static uint64_t packet_cost(const struct weir_tree_line *lines, struct trial *t, struct weir_tree_key *k)
 {
@@ -304,7 +315,7 @@ static uint64_t packet_cost(const struct weir_tree_line *lines, struct trial *t,
 
 		t->reached[i]++;
 		cost += walk_cost(lines, k, node, &word);
-		if ((word >> 37 & (WEIR_TREE_RULES - 1)) >= k->best)
+		if (!weir_tree_leaf_lines(word) || weir_tree_leaf_rule(word) >= k->best)
 			continue;
 		cost += leaf_cost(lines, k, word) + leaf;
 		leaf = missing(t->n) / 2;
@@ -316,8 +327,12 @@ static uint64_t packet_cost(const struct weir_tree_line *lines, struct trial *t,
 static struct weir_tree_key packet_key(const struct tree_boxes *x, const uint64_t *v)
 {
 	const uint64_t *fields = v + (x->six ? 4 : 2);
-	struct weir_tree_key k = { .sport = (uint32_t)fields[0], .dport = (uint32_t)fields[1], .proto = (uint32_t)fields[2],
-				   .dir = fields[3] == 0 ? WEIR_DIR_IN : fields[3] == 1 ? WEIR_DIR_FWD : WEIR_DIR_OUT };
+	struct weir_tree_key k = { .sport = (uint32_t)fields[0],
+				   .dport = (uint32_t)fields[1],
+				   .proto = (uint32_t)fields[2],
+				   .dir = fields[3] == 0   ? WEIR_DIR_IN
+					  : fields[3] == 1 ? WEIR_DIR_FWD
+							   : WEIR_DIR_OUT };
 
 	if (x->six)
 		weir_tree_key6(&k, v[0], v[1], v[2], v[3]);
@@ -342,7 +357,8 @@ static uint64_t trial_cost(const struct tree_boxes *x, const struct weir_tree_li
 			if (i & 1)
 				box = weir_draw_below(&seed, x->n);
 			span = x->dim[d].hi[box] - x->dim[d].lo[box];
-			v[d] = x->dim[d].lo[box] + (span == UINT64_MAX ? weir_draw(&seed) : weir_draw(&seed) % (span + 1));
+			v[d] = x->dim[d].lo[box] +
+			       (span == UINT64_MAX ? weir_draw(&seed) : weir_draw(&seed) % (span + 1));
 		}
 		k = packet_key(x, v);
 		sum += packet_cost(lines, t, &k);
@@ -350,7 +366,8 @@ static uint64_t trial_cost(const struct tree_boxes *x, const struct weir_tree_li
 	return sum / SAMPLES;
 }
 
-/* Trees are walked together as long as two thirds of the packets that reach the first of them reach the next one, too. */
+/* Trees are walked together as long as two thirds of the packets that reach the first of them reach the next one, too.
+ */
 static void join_roots(struct trial *t)
 {
 	uint32_t first = 0;
@@ -373,8 +390,14 @@ static void trial_free(struct trial *t)
 static int try_shape(struct making *m, const struct tree_shape *shape, struct trial *t)
 {
 	struct tree_builder b = {
-		.boxes = &m->boxes, .shape = shape, .limit = m->lines_max, .leaf_limit = m->leaf_max,
-		.work = m->work, .work_limit = m->work_max, .limits = m->limits, .why = m->why,
+		.boxes = &m->boxes,
+		.shape = shape,
+		.limit = m->lines_max,
+		.leaf_limit = m->leaf_max,
+		.work = m->work,
+		.work_limit = m->work_max,
+		.limits = m->limits,
+		.why = m->why,
 	};
 	int err;
 
@@ -424,13 +447,17 @@ static void keep(struct making *m, struct trial *t)
 }
 
 /*
- * How much of the budget shape i may use. One that does not end leaves room for those behind it: where the first does not
- * fit, the next three seldom do, and the last resorts have to find some.
+ * How much of the budget shape i may use. One that does not end leaves room for those behind it: where the first does
+ * not fit, the next three seldom do, and the last resorts have to find some.
  */
 static uint64_t share(uint32_t i, bool found, uint64_t whole, uint64_t left)
 {
-	uint64_t s = found ? left / 4 : i == 0 ? whole * 3 / 10 : i < GOOD_SHAPES ? whole / 10 : i == GOOD_SHAPES ? left / 2 :
-		     i < SHAPES - 1 ? left - left / 8 : left;
+	uint64_t s = found		? left / 4
+		     : i == 0		? whole * 3 / 10
+		     : i < GOOD_SHAPES	? whole / 10
+		     : i == GOOD_SHAPES ? left / 2
+		     : i < SHAPES - 1	? left - left / 8
+					: left;
 
 	return s < left ? s : left;
 }
@@ -475,9 +502,9 @@ static int make_family(struct making *m)
 
 static int check_boxes(const struct weir_box *boxes, size_t n, struct weir_why *why)
 {
-	if (n > WEIR_TREE_RULES) {
+	if (n > WEIR_TREE_LINES) {
 		snprintf(why->message, sizeof why->message, "%zu boxes are more than a tree can hold (%u)", n,
-			 WEIR_TREE_RULES);
+			 WEIR_TREE_LINES);
 		return -E2BIG;
 	}
 	for (size_t i = 0; i < n; i++)

@@ -74,7 +74,8 @@ static uint64_t above(const struct tree_boxes *x, uint32_t i)
 {
 	const struct tree_dim *d = x->dim + ports_at(x);
 
-	return weir_tree_lanes((uint32_t)(65535 - d[0].hi[i]), (uint32_t)(65535 - d[1].hi[i]), (uint32_t)(255 - d[2].hi[i])) |
+	return weir_tree_lanes((uint32_t)(65535 - d[0].hi[i]), (uint32_t)(65535 - d[1].hi[i]),
+			       (uint32_t)(255 - d[2].hi[i])) |
 	       (uint64_t)(~x->dirs[i] & WEIR_DIR_ANY) << WEIR_TREE_DIRS_AT;
 }
 
@@ -99,7 +100,9 @@ static void put4(const struct tree_boxes *x, uint32_t i, struct weir_tree_box4 *
 	bool prefixes = is_prefix(d[0].lo[i], src) && is_prefix(d[1].lo[i], dst);
 
 	*e = (struct weir_tree_box4){
-		.addr = d[0].lo[i] << 32 | d[1].lo[i], .mask = ~(src << 32 | dst), .below = below(x, i),
+		.addr = d[0].lo[i] << 32 | d[1].lo[i],
+		.mask = ~(src << 32 | dst),
+		.below = below(x, i),
 		.above = above(x, i) | (prefixes ? 0 : WEIR_TREE_RANGE),
 	};
 }
@@ -119,9 +122,10 @@ static void put6(const struct tree_boxes *x, uint32_t i, struct weir_tree_box6 *
 	*e = (struct weir_tree_box6){
 		.addr = { d[0].lo[i], d[1].lo[i], d[2].lo[i], d[3].lo[i] },
 		.mask = { mask6(&d[0], &d[1], i, &src_long), mask6(&d[2], &d[3], i, &dst_long) },
-		.above = above(x, i), .below = below(x, i),
+		.above = above(x, i),
+		.below = below(x, i),
 	};
-	e->above |= (src_long ? WEIR_TREE_SRC_LONG : 0) | (dst_long ? WEIR_TREE_DST_LONG : 0);
+	e->above |= (uint64_t)src_long << WEIR_TREE_SRC_LONG_AT | (uint64_t)dst_long << WEIR_TREE_DST_LONG_AT;
 }
 
 static uint64_t list_hash(const uint32_t *list, uint32_t n)
@@ -203,7 +207,8 @@ static int refuse_leaf(struct tree_builder *b, const uint32_t *list, uint32_t n)
 			second = i;
 		}
 	snprintf(b->why->message, sizeof b->why->message,
-		 "%u rules overlap so much that one packet would be compared with all of them (%u comparisons, %u at most): "
+		 "%u rules overlap so much that one packet would be compared with all of them (%u comparisons, %u at "
+		 "most): "
 		 "%s, %s ... %s",
 		 rules, n, b->leaf_limit * (b->boxes->six ? 1 : 2), label(b, rule[list[0]], first),
 		 label(b, rule[list[second]], next), label(b, rule[list[n - 1]], last));
@@ -227,18 +232,19 @@ void tree_refuse_widest(struct tree_builder *b)
 			most = copies[i] > copies[most] ? i : most;
 		if (!copies[most] || at >= room)
 			break;
-		at += (size_t)snprintf(b->why->message + at, room - at, "%s%s (in %u leaves)", k ? ", " : "; the widest: ",
-				       label(b, most, name), copies[most]);
+		at += (size_t)snprintf(b->why->message + at, room - at, "%s%s (in %u leaves)",
+				       k ? ", " : "; the widest: ", label(b, most, name), copies[most]);
 		copies[most] = 0;
 	}
 	hint(b);
 }
 
 /*
- * A box alone takes the free half of the last line of another leaf of its tree. What stands beside it there finds nothing that
- * is not so, and keeps nothing back: a box that holds a packet stands in the packet's own leaf, too. For the same reason the
- * order of the two does not count: when both hold a packet, the lower one was met before. A box of another tree would be none
- * of that. Only where no search goes by the first rule of a line (weir_tree_skip): in short leaves.
+ * A box alone takes the free half of the last line of another leaf of its tree. What stands beside it there finds
+ * nothing that is not so, and keeps nothing back: a box that holds a packet stands in the packet's own leaf, too. For
+ * the same reason the order of the two does not count: when both hold a packet, the lower one was met before. A box of
+ * another tree would be none of that. Only where no search goes by the first rule of a line (weir_tree_skip): in short
+ * leaves.
  */
 static bool share_line(struct tree_builder *b, uint32_t box, uint32_t *ret_line)
 {
@@ -274,7 +280,7 @@ static int fill_lines(struct tree_builder *b, const uint32_t *list, uint32_t n, 
 	}
 	if (b->boxes->six || n % 2 == 0)
 		return 0;
-	((struct weir_tree_box4 *)at)[n].above = (uint64_t)WEIR_DIR_ANY << WEIR_TREE_DIRS_AT;
+	((struct weir_tree_box4 *)at)[n].above = WEIR_TREE_FREE;
 	if (lines <= WEIR_TREE_SHORT)
 		offer_half(b, b->n - 1);
 	return 0;
@@ -307,7 +313,8 @@ static int make_leaf(struct tree_builder *b, const uint32_t *list, uint32_t n, u
 			err = fill_lines(b, list, n, lines, &line);
 		if (err)
 			return err;
-		*l = (struct tree_leaf){ 1ull << 63 | (uint64_t)b->boxes->rule[list[0]] << 37 | (uint64_t)lines << 26 | line,
+		*l = (struct tree_leaf){ 1ull << 63 | (uint64_t)b->boxes->rule[list[0]] << 37 | (uint64_t)lines << 26 |
+						 line,
 					 b->n_pool, n };
 		memcpy(b->pool + b->n_pool, list, n * sizeof *list);
 		b->n_pool += n;
