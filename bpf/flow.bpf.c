@@ -37,21 +37,23 @@ WEIR_INLINE uint32_t weir_rule_id(uint32_t rule)
 	return rule < weir_config()->n_rules ? weir_config()->n_rules - rule : rule;
 }
 
-/* Does the verdict on this flow hang on a condition whose fact only its first packet had? */
-WEIR_INLINE bool weir_hangs_on_lost(struct weir_scratch *s)
+/* Does the first rule from `from` on that may decide hang on a condition whose fact only a flow's first packet had? */
+__noinline int weir_hangs_on_lost(uint32_t from)
 {
+	struct weir_scratch *s = weir_scratch_get();
 	const struct weir_config *cfg = weir_config();
-	uint32_t at = 0, skip = WEIR_SKIP_DETECT | WEIR_SKIP_LOG | WEIR_SKIP_BAN, c;
+	uint32_t skip = WEIR_SKIP_DETECT | WEIR_SKIP_LOG | WEIR_SKIP_BAN, c;
 
-	if (!(cfg->conds_used & (WEIR_C_MAC | WEIR_C_MARK | WEIR_C_TTL | WEIR_C_TIME)))
-		return false;
-	c = weir_classify_next(0, cfg, WEIR_RULES, &s->facts, at, skip);
+	if (!s || !(cfg->conds_used & (WEIR_C_MAC | WEIR_C_MARK | WEIR_C_TTL | WEIR_C_TIME)))
+		return 0;
+	c = weir_classify_next(0, cfg, WEIR_RULES, &s->facts, from, skip);
 	return c != WEIR_SCAN_END && (c & WEIR_CAND_UNKNOWN);
 }
 
 /*
  * What flows.established and flows.recheck_unknown keep although the rules deny it now. An edit of the overlay, a set
- * or the bans cuts what it touches all the same: a kept flow that another rule denies than did when it was kept.
+ * or the bans cuts what it touches all the same: a kept flow that another rule denies than did when it was kept. A rule
+ * that asks for what is lost does not touch for certain.
  */
 WEIR_INLINE bool weir_stays(struct weir_scratch *s, struct weir_flow *f)
 {
@@ -63,14 +65,14 @@ WEIR_INLINE bool weir_stays(struct weir_scratch *s, struct weir_flow *f)
 	if (s->res.enforced_rule < cfg->n_rules) {
 		const struct weir_rule *r = weir_img_rule(0, WEIR_RULES, s->res.enforced_rule);
 
-		if (r && (r->flags & WEIR_RF_OVERLAY))
+		if (r && (r->flags & WEIR_RF_OVERLAY) && !weir_hangs_on_lost(s->res.enforced_rule))
 			return false;
 	}
 	if (!older && (f->flags & WEIR_FF_KEPT) && f->kept_by == weir_rule_id(s->res.enforced_rule))
 		return true;
 	if (cfg->established == WEIR_EST_KEEP && older)
 		return true;
-	return cfg->recheck_unknown == WEIR_UNKNOWN_KEEP && weir_hangs_on_lost(s);
+	return cfg->recheck_unknown == WEIR_UNKNOWN_KEEP && weir_hangs_on_lost(0);
 }
 
 /* A flow that this image has not judged yet, or denies: judge it, in its originator's view. 1: it may go on. */
@@ -141,8 +143,8 @@ denied:
 }
 
 /*
- * A packet beyond a bound of its flow: 1, it is stopped, and so is what follows, whoever sends it; the entry stays and says
- * so. A staged bound is told once.
+ * A packet beyond a bound of its flow: 1, it is stopped, and so is what follows, whoever sends it; the entry stays and
+ * says so. A staged bound is told once.
  */
 __noinline int weir_bound_stop(uint32_t half)
 {
@@ -195,8 +197,9 @@ __noinline int weir_remember(uint32_t flags)
 		return 0;
 	}
 	oside = weir_flow_key_of(&s->facts.orig, &s->okey);
-	id = weir_flow_begin(s, &s->key, side, flags | (oside ? WEIR_FF_PEER_B : 0) |
-			     (s->facts.dir != WEIR_DIR_FWD ? WEIR_FF_FAR : 0), &s->okey);
+	id = weir_flow_begin(s, &s->key, side,
+			     flags | (oside ? WEIR_FF_PEER_B : 0) | (s->facts.dir != WEIR_DIR_FWD ? WEIR_FF_FAR : 0),
+			     &s->okey);
 	if (s->facts.dir == WEIR_DIR_FWD && !weir_flow_find(s, &s->okey, &half)) {
 		s->side = weir_flow_key_of(&s->note.t, &s->okey);
 		weir_flow_begin(s, &s->okey, oside, flags | (side ? WEIR_FF_PEER_B : 0) | WEIR_FF_FAR, &s->key);

@@ -61,8 +61,7 @@ static const uint8_t *remote_of(const struct weir_tuple *t, uint32_t dir)
 	return dir == WEIR_DIR_OUT ? t->dst : t->src;
 }
 
-/* Does a rule stand before the verdict of which nobody knows any more whether it holds? */
-static bool hangs_on_unknown(const struct weir_img *img, const struct weir_facts *f, const struct weir_result *res)
+bool weir_flow_hangs_on_unknown(const struct weir_img *img, const struct weir_facts *f, const struct weir_result *res)
 {
 	uint32_t at = 0, c;
 
@@ -93,7 +92,7 @@ static void condemn(const struct weir_flow_key *k, const struct weir_flow *f, bo
 	weir_flow_judge(&x->w->img, &facts, banned, &res);
 	if (res.enforced == WEIR_PASS)
 		return;
-	if (x->w->img.cfg->recheck_unknown == WEIR_UNKNOWN_KEEP && hangs_on_unknown(&x->w->img, &facts, &res))
+	if (x->w->img.cfg->recheck_unknown == WEIR_UNKNOWN_KEEP && weir_flow_hangs_on_unknown(&x->w->img, &facts, &res))
 		return;
 	if (x->n == x->room) {
 		size_t room = x->room ? x->room * 2 : 64;
@@ -114,7 +113,9 @@ static void audit(struct weir_worker *w, const struct weir_kill *k)
 	snprintf(detail, sizeof detail, "%s %s port %u -> %s port %u", weir_proto_text(k->t.zone >> 24, proto),
 		 weir_addr_text(k->t.src, src), k->t.sport, weir_addr_text(k->t.dst, dst), k->t.dport);
 	weir_api_audit(w, 0, getpid(), "conversation ended", detail,
-		       k->result > 0 ? "ok" : k->result == -EOPNOTSUPP ? "the kernel cannot end sockets" : strerror(-k->result));
+		       k->result > 0		  ? "ok"
+		       : k->result == -EOPNOTSUPP ? "the kernel cannot end sockets"
+						  : strerror(-k->result));
 }
 
 uint32_t weir_worker_kill(struct weir_worker *w)

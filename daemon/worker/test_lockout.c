@@ -71,13 +71,15 @@ static void an_address_of_a_list_that_cuts_oneself_off(void **state)
 	uint32_t size;
 	void *before;
 
-	begin(f, HEAD NO_SSHD "sets: { bad: { addresses: 192.0.2.1 } }\nblocklists: $bad\n"
-			      "rules:\n  - { name: ssh, action: allow, direction: inbound, protocol: tcp, ports: 22 }\n");
+	begin(f,
+	      HEAD NO_SSHD "sets: { bad: { addresses: 192.0.2.1 } }\nblocklists: $bad\n"
+			   "rules:\n  - { name: ssh, action: allow, direction: inbound, protocol: tcp, ports: 22 }\n");
 	size = f->worker->img.h->size;
 	before = malloc(size);
 	assert_non_null(before);
 	memcpy(before, f->worker->blob, size);
-	bad(f, "set add", json_pack("{s:s, s:s}", "set", "bad", "element", "10.0.0.0/28"), "this would cut your session (ssh from 10.0.0.5)");
+	bad(f, "set add", json_pack("{s:s, s:s}", "set", "bad", "element", "10.0.0.0/28"),
+	    "this would cut your session (ssh from 10.0.0.5)");
 	assert_memory_equal(before, f->worker->blob, size);
 	assert_int_equal(fake(f)->lines, 0);
 	good(f, "set add", json_pack("{s:s, s:s}", "set", "bad", "element", "10.0.0.16/28"));
@@ -98,7 +100,7 @@ static void who_would_cut_himself_off_is_refused(void **state)
 	write_policy(f, HEAD NO_SSHD "flows: { established: keep }\n");
 	bad(f, "apply", terms("no_confirm", NULL), "your session (ssh from 10.0.0.5) would stay, but a new connection");
 	write_policy(f, HEAD NO_SSHD "rules:\n  - { name: away, action: reject, from: 10.0.0.0/8 }\n"
-			"  - { name: ssh, action: allow, ports: 22 }\n");
+				     "  - { name: ssh, action: allow, ports: 22 }\n");
 	bad(f, "apply", terms("no_confirm", NULL), "rule 'away' (policy.yaml:6)");
 	write_policy(f, closed_policy);
 	good(f, "apply", terms("no_confirm", "force"));
@@ -151,8 +153,9 @@ static void the_failsafe_lets_him_in(void **state)
 	f->helper->ssh_addr = "10.0.0.5";
 	write_policy(f, HEAD);
 	j = ask(f, "apply", terms("no_confirm", NULL));
-	assert_string_equal(json_string_value(json_object_get(json_object_get(j, "result"), "session")),
-			    "your session (ssh from 10.0.0.5) stays; a new login from there would be allowed by failsafe 'sshd'");
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(j, "result"), "session")),
+		"your session (ssh from 10.0.0.5) stays; a new login from there would be allowed by failsafe 'sshd'");
 	json_decref(j);
 }
 
@@ -176,7 +179,7 @@ static void edits_are_looked_at_too(void **state)
 	json_t *drop = json_pack("{s:{s:s, s:i}}", "rule", "action", "drop", "ports", 22);
 
 	begin(f, HEAD NO_SSHD "sets: { us: { addresses: [10.0.0.0/24] } }\nrules:\n"
-	      "  - { name: ssh, action: allow, from: $us, ports: 22 }\n");
+			      "  - { name: ssh, action: allow, from: $us, ports: 22 }\n");
 	bad(f, "rule add", json_incref(drop), "cut your session");
 	bad(f, "ban add", json_pack("{s:s}", "address", "10.0.0.0/16"), "cut your session (ssh from 10.0.0.5): ban");
 	bad(f, "set remove", json_pack("{s:s, s:s}", "set", "us", "element", "10.0.0.0/24"), "default inbound");
@@ -196,8 +199,9 @@ static void edits_are_looked_at_both_ways(void **state)
 	struct fixture *f = *state;
 
 	begin(f, HEAD NO_SSHD "sets: { us: { addresses: [10.0.0.0/24] } }\nrules:\n"
-	      "  - { name: ssh, action: allow, from: $us, ports: 22 }\n");
-	write_policy(f, HEAD NO_SSHD "sets: { us: { addresses: [10.0.0.0/24] } }\nrules:\n"
+			      "  - { name: ssh, action: allow, from: $us, ports: 22 }\n");
+	write_policy(f, HEAD NO_SSHD
+		     "sets: { us: { addresses: [10.0.0.0/24] } }\nrules:\n"
 		     "  - { name: ssh, action: allow, ports: 22 }\n  - { name: us, action: allow, from: $us }\n");
 	good(f, "apply", json_pack("{s:i, s:b}", "confirm", 60, "console", 1));
 	bad(f, "set remove", json_pack("{s:s, s:s}", "set", "us", "element", "10.0.0.0/24"), "cut your session");
@@ -223,7 +227,8 @@ static void confirm_tells_of_a_new_login(void **state)
 		if (i)
 			flow(f, &t, i == 1 ? 1 : weir_kern_now());
 		j = ask(f, "confirm", NULL);
-		assert_string_equal(json_string_value(json_object_get(json_object_get(j, "result"), "new_login")), words[i]);
+		assert_string_equal(json_string_value(json_object_get(json_object_get(j, "result"), "new_login")),
+				    words[i]);
 		json_decref(j);
 	}
 }
@@ -244,7 +249,8 @@ static void kill_ends_what_is_denied_once_it_is_final(void **state)
 		flow(f, &t, 1);
 	}
 	f->helper->n_sessions = 0;
-	write_policy(f, HEAD NO_SSHD "flows: { established: kill }\nrules:\n  - { name: ssh, action: allow, ports: 22 }\n");
+	write_policy(f, HEAD NO_SSHD
+		     "flows: { established: kill }\nrules:\n  - { name: ssh, action: allow, ports: 22 }\n");
 	good(f, "apply", json_pack("{s:i, s:b}", "confirm", 60, "console", 1));
 	assert_int_equal(f->helper->n_killed, 0);
 	j = ask(f, "confirm", NULL);
@@ -264,7 +270,8 @@ static void kill_spares_what_nobody_knows(void **state)
 {
 	struct fixture *f = *state;
 	struct weir_tuple t;
-	const char *rules = "rules:\n  - { name: marked, action: allow, mark: 7 }\n  - { name: ssh, action: allow, ports: 22 }\n";
+	const char *rules =
+		"rules:\n  - { name: marked, action: allow, mark: 7 }\n  - { name: ssh, action: allow, ports: 22 }\n";
 	char policy[600];
 
 	begin(f, open_policy);
@@ -282,12 +289,38 @@ static void kill_spares_what_nobody_knows(void **state)
 	}
 }
 
+/* A mark, as a MAC address, is not known of a conversation that lives: what the kernel does then is what is told. */
+static void a_mark_nobody_kept(void **state)
+{
+	struct fixture *f = *state;
+	char policy[400];
+
+	begin(f, open_policy);
+	for (int i = 0; i < 2; i++) {
+		snprintf(policy, sizeof policy,
+			 HEAD NO_SSHD "flows: { recheck_unknown: %s }\n"
+				      "rules:\n  - { name: ssh, action: allow, ports: 22 }\n",
+			 i ? "drop" : "keep");
+		write_policy(f, policy);
+		good(f, "apply", terms("no_confirm", NULL));
+		if (i)
+			bad(f, "rule add", json_pack("{s:{s:s, s:i}}", "rule", "action", "drop", "mark", 7),
+			    "cut your session");
+		else
+			good(f, "rule add", json_pack("{s:{s:s, s:i}}", "rule", "action", "drop", "mark", 7));
+		bad(f, "rule add", json_pack("{s:{s:s, s:s}}", "rule", "action", "drop", "mac", "02:00:00:00:00:09"),
+		    i ? "cut your session" : "a new connection from there to port 22 would be denied");
+		good(f, "rule clear", NULL);
+	}
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(an_address_of_a_list_that_cuts_oneself_off), T(who_would_cut_himself_off_is_refused),
+		T(an_address_of_a_list_that_cuts_oneself_off),
+		T(who_would_cut_himself_off_is_refused),
 		T(nobody_is_locked_out_where_nothing_is_blocked),
 		T(from_the_network_it_waits),
 		T(the_failsafe_lets_him_in),
@@ -297,6 +330,7 @@ int main(void)
 		T(confirm_tells_of_a_new_login),
 		T(kill_ends_what_is_denied_once_it_is_final),
 		T(kill_spares_what_nobody_knows),
+		T(a_mark_nobody_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@ outside, from here, and forwarded. What the change allows is never touched."""
 import errno
 import os
 import socket
+import time
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -222,6 +223,33 @@ sets: { friends: { addresses: [10.1.0.2, "fd01::2"] } }
             ways.cut("inbound", v, other, f"v{v}: a new rule of the overlay denies it")
             w("rule", "delete", "--id", str(rule))
             check(other.talks("opener") and other.talks("answerer"), f"v{v}: allowed again")
+
+
+def test_edits_that_ask_for_what_is_lost():
+    """An added rule that asks for a MAC address, a mark or the time of day is not known to touch what lives: recheck_unknown
+    says what then, as it does of rules of the file."""
+    far = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[(time.localtime().tm_wday + 3) % 7]
+    for word in ("keep", "drop"):
+        with Router() as lab:
+            ways = Ways(lab)
+            w = Weir(lab, lab.dut)
+            w.run(Policy.text(FENCE + "- { name: ok, action: allow, direction: [inbound, forward], ports: [5000-5005] }",
+                              inbound="drop", forward="drop",
+                              extra=f"flows: {{ adopt_window: 1s, recheck_unknown: {word} }}"))
+            for n, what in enumerate((("--mac", "02:00:00:00:00:09"), ("--mark", "77"), ("--time", far))):
+                lives = [(way, v, proto, Pair(lab, proto, a, b, addrs[v], 5000 + 2 * n))
+                         for way, (a, b, addrs) in ways.where.items() if way != "outbound" for v, proto in ((4, "tcp"), (6, "udp"))]
+                w("rule", "add", "--action", "drop", "--port", "5000-5005", *what, "--force")
+                for way, v, proto, pair in lives:
+                    if word == "drop":
+                        ways.cut(way, v, pair, f"{what} {way} {proto}, recheck_unknown: drop")
+                    else:
+                        check(pair.talks("opener") and pair.talks("answerer"), f"{what} {way} {proto}: lives")
+                    Pair(lab, proto, *ways.where[way][:2], ways.where[way][2][v], 5001 + 2 * n)
+                w("rule", "add", "--action", "allow", "--port", "9", "--proto", "tcp", "--force")
+                for way, v, proto, pair in lives:
+                    check(word == "drop" or pair.talks("opener"), f"{what} {way} {proto}: after an edit that is about something else")
+                w("rule", "clear", "--force")
 
 
 if __name__ == "__main__":
