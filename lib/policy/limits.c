@@ -42,8 +42,9 @@ const char *weir_limit_rate_text(const struct weir_limit *l, char *buf, size_t s
 /* Is `first` asked before `l`, of the same buckets, and lets no more through? */
 static bool never_reached(const struct weir_limit *l, const struct weir_limit *first)
 {
-	return l->count != WEIR_LIMIT_RULE && l->count == first->count && l->per_what == first->per_what && l->bits4 == first->bits4 &&
-	       l->bits6 == first->bits6 && first->mode >= l->mode && first->per >= l->per && first->burst <= l->burst;
+	return l->count != WEIR_LIMIT_RULE && l->count == first->count && l->per_what == first->per_what &&
+	       l->bits4 == first->bits4 && l->bits6 == first->bits6 && first->mode >= l->mode && first->per >= l->per &&
+	       first->burst <= l->burst;
 }
 
 int weir_limits_lint(const struct weir_build *b)
@@ -54,8 +55,10 @@ int weir_limits_lint(const struct weir_build *b)
 	for (uint32_t i = 0; i < b->n_limits; i++)
 		for (uint32_t k = 0; k < i; k++)
 			if (never_reached(&b->limits[i], &b->limits[k])) {
-				weir_node_warn(b->diags, p[i].node, "shadowed: limit '%s' can never be reached, '%s' before it "
-					       "lets less through", p[i].name, p[k].name);
+				weir_node_warn(b->diags, p[i].node,
+					       "shadowed: limit '%s' can never be reached, '%s' before it "
+					       "lets less through",
+					       p[i].name, p[k].name);
 				found++;
 				break;
 			}
@@ -70,8 +73,8 @@ int weir_build_rule_limit(struct weir_build *b, const struct weir_p_rule *r, uin
 	if (!r->limit)
 		return 0;
 	if (n == WEIR_LIMITS_MAX)
-		return weir_build_tell(b, "a rule for all of them can have one limit for all", "more than %d limits, those of rules included",
-				       WEIR_LIMITS_MAX);
+		return weir_build_tell(b, "a rule for all of them can have one limit for all",
+				       "more than %d limits, those of rules included", WEIR_LIMITS_MAX);
 	p = weir_arena_alloc(&b->arena, sizeof *p);
 	if (!p)
 		return -ENOMEM;
@@ -91,7 +94,27 @@ static const struct weir_p_limit *limit_at(const struct weir_build *b, uint32_t 
 	return i < v->n ? (const struct weir_p_limit *)v->v + i : b->rule_limits[i - v->n];
 }
 
-static int build_limit(struct weir_build *b, const struct weir_p_limit *p, uint32_t i, uint32_t lines, uint32_t *at)
+/*
+ * A free one of so many places, a power of two, by the limit's own number: what stands before it in the policy does not
+ * move it. By the number's highest bits, so that with twice as many places half of what was in one stays where it is.
+ */
+static uint32_t take_place(uint64_t *taken, uint32_t places, uint32_t id)
+{
+	uint32_t at = (uint32_t)((uint64_t)id * places >> 32);
+
+	while (taken[at / 64] >> (at & 63) & 1)
+		at = (at + 1) & (places - 1);
+	taken[at / 64] |= 1ull << (at & 63);
+	return at;
+}
+
+/* The lines of the table: one each for those of one bucket, and what lies behind in equal parts. */
+struct lines {
+	uint64_t own[WEIR_LIMIT_OWN / 64], parts[(WEIR_LIMITS_MAX + 63) / 64];
+	uint32_t part; /* lines of a part */
+};
+
+static int build_limit(struct weir_build *b, const struct weir_p_limit *p, uint32_t i, struct lines *lines)
 {
 	struct weir_limit *l = &b->limits[i];
 	bool all = p->per == WEIR_PER_ALL + 1;
@@ -101,16 +124,20 @@ static int build_limit(struct weir_build *b, const struct weir_p_limit *p, uint3
 				  .rate_s = p->rate.seconds,
 				  .burst = p->burst,
 				  .id = identity(p),
-				  .first = all ? i : *at,
-				  .mask = all ? 0 : lines - 1,
+				  .mask = all ? 0 : lines->part - 1,
 				  .count = p->count - 1,
 				  .per_what = p->per - 1,
 				  .action = p->action && p->action - 1 != WEIR_ACT_BAN ? p->action - 1 : WEIR_ACT_DROP,
-				  .ban_s = p->action != WEIR_ACT_BAN + 1 ? 0 : p->ban ? p->ban : WEIR_BAN_S,
+				  .ban_s = p->action != WEIR_ACT_BAN + 1 ? 0
+					   : p->ban			 ? p->ban
+									 : WEIR_BAN_S,
 				  .mode = mode(b, p),
 				  .log = p->log };
-	if (!all) {
-		*at += lines;
+	if (all) {
+		l->first = take_place(lines->own, WEIR_LIMIT_OWN, l->id);
+	} else {
+		l->first =
+			WEIR_LIMIT_OWN + lines->part * take_place(lines->parts, WEIR_LIMIT_LINES / lines->part, l->id);
 		l->bits4 = p->per == WEIR_PER_SOURCE + 1 ? 32 : (uint8_t)(p->v4 ? p->v4 : 24);
 		l->bits6 = p->per == WEIR_PER_SOURCE + 1 ? 128 : (uint8_t)(p->v6 ? p->v6 : 64);
 	}
@@ -127,14 +154,15 @@ static int build_limit(struct weir_build *b, const struct weir_p_limit *p, uint3
 
 int weir_build_limits(struct weir_build *b)
 {
-	uint32_t n = b->policy->doc.limits.n + b->n_rule_limits, shared = 0, lines = WEIR_LIMIT_LINES, at = WEIR_LIMITS_MAX;
+	uint32_t n = b->policy->doc.limits.n + b->n_rule_limits, shared = 0;
+	struct lines lines = { .part = WEIR_LIMIT_LINES };
 
 	for (uint32_t i = 0; i < n; i++)
 		shared += limit_at(b, i)->per != WEIR_PER_ALL + 1;
-	while (shared && lines > WEIR_LIMIT_LINES / shared)
-		lines /= 2;
+	while (shared && lines.part > WEIR_LIMIT_LINES / shared)
+		lines.part /= 2;
 	for (uint32_t i = 0; i < n; i++) {
-		int err = build_limit(b, limit_at(b, i), i, lines, &at);
+		int err = build_limit(b, limit_at(b, i), i, &lines);
 
 		if (err < 0)
 			return err;

@@ -1,57 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a policy means: the compiled form asked through the kernel's own evaluation. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <stdlib.h>
 #include <errno.h>
-#include <string.h>
 
-#include "core/image_blob.h"
-#include "core/policy.h"
-#include "lib/policy/policy.h"
+#include "lib/policy/test_compiled.h"
 #include "lib/policy/value.h"
 #include "lib/util/cleanup.h"
-
-struct fixture {
-	struct weir_policy *p;
-	struct weir_diags diags;
-	struct weir_compile_options o;
-	void *blob;
-	struct weir_img img;
-};
-
-static void read_policy(struct fixture *f, const char *text)
-{
-	*f = (struct fixture){ .o = { .mode_ceiling = WEIR_PREVENT } };
-	if (weir_policy_read_text("p.yaml", NULL, text, strlen(text), &f->p, &f->diags) < 0) {
-		weir_diags_format(stderr, &f->diags, false);
-		fail_msg("not read");
-	}
-}
-
-static void compile(struct fixture *f)
-{
-	uint32_t size;
-
-	free(f->blob);
-	f->blob = NULL;
-	if (weir_policy_compile(f->p, &f->o, &f->blob, &size, &f->diags) < 0) {
-		weir_diags_format(stderr, &f->diags, false);
-		fail_msg("not compiled");
-	}
-	assert_int_equal(weir_image_open(&f->img, f->blob, size), 0);
-}
-
-static void done(struct fixture *f)
-{
-	weir_policy_free(f->p);
-	weir_diags_free(&f->diags);
-	free(f->blob);
-}
 
 static struct weir_result judge(struct fixture *f, const char *packet)
 {
@@ -130,58 +83,6 @@ static void test_failures(void **state)
 	assert_int_equal(weir_failures_parse("", &bits, bad, sizeof bad), -EINVAL);
 }
 
-static void test_limits(void **state)
-{
-	const struct weir_limit *l;
-	struct fixture f;
-
-	read_policy(&f, "version: 1\nmode: prevent\nlimits:\n"
-			"  - { name: a, per: source, count: packets, rate: 10k/s, burst: 20k }\n"
-			"  - { name: b, per: prefix, count: bytes, rate: 1MiB/s, v4: 16, mode: detect }\n"
-			"  - { name: c, per: all, count: connections, rate: 5/m, action: reject, log: true }\n");
-	compile(&f);
-	assert_int_equal(f.img.cfg->n_limits, 3);
-	assert_int_equal(f.img.cfg->limit_counts, 7);
-	assert_true(f.img.cfg->proto_features & WEIR_FEAT_REJECT);
-	l = weir_img_limit(&f.img, 0);
-	assert_true(l->rate == 10000 && l->burst == 20000 && l->bits4 == 32 && l->bits6 == 128 && l->mode == WEIR_PREVENT);
-	assert_int_equal(l->mask, WEIR_LIMIT_LINES / 2 - 1);
-	l = weir_img_limit(&f.img, 1);
-	assert_true(l->rate == 1 << 20 && l->burst == 1 << 20 && l->bits4 == 16 && l->bits6 == 64 && l->mode == WEIR_DETECT);
-	assert_true(l->first > weir_img_limit(&f.img, 0)->first + weir_img_limit(&f.img, 0)->mask); /* no line is shared */
-	l = weir_img_limit(&f.img, 2);
-	assert_true(l->rate == 5 && l->rate_s == 60 && l->burst == 1 && !l->bits4 && !l->bits6 && l->log && l->first == 2);
-	done(&f);
-}
-
-static void test_rule_limits(void **state)
-{
-	const struct weir_rule *r;
-	const struct weir_limit *l;
-	struct fixture f;
-	char text[WEIR_BOUNDS_TEXT];
-
-	read_policy(&f, "version: 1\nmode: prevent\nlimits: [ { name: a, per: source, count: packets, rate: 10k/s } ]\nrules:\n"
-			"  - { name: ssh, action: allow, ports: 22, limit: { rate: 10/m, per: source, burst: 5 } }\n"
-			"  - { name: dns, action: allow, ports: 53 }\n"
-			"  - { name: mail, action: allow, ports: 25, mode: detect, limit: { rate: 1/d, action: reject }, idle: 1h }\n");
-	compile(&f);
-	assert_int_equal(f.img.cfg->n_limits, 3);
-	assert_int_equal(f.img.cfg->limit_counts, 1 | 1 << WEIR_LIMIT_RULE);
-	r = weir_img_rule(&f.img, WEIR_RULES, 0);
-	l = weir_img_limit(&f.img, r->limit - 1);
-	assert_true(r->limit == 2 && l->count == WEIR_LIMIT_RULE && l->per_what == WEIR_PER_SOURCE && l->burst == 5 && l->bits4 == 32);
-	assert_string_equal(weir_img_string(&f.img, l->name), "ssh");
-	assert_true(l->first != weir_img_limit(&f.img, 0)->first);
-	assert_int_equal(weir_img_rule(&f.img, WEIR_RULES, 1)->limit, 0);
-	r = weir_img_rule(&f.img, WEIR_RULES, 2);
-	l = weir_img_limit(&f.img, r->limit - 1);
-	assert_true(l->per_what == WEIR_PER_ALL && !l->bits4 && !l->bits6 && l->mode == WEIR_DETECT && l->action == WEIR_ACT_REJECT);
-	assert_true(l->burst == 1 && l->first == 2 && !l->mask);
-	assert_string_equal(weir_rule_more(&f.img, r, text, sizeof text), "1/d connections per rule at most, idle for at most 1h");
-	done(&f);
-}
-
 static void test_shuts(void **state)
 {
 	static const struct {
@@ -207,7 +108,8 @@ static void test_shuts(void **state)
 			fail_msg("%s", text);
 		compile(&f); /* the image says the same */
 		for (int d = 0, n = 0; d < 3; d++) {
-			n += f.img.cfg->defaults[d].mode == WEIR_PREVENT && f.img.cfg->defaults[d].action != WEIR_ACT_ALLOW;
+			n += f.img.cfg->defaults[d].mode == WEIR_PREVENT &&
+			     f.img.cfg->defaults[d].action != WEIR_ACT_ALLOW;
 			if (d == 2)
 				assert_int_equal(n > 0, cases[i].shuts);
 		}
@@ -571,8 +473,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_failures),
-		cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_rule_limits),
 		cmocka_unit_test(test_shuts),
 		cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_groups_add_their_conditions),
