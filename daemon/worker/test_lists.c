@@ -49,7 +49,8 @@ static void lists_follow_their_files(void **state)
 
 	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
 	test_file(path, "192.0.2.1\n");
-	write_policy(f, "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } }, ours: { addresses: 10.0.0.1 } }\n"
+	write_policy(f, "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } }, ours: { addresses: "
+			"10.0.0.1 } }\n"
 			"blocklists: [$bad]\nblocklist_except: 192.0.2.9\n"
 			"rules: [ { name: ours, action: allow, from: $ours } ]\n");
 	start(f, NULL);
@@ -95,8 +96,35 @@ static void lists_follow_their_files(void **state)
 	assert_true(!listed(f, 4) && listed(f, 3));
 	degraded(f, NULL);
 	installs = fake(f)->installs;
-	good(f, "set add", json_pack("{s:s, s:s}", "set", "ours", "element", "10.0.0.2")); /* a list of rules: more than that */
+	good(f, "set add",
+	     json_pack("{s:s, s:s}", "set", "ours", "element", "10.0.0.2")); /* a list of rules: more than that */
 	assert_int_equal(fake(f)->installs, installs + 1);
+}
+
+/* A file that somebody writes to all the time, as one that bans in an attack, is not waited for without end. */
+static void lists_that_never_rest(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t at[2] = { 0 };
+	char path[320], text[2048] = "192.0.2.1\n";
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	test_file(path, text);
+	write_policy(
+		f, "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n");
+	start(f, NULL);
+	ticks(f, 3);
+	for (uint32_t i = 2; i < 40; i++) {
+		snprintf(text + strlen(text), sizeof text - strlen(text), "192.0.2.%u\n", i);
+		test_file(path, text);
+		ticks(f, 1);
+		if (!at[0] && listed(f, 2))
+			at[0] = i;
+		if (!at[1] && listed(f, 20))
+			at[1] = i;
+	}
+	assert_in_range(at[0], 10, 13);
+	assert_in_range(at[1], 20, 33);
 }
 
 /* A list of rules is read again, too, whatever became of an included file: that waits for somebody who applies it. */
@@ -110,8 +138,9 @@ static void lists_of_rules_follow_as_well(void **state)
 	snprintf(part, sizeof part, "%s/part.yaml", f->etc);
 	test_file(list, "192.0.2.1\n");
 	test_file(part, "rules: [ { name: b, action: allow, ports: 80 } ]\n");
-	write_policy(f, "version: 1\nmode: prevent\ninclude: part.yaml\nsets: { ours: { addresses: { file: ips.txt } } }\n"
-			"rules: [ { name: a, action: allow, from: $ours } ]\n");
+	write_policy(f,
+		     "version: 1\nmode: prevent\ninclude: part.yaml\nsets: { ours: { addresses: { file: ips.txt } } }\n"
+		     "rules: [ { name: a, action: allow, from: $ours } ]\n");
 	start(f, NULL);
 	installs = fake(f)->installs;
 	test_file(list, "192.0.2.1\n192.0.2.7\n");
@@ -185,7 +214,8 @@ static void edits_are_taken_back(void **state)
 
 	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
 	test_file(path, "192.0.2.1\n192.0.2.2\n");
-	write_policy(f, "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n");
+	write_policy(
+		f, "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n");
 	start(f, NULL);
 	ticks(f, 1);
 	good(f, "set add", edit("192.0.2.7"));
@@ -220,21 +250,27 @@ static void edits_are_taken_back(void **state)
 	bad(f, "set reset", json_pack("{s:s}", "set", "bad"), "no edit of $bad is kept");
 
 	/* several: all of them, or none */
-	good(f, "set add", json_pack("{s:s, s:[sss]}", "set", "bad", "elements", "192.0.2.10", "192.0.2.11", "192.0.2.10"));
+	good(f, "set add",
+	     json_pack("{s:s, s:[sss]}", "set", "bad", "elements", "192.0.2.10", "192.0.2.11", "192.0.2.10"));
 	assert_true(listed(f, 10) && listed(f, 11));
 	assert_int_equal(edits(f), 2);
-	bad(f, "set add", json_pack("{s:s, s:[sss]}", "set", "bad", "elements", "192.0.2.12", "192.0.2.300", "192.0.2.13"), "192.0.2.300");
+	bad(f, "set add",
+	    json_pack("{s:s, s:[sss]}", "set", "bad", "elements", "192.0.2.12", "192.0.2.300", "192.0.2.13"),
+	    "192.0.2.300");
 	assert_false(listed(f, 12) || listed(f, 13));
-	bad(f, "set add", json_pack("{s:s, s:[ss]}", "set", "bad", "elements", "192.0.2.10", "192.0.2.11"), "nothing of that changes $bad");
+	bad(f, "set add", json_pack("{s:s, s:[ss]}", "set", "bad", "elements", "192.0.2.10", "192.0.2.11"),
+	    "nothing of that changes $bad");
 	good(f, "set remove", json_pack("{s:s, s:[ss]}", "set", "bad", "elements", "192.0.2.10", "192.0.2.99"));
 	assert_true(!listed(f, 10) && listed(f, 11));
-	bad(f, "set add", json_pack("{s:s, s:[si]}", "set", "bad", "elements", "192.0.2.12", 7), "an element is a string");
+	bad(f, "set add", json_pack("{s:s, s:[si]}", "set", "bad", "elements", "192.0.2.12", 7),
+	    "an element is a string");
 	bad(f, "set add", json_pack("{s:s, s:[]}", "set", "bad", "elements"), "either 'element' or 'elements'");
 	bad(f, "set add", json_pack("{s:s}", "set", "bad"), "either 'element' or 'elements'");
 }
 
-#define PLAIN "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n" \
-	      "rules: [ { name: web, action: allow, ports: 80 } ]\n"
+#define PLAIN                                                                                              \
+	"version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n" \
+	"rules: [ { name: web, action: allow, ports: 80 } ]\n"
 
 static void again(struct fixture *f)
 {
@@ -326,8 +362,9 @@ static void copies_remove(struct fixture *f, bool damage)
 		if (strncmp(e->d_name, "list-", 5))
 			continue;
 		n++;
-		assert_int_equal(damage ? weir_state_replace(f->state, e->d_name, "WERLIST1 damaged", 16) :
-					  unlinkat(dirfd(d), e->d_name, 0), 0);
+		assert_int_equal(damage ? weir_state_replace(f->state, e->d_name, "WERLIST1 damaged", 16)
+					: unlinkat(dirfd(d), e->d_name, 0),
+				 0);
 	}
 	closedir(d);
 	assert_int_equal(n, 1);
@@ -366,13 +403,9 @@ static void a_start_without_a_copy(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(lists_follow_their_files),
-		T(lists_of_rules_follow_as_well),
-		T(what_passes_is_tried_again),
-		T(edits_are_taken_back),
-		T(a_start_keeps_what_was_in_force),
-		T(a_start_without_a_copy),
-		T(a_list_that_kills),
+		T(lists_follow_their_files),   T(lists_that_never_rest), T(lists_of_rules_follow_as_well),
+		T(what_passes_is_tried_again), T(edits_are_taken_back),	 T(a_start_keeps_what_was_in_force),
+		T(a_start_without_a_copy),     T(a_list_that_kills),
 	};
 
 	return cmocka_run_group_tests_name("lists", tests, NULL, NULL);

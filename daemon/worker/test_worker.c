@@ -112,8 +112,10 @@ static void changes_are_counted(void **state)
 
 	write_policy(f, prevent_policy);
 	start(f, NULL);
-	write_policy(f, "version: 1\nmode: prevent\nrules:\n  - { name: web, action: allow, direction: inbound, protocol: tcp, "
-			"ports: 80 }\n  - { name: no telnet, action: reject, ports: [23, 24] }\n");
+	write_policy(
+		f,
+		"version: 1\nmode: prevent\nrules:\n  - { name: web, action: allow, direction: inbound, protocol: tcp, "
+		"ports: 80 }\n  - { name: no telnet, action: reject, ports: [23, 24] }\n");
 	j = ask(f, "apply", NULL);
 	r = json_object_get(j, "result");
 	assert_int_equal(json_integer_value(json_object_get(r, "added")), 1);
@@ -176,6 +178,7 @@ static void hits_follow_the_rule(void **state)
 {
 	struct fixture *f = *state;
 	uint64_t hits[WEIR_LATE_MAX + 16];
+	char moved[sizeof prevent_policy + 80];
 
 	write_policy(f, prevent_policy);
 	start(f, NULL);
@@ -194,6 +197,12 @@ static void hits_follow_the_rule(void **state)
 	weir_worker_hits(f->worker, hits, weir_image_counters(f->worker->img.h));
 	assert_int_equal(hits[f->worker->img.cfg->n_rules], 3);
 	assert_int_equal(hits[f->worker->img.cfg->n_rules + 1], 0);
+	good(f, "rule clear", NULL);
+	snprintf(moved, sizeof moved, "# two lines more,\n# and the rule has another place\n%s", prevent_policy);
+	write_policy(f, moved);
+	good(f, "apply", json_pack("{s:b}", "no_confirm", true));
+	weir_worker_hits(f->worker, hits, weir_image_counters(f->worker->img.h));
+	assert_int_equal(hits[WEIR_LATE_MAX + 1], 7);
 }
 
 static void sets_are_edited_only_as_the_policy_knows_them(void **state)
@@ -308,7 +317,8 @@ static void a_saved_policy_finds_its_lists(void **state)
 	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
 	test_file(path, "192.0.2.1\n");
 	snprintf(path, sizeof path, "%s/other.yaml", f->etc);
-	test_file(path, "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n");
+	test_file(path,
+		  "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n");
 	start(f, NULL);
 	good(f, "apply", json_pack("{s:s, s:b}", "path", path, "save", 1));
 	end(f, true);
@@ -365,7 +375,9 @@ static void boot_takes_no_unconfirmed_edit(void **state)
 static void events_are_kept_and_explained(void **state)
 {
 	struct fixture *f = *state;
-	struct weir_ev_verdict ev = { .h = { .type = WEIR_EV_VERDICT, .size = sizeof ev }, .dir = WEIR_DIR_IN, .family = 4,
+	struct weir_ev_verdict ev = { .h = { .type = WEIR_EV_VERDICT, .size = sizeof ev },
+				      .dir = WEIR_DIR_IN,
+				      .family = 4,
 				      .proto = WEIR_IPPROTO_TCP };
 	json_t *j, *r;
 
@@ -448,9 +460,9 @@ static void a_rule_is_shown_with_all_that_it_says(void **state)
 
 	start(f, NULL);
 	the_rule_is_shown_as(f, json_pack("{s:s, s:s}", "action", "drop", "icmp", "3/4"), "icmp icmp type 3 code 4");
-	the_rule_is_shown_as(f, json_pack("{s:s, s:i, s:s, s:s}", "action", "allow", "ports", 81, "max_bytes", "10M", "idle",
-					  "5m"),
-			     "port 81 tcp,udp; 10M bytes at most, idle for at most 5m");
+	the_rule_is_shown_as(
+		f, json_pack("{s:s, s:i, s:s, s:s}", "action", "allow", "ports", 81, "max_bytes", "10M", "idle", "5m"),
+		"port 81 tcp,udp; 10M bytes at most, idle for at most 5m");
 	the_rule_is_shown_as(f, json_pack("{s:s, s:s}", "action", "allow", "max_bytes", "2GiB"),
 			     "everything; 2GiB bytes at most");
 	the_rule_is_shown_as(f, json_pack("{s:s, s:i, s:s}", "action", "ban", "ports", 23, "ban", "10m"),
@@ -479,9 +491,11 @@ static void times_and_ids_have_bounds(void **state)
 	start(f, NULL);
 	for (size_t i = 0; i < 3; i++) {
 		bad(f, "ban add", json_pack("{s:s, s:I}", "address", "192.0.2.9", "for", bad_times[i]), "10 years");
-		bad(f, "rule add", json_pack("{s:{s:s}, s:I}", "rule", "action", "drop", "for", bad_times[i]), "10 years");
+		bad(f, "rule add", json_pack("{s:{s:s}, s:I}", "rule", "action", "drop", "for", bad_times[i]),
+		    "10 years");
 	}
-	bad(f, "rule add", json_pack("{s:{s:s}, s:I}", "rule", "action", "drop", "before", (json_int_t)1 << 40), "no id");
+	bad(f, "rule add", json_pack("{s:{s:s}, s:I}", "rule", "action", "drop", "before", (json_int_t)1 << 40),
+	    "no id");
 	good(f, "ban add", json_pack("{s:s, s:i}", "address", "192.0.2.9", "for", WEIR_SPAN_MAX));
 }
 

@@ -133,9 +133,10 @@ static void test_broken_line(void **state)
 	drop(&m);
 	assert_int_equal(read_policy(&m, POLICY("blocklist_except: [$nobody]\n")), -EINVAL);
 	drop(&m);
-	write_file("bad.txt", "192.0.2.7\n0.0.0.0/0\n128.0.0.0/1\n::/0\n");
+	write_file("bad.txt", "192.0.2.7\n0.0.0.0/0\n128.0.0.0/1\n::/0\n::/64\n");
 	assert_int_equal(read_policy(&m, POLICY("")), -EINVAL);
-	assert_int_equal(m.diags.n, 2);
+	assert_int_equal(m.diags.n, 3);
+	assert_non_null(strstr(m.diags.v[2].message, "it holds ::ffff:0:0/96"));
 	assert_int_equal(m.diags.v[0].line, 2);
 	assert_non_null(strstr(m.diags.v[0].message, "every IPv4 address"));
 	assert_non_null(strstr(m.diags.v[1].message, "every IPv6 address"));

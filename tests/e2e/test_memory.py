@@ -3,6 +3,7 @@
 """What weir's maps take of the kernel's memory: as it was said before, and no policy that does not fit."""
 import json
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -32,9 +33,19 @@ def kernel_maps(pid):
     return out
 
 
+def table(w):
+    """What people see: a number under each heading, in rows of one form."""
+    rows = w("features").stdout.split("MEMORY OF THE KERNEL", 1)[1].split("\n\n", 1)[0].splitlines()
+    equal(rows[0].split(), "ENTRIES BYTES EACH BYTES FOR".split(), "the headings")
+    must(len(rows) > 2, f"rows: {rows}")
+    for row in rows[1:]:
+        check(re.fullmatch(r"\S.*\S +[\d,]+ +[\d,]+ +[\d,]+  (all images|this image)", row), f"a row: {row}")
+
+
 def compare(w, what):
     """Each map on its own: the words are not above the kernel's by more than 2 % and four pages, and never below it."""
     said = {m["map"]: m for m in w.json("features")["memory"]["maps"]}
+    table(w)
     found = kernel_maps(w.json("status")["pid"])
     must(len(found) > 25, f"{what}: only {sorted(found)}")
     for name, m in said.items():
