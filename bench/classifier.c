@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What finding a rule costs in user space, and what building the trees costs: sets from a generator of our own and
- * the ClassBench files named on the command line. The keys are ready made; another one each time, so nothing is
- * learned.
+ * the ClassBench files named on the command line. The keys are ready made; another one each time, so nothing is learned.
  *
  * classifier [-n RULES] [-v VERIFIED] [FILE...]
  */
@@ -86,8 +85,8 @@ static int run(const char *name, const struct weir_set *s, uint32_t verified)
 		return 0;
 	}
 	img = (struct weir_img){ t.lines, t.n };
-	printf("%-24s %7zu %7.0f %7.2f %5u %5u %5u %6.2f", name, s->n, ms, t.n * 64 / 1e6,
-	       t.stats.trees[0] + t.stats.trees[1], t.stats.depth, t.stats.leaf, (double)t.stats.cost / 15);
+	printf("%-24s %7zu %7.0f %7.2f %5u %5u %5u %6.2f", name, s->n, ms, t.n * 64 / 1e6, t.stats.trees[0] + t.stats.trees[1],
+	       t.stats.depth, t.stats.leaf, (double)t.stats.cost / 15);
 	for (int kind = 0; kind < WEIR_TRACE_KINDS; kind++) {
 		uint32_t wrong = 0;
 

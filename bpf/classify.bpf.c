@@ -104,8 +104,7 @@ __noinline int weir_sieve_rules(uint32_t skip)
 	return (int)(c == WEIR_SCAN_MORE ? c : weir_first_of(s->scan_late, c));
 }
 
-/* What comes first among the rules that came later, for weir_sieve_rules. In memory: a register would split its states.
- */
+/* What comes first among the later rules, for weir_sieve_rules. In memory: a register would split its states. */
 __noinline int weir_scan_later(uint32_t from, uint32_t skip)
 {
 	struct weir_scratch *s = weir_scratch_get();
@@ -146,8 +145,8 @@ WEIR_INLINE int weir_next_by_trees(uint32_t from, uint32_t skip)
 }
 
 /*
- * The first candidate from `from` on, or WEIR_SCAN_END. Verified by itself: within the loop over candidates the
- * verifier would go through these loops for each.
+ * The first candidate from `from` on, or WEIR_SCAN_END. Verified by itself: within the loop over candidates the verifier
+ * would go through these loops for each.
  */
 __noinline int weir_next_rule(uint32_t from, uint32_t skip)
 {

@@ -143,8 +143,8 @@ denied:
 }
 
 /*
- * A packet beyond a bound of its flow: 1, it is stopped, and so is what follows, whoever sends it; the entry stays and
- * says so. A staged bound is told once.
+ * A packet beyond a bound of its flow: 1, it is stopped, and so is what follows, whoever sends it; the entry stays and says
+ * so. A staged bound is told once.
  */
 __noinline int weir_bound_stop(uint32_t half)
 {
@@ -197,9 +197,8 @@ __noinline int weir_remember(uint32_t flags)
 		return 0;
 	}
 	oside = weir_flow_key_of(&s->facts.orig, &s->okey);
-	id = weir_flow_begin(s, &s->key, side,
-			     flags | (oside ? WEIR_FF_PEER_B : 0) | (s->facts.dir != WEIR_DIR_FWD ? WEIR_FF_FAR : 0),
-			     &s->okey);
+	id = weir_flow_begin(s, &s->key, side, flags | (oside ? WEIR_FF_PEER_B : 0) |
+			     (s->facts.dir != WEIR_DIR_FWD ? WEIR_FF_FAR : 0), &s->okey);
 	if (s->facts.dir == WEIR_DIR_FWD && !weir_flow_find(s, &s->okey, &half)) {
 		s->side = weir_flow_key_of(&s->note.t, &s->okey);
 		weir_flow_begin(s, &s->okey, oside, flags | (side ? WEIR_FF_PEER_B : 0) | WEIR_FF_FAR, &s->key);

@@ -11,8 +11,7 @@ static void show_programs(const struct weir_cli *cli, const json_t *list)
 	const json_t *one;
 	size_t i;
 
-	json_array_foreach(list, i, one)
-	{
+	json_array_foreach (list, i, one) {
 		static const char *const keys[] = { "id", "instructions", "verified", "jited_bytes", "attached" };
 		char n[32];
 
@@ -32,8 +31,7 @@ static void show_memory(const struct weir_cli *cli, const json_t *memory)
 	char n[32];
 	size_t i;
 
-	json_array_foreach(json_object_get(memory, "maps"), i, one)
-	{
+	json_array_foreach (json_object_get(memory, "maps"), i, one) {
 		static const char *const keys[] = { "entries", "each", "bytes" };
 
 		if (weir_int(one, "bytes") < 1 << 18)
@@ -67,8 +65,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	if (weir_answered_json(cli, j))
 		return WEIR_EXIT_OK;
 	t = weir_table_new("KERNEL FEATURE|HERE|WHY");
-	json_array_foreach(json_object_get(j, "kernel"), i, one)
-	{
+	json_array_foreach (json_object_get(j, "kernel"), i, one) {
 		weir_table_cell(t, WEIR_PLAIN, "%s", weir_str(one, "name"));
 		weir_table_cell(t, weir_bool(one, "have") ? WEIR_PLAIN : WEIR_LOOK, "%s",
 				weir_bool(one, "have") ? "yes" : "no");
@@ -80,7 +77,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	putchar('\n');
 	show_memory(cli, json_object_get(j, "memory"));
 	fputs("\nfolded away, since the policy does not use it: ", stdout);
-	json_array_foreach(json_object_get(j, "folded_away"), i, one)
+	json_array_foreach (json_object_get(j, "folded_away"), i, one)
 		printf("%s%s", i ? ", " : "", json_string_value(one));
 	puts(i ? "" : "nothing");
 	json_decref(j);

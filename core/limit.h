@@ -3,41 +3,35 @@
  * Limits: token buckets, and the table that they stand in.
  *
  * A bucket is one moment: when it will be full again ("full"). What it owes now is full - now, in 1/1024 ns; each token
- * costs `per`; one passes while the debt leaves room for a token. Whatever costs more than that (a packet of many
- * segments, many bytes) passes into debt and is paid back, so the rate in the long run is exact. A refusal costs
- * nothing. Moments wrap after 208 days. What lies further ahead than a bucket can owe is an old one, or the clock went
- * back: full.
+ * costs `per`; one passes while the debt leaves room for a token. Whatever costs more than that (a packet of many segments,
+ * many bytes) passes into debt and is paid back, so the rate in the long run is exact. A refusal costs nothing.
+ * Moments wrap after 208 days. What lies further ahead than a bucket can owe is an old one, or the clock went back: full.
  *
- * The table is bounded. A source has a 64-bit key, made with a secret, and six slots where it may stand: three in each
- * of two lines. A new one takes the slot that owes least, so that a flood of new sources replaces its own kind, and an
- * old heavy one is not forgotten for them.
+ * The table is bounded. A source has a 64-bit key, made with a secret, and six slots where it may stand: three in each of
+ * two lines. A new one takes the slot that owes least, so that a flood of new sources replaces its own kind, and an old
+ * heavy one is not forgotten for them.
  */
 #pragma once
 #include "core/types.h"
 
-#define WEIR_LIMITS_MAX 64	    /* those of rules included, which stand last */
-#define WEIR_LIMIT_WAYS 3	    /* slots of a line */
-#define WEIR_LIMIT_OWN 1024u	    /* lines of limits of one bucket, so many that few want the same one */
-#define WEIR_LIMIT_LINES (1u << 16) /* behind them those of all limits by source together; 64 bytes each */
+#define WEIR_LIMITS_MAX 64 /* those of rules included, which stand last */
+#define WEIR_LIMIT_WAYS 3            /* slots of a line */
+#define WEIR_LIMIT_OWN 1024u         /* lines of limits of one bucket, so many that few want the same one */
+#define WEIR_LIMIT_LINES (1u << 16)  /* behind them those of all limits by source together; 64 bytes each */
 #define WEIR_LIMIT_SHIFT 10
 #define WEIR_LIMIT_ROOM_MAX (1ull << 60) /* 13 days: what a bucket may hold */
 
-enum {
-	WEIR_LIMIT_PACKETS,
-	WEIR_LIMIT_BYTES,
-	WEIR_LIMIT_CONNECTIONS,
-	WEIR_LIMIT_RULE
-}; /* the last: what a rule lets in */
+enum { WEIR_LIMIT_PACKETS, WEIR_LIMIT_BYTES, WEIR_LIMIT_CONNECTIONS, WEIR_LIMIT_RULE }; /* the last: what a rule lets in */
 enum { WEIR_PER_SOURCE, WEIR_PER_PREFIX, WEIR_PER_ALL };
 
 struct weir_limit {
-	uint64_t per;			       /* what one token costs */
-	uint64_t room;			       /* a token passes while the debt is not above: (burst - 1) * per */
-	uint64_t most;			       /* tokens that one packet may take, so that nothing overflows */
-	uint64_t rate, rate_s, burst;	       /* as written: rate tokens in rate_s seconds */
-	uint32_t id;			       /* of its buckets, the same in each image that has this limit */
-	uint32_t first, mask;		       /* its lines */
-	uint32_t name;			       /* offset into strings */
+	uint64_t per;  /* what one token costs */
+	uint64_t room; /* a token passes while the debt is not above: (burst - 1) * per */
+	uint64_t most; /* tokens that one packet may take, so that nothing overflows */
+	uint64_t rate, rate_s, burst; /* as written: rate tokens in rate_s seconds */
+	uint32_t id;   /* of its buckets, the same in each image that has this limit */
+	uint32_t first, mask; /* its lines */
+	uint32_t name; /* offset into strings */
 	uint8_t count, per_what, bits4, bits6; /* bits of the source that count */
 	uint8_t action, mode, log, pad;
 	uint32_t ban_s; /* seconds that who is above it is banned for; 0: not */
@@ -160,7 +154,7 @@ static inline bool weir_limit_ok(const struct weir_limit *l)
 {
 	return l->per && l->most && l->room <= WEIR_LIMIT_ROOM_MAX && l->most <= WEIR_LIMIT_ROOM_MAX / l->per &&
 	       l->count <= WEIR_LIMIT_RULE && l->per_what <= WEIR_PER_ALL && l->bits4 <= 32 && l->bits6 <= 128 &&
-	       l->action >= 1 && l->action <= 2 && l->ban_s <= 366 * 86400 && l->mode <= WEIR_PREVENT &&
-	       !(l->mask & (l->mask + 1)) && l->first <= WEIR_LIMIT_OWN + WEIR_LIMIT_LINES &&
-	       l->mask < WEIR_LIMIT_LINES && l->first + l->mask < WEIR_LIMIT_OWN + WEIR_LIMIT_LINES;
+	       l->action >= 1 && l->action <= 2 && l->ban_s <= 366 * 86400 && l->mode <= WEIR_PREVENT && !(l->mask & (l->mask + 1)) &&
+	       l->first <= WEIR_LIMIT_OWN + WEIR_LIMIT_LINES && l->mask < WEIR_LIMIT_LINES &&
+	       l->first + l->mask < WEIR_LIMIT_OWN + WEIR_LIMIT_LINES;
 }

@@ -38,8 +38,7 @@ WEIR_INLINE bool weir_tree_scan_of(const struct weir_img *img, struct weir_tree_
 	for (uint32_t i = 0; i < WEIR_TREE_CHUNK; i++, line++) {
 		const struct weir_tree_line *l;
 
-		WEIR_REREAD(); /* else the whole key would be kept on the stack, of which a chain of calls has 512 bytes
-				*/
+		WEIR_REREAD(); /* else the key would be kept on the stack, which is short of room */
 		if (line >= end)
 			break;
 		l = weir_img_tree_line(img, line);
@@ -104,8 +103,7 @@ WEIR_INLINE void weir_tree_leaf(const struct weir_img *img, struct weir_tree_key
 	for (uint32_t i = 0; i < WEIR_TREE_SHORT; i++, line++) {
 		const struct weir_tree_line *l = line < end ? weir_img_tree_line(img, line) : 0;
 
-		WEIR_REREAD(); /* else the whole key would be kept on the stack, of which a chain of calls has 512 bytes
-				*/
+		WEIR_REREAD(); /* else the key would be kept on the stack, which is short of room */
 		if (!l || weir_tree_line(l, k, six))
 			return;
 	}

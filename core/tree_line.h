@@ -11,15 +11,14 @@
  * map is large (Linux 5.10 takes 4 MiB at most). Line 0 is the roots of IPv4, line 1 those of IPv6, what follows
  * are nodes (2^width words; small ones share a line) and leaves (whole lines).
  *
- *   word of a node: base 0..31 (of words) | shift to the left 32..37, to the right 38..43 | which word of the
- * key 44..46 word of a leaf: base 0..25 (of lines) | lines 26..36 | lowest rule in it 37..57 | 1 in bit 63
+ *   word of a node: base 0..31 (of words) | shift to the left 32..37, to the right 38..43 | word of the key 44..46
+ *   word of a leaf: base 0..25 (of lines) | lines 26..36 | lowest rule in it 37..57 | 1 in bit 63
  *
  * Ports and protocol stand side by side in one word, each with a free bit above it, and are compared together: adding
  * what is missing from the highest value to all ones carries into the free bit what is above it; subtracting from the
  * lowest value plus all ones leaves there what is below it.
  *
- *   lanes: protocol 0..7, responder's port 9..24, originator's port 26..41; free bits 8, 25, 42; above them: see the
- * boxes
+ *   lanes: protocol 0..7, responder's port 9..24, originator's port 26..41; free bits 8, 25, 42; then see the boxes
  *
  * This file: the layout, the key, and one line against it. core/tree.h walks.
  */
@@ -27,12 +26,12 @@
 #include "core/facts.h"
 
 #define WEIR_TREE_END 0xffffffffu
-#define WEIR_TREE_ROOTS 4u	   /* trees per family */
-#define WEIR_TREE_DEPTH 24u	   /* nodes above a leaf */
-#define WEIR_TREE_LEAF 1024u	   /* lines of a leaf */
-#define WEIR_TREE_CHUNK 32u	   /* lines that one call of weir_tree_scan looks at */
-#define WEIR_TREE_SHORT 4u	   /* lines of a leaf that is not searched, and that are looked at without a call */
-#define WEIR_TREE_HEAD 2u	   /* lines of roots */
+#define WEIR_TREE_ROOTS 4u        /* trees per family */
+#define WEIR_TREE_DEPTH 24u       /* nodes above a leaf */
+#define WEIR_TREE_LEAF 1024u      /* lines of a leaf */
+#define WEIR_TREE_CHUNK 32u       /* lines that one call of weir_tree_scan looks at */
+#define WEIR_TREE_SHORT 4u        /* lines of a leaf that is not searched, and that are looked at without a call */
+#define WEIR_TREE_HEAD 2u         /* lines of roots */
 #define WEIR_TREE_RULES (1u << 21) /* rules are below this, less the last number: the empty leaf */
 #define WEIR_TREE_LINES (1u << 26)
 
@@ -57,11 +56,9 @@ _Static_assert(WEIR_TREE_RULES == 1u << (64 - WEIR_TREE_RULE_AT), "a rule's numb
 
 /* A box of IPv4 in a leaf. None: the free bits of `above` are set, which no sum can clear. */
 struct weir_tree_box4 {
-	uint64_t addr; /* lowest source << 32 | lowest destination */
-	uint64_t mask; /* which of their bits count. Of a range: ~(highest minus lowest), which is the same for a prefix
-			*/
-	uint64_t above; /* lanes: all ones minus the highest | directions that it does not hold for 43..45 |
-			   WEIR_TREE_RANGE */
+	uint64_t addr;  /* lowest source << 32 | lowest destination */
+	uint64_t mask;  /* which of their bits count. Of a range: ~(highest minus lowest), as it is for a prefix */
+	uint64_t above; /* lanes: all ones minus the highest | directions it is not for 43..45 | WEIR_TREE_RANGE */
 	uint64_t below; /* lanes: the lowest plus all ones | rule 43..63 */
 };
 _Static_assert(sizeof(struct weir_tree_box4) == 32, "two to a line");
@@ -75,12 +72,11 @@ struct weir_tree_box6 {
 _Static_assert(sizeof(struct weir_tree_box6) == 64, "one line");
 
 struct weir_tree_key {
-	uint64_t w[8];			/* IPv4: src << 32 | dst, fields; IPv6: src, dst as two words each, fields */
-	uint64_t lanes, dirs;		/* ports and protocol in their lanes; the direction where boxes have theirs */
+	uint64_t w[8];                  /* IPv4: src << 32 | dst, fields; IPv6: src, dst as two words each, fields */
+	uint64_t lanes, dirs;           /* ports and protocol in their lanes; the direction where boxes have theirs */
 	uint64_t leaf[WEIR_TREE_ROOTS]; /* of each tree, on the way */
 	uint32_t sport, dport, proto, dir, family;
-	uint32_t from,
-		best; /* which rules are looked for: from this on; the lowest found as yet, WEIR_TREE_END: none */
+	uint32_t from, best; /* the lowest rule that is looked for; the lowest found as yet, WEIR_TREE_END: none */
 	uint32_t pad;
 };
 
@@ -165,14 +161,14 @@ WEIR_INLINE uint32_t weir_tree_leaf_rule(uint64_t word)
 	return (uint32_t)(word >> 37 & (WEIR_TREE_RULES - 1));
 }
 
-/* Bits where the ports, the protocol or the direction do not hold. No branches: which of them fails is as good as
- * random. */
+/* Bits where ports, protocol or direction do not hold. No branches: which of them fails is as good as random. */
 WEIR_INLINE uint64_t weir_tree_outside(uint64_t above, uint64_t below, const struct weir_tree_key *k)
 {
 	return (((above + k->lanes) | (below - k->lanes)) & WEIR_TREE_FREE) | (above & k->dirs);
 }
 
-/* Bit 63 unless the address is within; a value below the lowest wraps at 32 bits and is then above every span. */
+/* Bit 63 unless the address is within; a value below the lowest wraps at 32 bits and is then above every span.
+ */
 WEIR_INLINE uint64_t weir_tree_beyond(uint32_t value, uint32_t low, uint32_t span)
 {
 	uint32_t above = value - low;
@@ -195,8 +191,7 @@ WEIR_INLINE uint64_t weir_tree_miss4_range(const struct weir_tree_box4 *b, const
 	return beyond >> 63 | weir_tree_outside(b->above, b->below, k);
 }
 
-/* A prefix that ends in the high word has nothing to say of the low one; one that ends in the low has all of the high.
- */
+/* A prefix that ends in the high word says nothing of the low one; one that ends in the low has all of the high. */
 WEIR_INLINE uint64_t weir_tree_apart(uint64_t high, uint64_t low, uint64_t mask, uint64_t is_long)
 {
 	uint64_t both = 0 - is_long;

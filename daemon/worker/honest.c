@@ -28,8 +28,8 @@ struct here {
 	const struct weir_img *img;
 	const struct weir_kern_if *ifs;
 	size_t n;
-	bool relays;			  /* frames with any tag may pass: a bridge */
-	uint64_t live;			  /* patterns that name an interface which is filtered */
+	bool relays; /* frames with any tag may pass: a bridge */
+	uint64_t live;			    /* patterns that name an interface which is filtered */
 	const char *open[WEIR_IFPAT_MAX]; /* one that each pattern names and that is not */
 };
 
@@ -92,8 +92,7 @@ static bool list_match(const struct here *h, uint32_t list, const char *key, cha
 
 	if (list >= h->img->h->lists.count || l[list].ranges)
 		return true;
-	snprintf(text, size, "%s: %s%sis empty", key, weir_img_string(h->img, l[list].name),
-		 l[list].name ? " " : "the list ");
+	snprintf(text, size, "%s: %s%sis empty", key, weir_img_string(h->img, l[list].name), l[list].name ? " " : "the list ");
 	return false;
 }
 
@@ -178,8 +177,7 @@ static void modes(const struct weir_worker *w, json_t *degraded)
 		return;
 	label(&w->img, 0, first, name, sizeof name);
 	weir_degrade(degraded, "%s says prevent, and detect is in force: %s%s", name,
-		     weir_worker_mode(w) == WEIR_DETECT ? "the policy's own mode is the softer one"
-							: "its group's mode is the softer one",
+		     weir_worker_mode(w) == WEIR_DETECT ? "the policy's own mode is the softer one" : "its group's mode is the softer one",
 		     held > 1 ? "; others likewise" : "");
 }
 
@@ -195,19 +193,15 @@ static json_t *clock_json(const struct weir_kern_clock *c, json_t *degraded)
 		return NULL;
 	tzset();
 	if (c->minute >= WEIR_WEEK_MINUTES) {
-		weir_degrade(degraded, "the programs do not know the time of day: no allow with a time holds, each "
-				       "drop with one does");
+		weir_degrade(degraded, "the programs do not know the time of day: no allow with a time holds, each drop with one does");
 		return json_pack("{s:n, s:i}", "local", "ahead_s", 0);
 	}
 	if (localtime_r(&now, &tm))
 		apart = (weir_minute_of(&tm) + WEIR_WEEK_MINUTES - c->minute) % WEIR_WEEK_MINUTES;
 	if (apart > 1 && apart < WEIR_WEEK_MINUTES - 1)
-		weir_degrade(degraded,
-			     "the programs take the time of day for %s, and it is %s: they are told within a minute",
-			     weir_minute_text(c->minute, told, sizeof told),
-			     weir_minute_text(weir_minute_of(&tm), here, sizeof here));
-	return json_pack("{s:s, s:I}", "local", weir_minute_text(c->minute, told, sizeof told), "ahead_s",
-			 (json_int_t)c->ahead_s);
+		weir_degrade(degraded, "the programs take the time of day for %s, and it is %s: they are told within a minute",
+			     weir_minute_text(c->minute, told, sizeof told), weir_minute_text(weir_minute_of(&tm), here, sizeof here));
+	return json_pack("{s:s, s:I}", "local", weir_minute_text(c->minute, told, sizeof told), "ahead_s", (json_int_t)c->ahead_s);
 }
 
 static json_t *health(const struct weir_worker *w, json_t *degraded)
@@ -216,8 +210,7 @@ static json_t *health(const struct weir_worker *w, json_t *degraded)
 
 	weir_port_health(w->port, &h);
 	if (!h.tested)
-		weir_degrade(degraded,
-			     "the programs were not tested: nothing proves that they do what the policy says");
+		weir_degrade(degraded, "the programs were not tested: nothing proves that they do what the policy says");
 	else if (h.failed)
 		weir_degrade(degraded, "%s", h.why);
 	if (h.silent)
@@ -226,14 +219,12 @@ static json_t *health(const struct weir_worker *w, json_t *degraded)
 	if (h.canary_why[0])
 		weir_degrade(degraded, "nothing proves that the hooks run: %s", h.canary_why);
 	if (h.unspared)
-		weir_degrade(
-			degraded,
-			"a ban by a rule may hit %u addresses of this host: the programs keep %u, networks included",
-			h.unspared, WEIR_OWN_MAX);
-	return json_pack("{s:I, s:I, s:I, s:b, s:I, s:I, s:o, s:o*}", "tested", (json_int_t)h.tested, "failed",
-			 (json_int_t)h.failed, "microseconds", (json_int_t)h.us, "proven", h.tested && !h.failed,
-			 "hooks", (json_int_t)h.hooks, "silent", (json_int_t)h.silent, "silent_hooks",
-			 weir_text_json(h.silent_names), "clock", clock_json(&h.clock, degraded));
+		weir_degrade(degraded, "a ban by a rule may hit %u addresses of this host: the programs keep %u, networks included", h.unspared,
+			     WEIR_OWN_MAX);
+	return json_pack("{s:I, s:I, s:I, s:b, s:I, s:I, s:o, s:o*}", "tested", (json_int_t)h.tested, "failed", (json_int_t)h.failed,
+			 "microseconds", (json_int_t)h.us, "proven", h.tested && !h.failed, "hooks", (json_int_t)h.hooks, "silent",
+			 (json_int_t)h.silent, "silent_hooks", weir_text_json(h.silent_names), "clock",
+			 clock_json(&h.clock, degraded));
 }
 
 json_t *weir_honest(struct weir_worker *w, const struct weir_counter *stats, json_t *degraded)
@@ -260,8 +251,7 @@ json_t *weir_honest(struct weir_worker *w, const struct weir_counter *stats, jso
 		weir_degrade(degraded, "%s", w->late_why);
 	weir_failures_degraded(w, degraded);
 	if (lost)
-		weir_degrade(degraded, "%llu events were lost within the last minute: a ring was full",
-			     (unsigned long long)lost);
+		weir_degrade(degraded, "%llu events were lost within the last minute: a ring was full", (unsigned long long)lost);
 	if (stats[WEIR_REASON_COUNT * 3 + WEIR_STAT_ERROR].packets)
 		weir_degrade(degraded, "%llu map operations failed in the kernel (on_error)",
 			     (unsigned long long)stats[WEIR_REASON_COUNT * 3 + WEIR_STAT_ERROR].packets);

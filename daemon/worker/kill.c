@@ -113,9 +113,7 @@ static void audit(struct weir_worker *w, const struct weir_kill *k)
 	snprintf(detail, sizeof detail, "%s %s port %u -> %s port %u", weir_proto_text(k->t.zone >> 24, proto),
 		 weir_addr_text(k->t.src, src), k->t.sport, weir_addr_text(k->t.dst, dst), k->t.dport);
 	weir_api_audit(w, 0, getpid(), "conversation ended", detail,
-		       k->result > 0		  ? "ok"
-		       : k->result == -EOPNOTSUPP ? "the kernel cannot end sockets"
-						  : strerror(-k->result));
+		       k->result > 0 ? "ok" : k->result == -EOPNOTSUPP ? "the kernel cannot end sockets" : strerror(-k->result));
 }
 
 uint32_t weir_worker_kill(struct weir_worker *w)

@@ -20,7 +20,7 @@
 #define DEATHS_MAX 2
 #define RETRY_MIN_S 60
 #define RETRY_MAX_S 3600
-#define LATEST_S 10	/* ticks after the first write that was seen */
+#define LATEST_S 10 /* ticks after the first write that was seen */
 #define KEEP_AGAIN_S 30 /* a disk that is full is not written to every second */
 
 /* The generation is the same, with other lists: a restart that finds these takes it for what it is. */
@@ -47,8 +47,8 @@ void weir_lists_begin(struct weir_worker *w)
 		deaths = 0;
 	w->lists.keep.dir = w->o.state_dir;
 	if (deaths >= DEATHS_MAX) {
-		snprintf(w->lists.instead, sizeof w->lists.instead, "%u workers ended while they read it (%.80s)",
-			 deaths, w->o.cause ?: "the cause is not known");
+		snprintf(w->lists.instead, sizeof w->lists.instead, "%u workers ended while they read it (%.80s)", deaths,
+			 w->o.cause ?: "the cause is not known");
 		w->lists.keep.instead = w->lists.instead;
 	}
 	snprintf(now, sizeof now, "%u\n", deaths < 1000 ? deaths + 1 : deaths);
@@ -175,8 +175,7 @@ void weir_lists_tick(struct weir_worker *w)
 	}
 	if (now == read)
 		w->lists.latest = w->ticks + LATEST_S;
-	if (!w->lists.again &&
-	    (now == read || (now != w->lists.seen && w->ticks < w->lists.latest) || !retry_now(w, now))) {
+	if (!w->lists.again && (now == read || (now != w->lists.seen && w->ticks < w->lists.latest) || !retry_now(w, now))) {
 		w->lists.seen = now;
 		return;
 	}

@@ -97,13 +97,10 @@ struct fate {
 	bool cut, denied;
 };
 
-static void judge_on(const struct weir_worker *w, const struct weir_img *img, const struct weir_tuple *t,
-		     const char *in_if, bool banned, struct fate *ret)
+static void judge_on(const struct weir_worker *w, const struct weir_img *img, const struct weir_tuple *t, const char *in_if,
+		     bool banned, struct fate *ret)
 {
-	struct weir_packet_spec s = { .t = *t,
-				      .proto = WEIR_IPPROTO_TCP,
-				      .dir = WEIR_DIR_IN,
-				      .ttl = 64,
+	struct weir_packet_spec s = { .t = *t, .proto = WEIR_IPPROTO_TCP, .dir = WEIR_DIR_IN, .ttl = 64,
 				      .family = weir_addr_is_v4(t->src) ? 4 : 6 };
 	/* only another generation keeps what lives against its rules */
 	bool keep = img->cfg->generation != w->generation && img->cfg->established == WEIR_EST_KEEP;
@@ -116,9 +113,7 @@ static void judge_on(const struct weir_worker *w, const struct weir_img *img, co
 	weir_packet_facts(img, &s, &f);
 	weir_packet_judge(img, &f, banned, &ret->fresh);
 	lost = f;
-	lost.known &=
-		~(uint32_t)
-			WEIR_K_MARK; /* the mark of a new connection is taken for 0; of one that lives nobody kept it */
+	lost.known &= ~(uint32_t)WEIR_K_MARK; /* of a new connection it is taken for 0; of one that lives nobody kept it */
 	weir_flow_judge(img, &lost, banned, &ret->live);
 	ret->denied = ret->fresh.enforced != WEIR_PASS;
 	ret->cut = ret->live.enforced != WEIR_PASS;
@@ -127,8 +122,7 @@ static void judge_on(const struct weir_worker *w, const struct weir_img *img, co
 		ret->cut = false;
 	if (!ret->cut || !keep)
 		return;
-	r = ret->live.enforced_reason == WEIR_REASON_RULE ? weir_img_rule(img, WEIR_RULES, ret->live.enforced_rule)
-							  : NULL;
+	r = ret->live.enforced_reason == WEIR_REASON_RULE ? weir_img_rule(img, WEIR_RULES, ret->live.enforced_rule) : NULL;
 	ret->cut = ret->live.enforced_reason == WEIR_REASON_BAN || ret->live.enforced_reason == WEIR_REASON_BLOCKLIST ||
 		   (r && (r->flags & WEIR_RF_OVERLAY));
 }
@@ -179,12 +173,10 @@ static int refuse(const struct weir_img *img, const struct weir_session *s, cons
 	if (x->cut)
 		snprintf(why, why_size, "this would cut your session (%s): %s", who, label);
 	else
-		snprintf(why, why_size,
-			 "your session (%s) would stay, but a new connection from there to port %u would be denied: %s",
+		snprintf(why, why_size, "your session (%s) would stay, but a new connection from there to port %u would be denied: %s",
 			 who, s->t.dport, label);
 	weir_text_whole(why);
-	snprintf(c->hint, sizeof c->hint,
-		 "allow %s to port %u first, or add --force; with --confirm 120s it goes back by itself",
+	snprintf(c->hint, sizeof c->hint, "allow %s to port %u first, or add --force; with --confirm 120s it goes back by itself",
 		 weir_addr_text(s->t.src, addr), s->t.dport);
 	return -EPERM;
 }

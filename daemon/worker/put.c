@@ -47,17 +47,14 @@ void weir_worker_hits(struct weir_worker *w, uint64_t *ret, size_t counters)
 	char key[400];
 
 	for (size_t i = 0; i < counters; i++) {
-		ret[i] = kept ? (uint64_t)json_integer_value(
-					hit_of(w, weir_counter_rule(w->img.cfg, (uint32_t)i), key, sizeof key))
-			      : 0;
+		ret[i] = kept ? (uint64_t)json_integer_value(hit_of(w, weir_counter_rule(w->img.cfg, (uint32_t)i), key, sizeof key)) : 0;
 		if ((int)i < n)
 			ret[i] += now[i].packets;
 	}
 	free(now);
 }
 
-/* A new image counts from zero: what the old one counted is kept by the rule's name. Most of many rules count nothing.
- */
+/* A new image counts from zero: what the old one counted is kept by the rule's name. Most of many rules count nothing. */
 static void hits_keep(struct weir_worker *w)
 {
 	size_t n = w->img.cfg ? weir_image_counters(w->img.h) : 0;
@@ -99,7 +96,8 @@ static void seed(struct weir_worker *w, const struct weir_config *cfg)
 		return;
 	w->seeded = true;
 	/* a restart: the table was kept, and a window would open again what is closed */
-	if (!w->img.cfg && weir_port_before(w->port)->attached && weir_port_before(w->port)->mode == WEIR_PREVENT)
+	if (!w->img.cfg && weir_port_before(w->port)->attached &&
+	    weir_port_before(w->port)->mode == WEIR_PREVENT)
 		return;
 	weir_port_seed(w->port, cfg->adopt_s);
 }
@@ -119,19 +117,14 @@ int weir_worker_compile(struct weir_worker *w, const struct weir_stand *of, cons
 	struct weir_compile_options o = {
 		.generation = of ? of->generation : generation_next(w, c),
 		.epoch = ++w->epoch_max,
-		.mode_ceiling = !has		 ? WEIR_PREVENT
-				: of		 ? of->ceiling
-				: c->set_ceiling ? c->ceiling
-						 : w->ceiling,
+		.mode_ceiling = !has ? WEIR_PREVENT : of ? of->ceiling : c->set_ceiling ? c->ceiling : w->ceiling,
 		.overlay = c->overlay ? &c->overlay->list : &w->overlay.list,
 		.block_key = w->block_key,
 		.simulate = w->o.simulate,
 		.disk_full = w->audit_why[0],
 		.cpus = w->o.cpus,
 		.late = true,
-		.management = weir_failures_management(w, of	      ? of->policy
-							  : c->policy ? c->policy
-								      : w->policy),
+		.management = weir_failures_management(w, of ? of->policy : c->policy ? c->policy : w->policy),
 	};
 	int r;
 
@@ -197,15 +190,9 @@ static void stand_aside(struct weir_worker *w, json_t *hits)
 {
 	struct weir_stand *b = &w->pending.back;
 
-	*b = (struct weir_stand){ .policy = w->policy,
-				  .source = w->source,
-				  .has_ceiling = w->has_ceiling,
-				  .ceiling = w->ceiling,
-				  .blob = TAKE_PTR(w->blob),
-				  .img = w->img,
-				  .generation = w->generation,
-				  .epoch = w->epoch,
-				  .hits = json_incref(hits),
+	*b = (struct weir_stand){ .policy = w->policy, .source = w->source, .has_ceiling = w->has_ceiling,
+				  .ceiling = w->ceiling, .blob = TAKE_PTR(w->blob), .img = w->img,
+				  .generation = w->generation, .epoch = w->epoch, .hits = json_incref(hits),
 				  .hits_then = json_incref(w->hits) };
 	snprintf(b->path, sizeof b->path, "%s", w->path);
 	w->pending.on = true;
@@ -311,9 +298,7 @@ static bool blocks_install(struct weir_worker *w, struct weir_change *c, struct 
 static int images_install(struct weir_worker *w, struct weir_change *c, struct weir_image *now, struct weir_image *back,
 			  char *why, size_t why_size)
 {
-	struct weir_kern_change k = {
-		.blob = now->blob, .size = now->size, .back = back->blob, .back_size = back->size
-	};
+	struct weir_kern_change k = { .blob = now->blob, .size = now->size, .back = back->blob, .back_size = back->size };
 	json_t *hits = json_incref(w->hits);
 	int r;
 
@@ -373,7 +358,8 @@ static int put_once(struct weir_worker *w, struct weir_change *c, struct weir_di
 	return r;
 }
 
-int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why, size_t why_size)
+int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why,
+		    size_t why_size)
 {
 	int r = put_once(w, c, diags, why, why_size);
 

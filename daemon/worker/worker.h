@@ -28,14 +28,14 @@
 struct weir_worker_options {
 	const char *config_dir, *runtime_dir, *state_dir, *log_dir;
 	const char *state_name, *log_name; /* the same two as people know them; NULL: the same words */
-	const char *policy;		   /* of the command line, or NULL */
+	const char *policy;  /* of the command line, or NULL */
 	bool has_mode;
-	enum weir_mode mode;	    /* ceiling of the command line */
-	const char *cause;	    /* why the worker before this one ended; NULL: there was none */
-	bool resume;		    /* after a crash: what is in force goes on, whatever a start would take */
+	enum weir_mode mode; /* ceiling of the command line */
+	const char *cause;   /* why the worker before this one ended; NULL: there was none */
+	bool resume;         /* after a crash: what is in force goes on, whatever a start would take */
 	struct weir_helper *helper; /* stays the caller's; NULL: its work is done in this process */
-	uint32_t simulate;	    /* bit per enum weir_failure */
-	uint32_t cpus;		    /* that the machine may have */
+	uint32_t simulate;   /* bit per enum weir_failure */
+	uint32_t cpus;       /* that the machine may have */
 };
 
 /* What `stop` and `flush` ask of the one who runs the worker. */
@@ -57,12 +57,12 @@ struct weir_stand {
 /* A change in force that waits for its confirmation. */
 struct weir_pending {
 	bool on;
-	uint64_t deadline; /* ns since boot: then it goes back by itself */
-	uint64_t since;	   /* ns since boot: it (or what took its place) was put in force */
-	uint32_t span;	   /* seconds that were given */
-	int boot;      /* once it is confirmed: what the next start takes, WEIR_SOURCE_FILE or SAVED; -1: as before */
-	bool mode;     /* once it is confirmed: the ceiling is kept for the next start */
-	bool rollback; /* it is an earlier one again */
+	uint64_t deadline;  /* ns since boot: then it goes back by itself */
+	uint64_t since;     /* ns since boot: it (or what took its place) was put in force */
+	uint32_t span;      /* seconds that were given */
+	int boot;           /* once it is confirmed: what the next start takes, WEIR_SOURCE_FILE or SAVED; -1: as before */
+	bool mode;          /* once it is confirmed: the ceiling is kept for the next start */
+	bool rollback;      /* it is an earlier one again */
 	struct weir_stand back;
 	struct weir_session from[WEIR_SESSIONS_MAX]; /* over which connections it was asked for */
 	int n_from;
@@ -79,52 +79,52 @@ struct weir_worker {
 
 	struct weir_policy *policy;
 	enum weir_policy_source source;
-	char path[PATH_MAX]; /* where the policy was read; shown */
+	char path[PATH_MAX];       /* where the policy was read; shown */
 	bool has_ceiling;
-	enum weir_mode ceiling; /* of the command line, or of `weir mode` */
+	enum weir_mode ceiling;    /* of the command line, or of `weir mode` */
 	struct weir_origin origin;
 	struct weir_overlay_store overlay;
 	struct weir_bans bans;
 
-	void *blob; /* the image in force */
+	void *blob;                /* the image in force */
 	struct weir_img img;
 	uint32_t generation, epoch;
-	uint32_t epoch_max; /* never used again */
+	uint32_t epoch_max;        /* never used again */
 	bool seeded;
-	uint64_t block_key[2]; /* of what the blocklists hold: nobody can aim at one of its lines */
+	uint64_t block_key[2];     /* of what the blocklists hold: nobody can aim at one of its lines */
 	struct weir_pending pending;
 	struct weir_history history;
-	json_t *hits; /* of images before: "rule" -> packets */
+	json_t *hits;              /* of images before: "rule" -> packets */
 	struct weir_recent recent;
 	struct weir_rates rates;
 	uint64_t ticks;
-	uint64_t expire_again; /* unix seconds: not before this */
+	uint64_t expire_again;     /* unix seconds: not before this */
 
 	uint64_t boot_ns, started; /* unix ns of boot; unix seconds */
 	uint64_t plain_dns;
-	char notes[5][256]; /* what was found damaged at the start, or went otherwise than asked; "" = nothing */
-	char bans_why[128]; /* why a kept ban is not in force; "" = all are */
+	char notes[5][256];        /* what was found damaged at the start, or went otherwise than asked; "" = nothing */
+	char bans_why[128];        /* why a kept ban is not in force; "" = all are */
 	struct {
 		uint64_t seen, tried; /* how the files of addresses stood at the last look; when they were read last */
-		uint64_t retry; /* tick of the next try, though they stand as they did when they could not be taken */
-		uint32_t delay; /* ticks from one such try to the next */
+		uint64_t retry;       /* tick of the next try, though they stand as they did when they could not be taken */
+		uint32_t delay;       /* ticks from one such try to the next */
 		struct weir_list_keep keep; /* for a start */
-		char instead[160];	    /* in it */
-		bool reading;		    /* noted on disk: if this process dies of it, the next ones are told */
-		bool starting; /* a file that is broken does not take the policy away: the copy of its list counts */
-		uint64_t kept; /* how they stood when copies were made; 0: not yet */
-		uint64_t keep_again; /* unix seconds: not before this */
-		bool again;	     /* they changed while no worker looked */
-		uint64_t latest;     /* tick at which they are read although somebody goes on writing */
-		char why[640];	     /* why they are not in force; "" = they are */
+		char instead[160];    /* in it */
+		bool reading;         /* noted on disk: if this process dies of it, the next ones are told */
+		bool starting;        /* a file that is broken does not take the policy away: the copy of its list counts */
+		uint64_t kept;        /* how they stood when copies were made; 0: not yet */
+		uint64_t keep_again;  /* unix seconds: not before this */
+		bool again;           /* they changed while no worker looked */
+		uint64_t latest;      /* tick at which they are read although somebody goes on writing */
+		char why[640];        /* why they are not in force; "" = they are */
 	} lists;
-	uint64_t lines_edited; /* of what the blocklists hold, since all was compiled (late.c) */
-	uint64_t late_since;   /* the tick of the last rule that came or went (late.c) */
-	char late_why[256];    /* why they could not be compiled with all; "" = they could */
-	bool late;	       /* rules came or went since all was compiled */
-	bool taken;	       /* the image in force was not compiled by this worker out of what it has read */
-	char audit_why[128];   /* why the audit log cannot be written; "" = it can */
-	bool saved_copy;       /* the boot order took, or tried, the copy of what was confirmed last */
+	uint64_t lines_edited;     /* of what the blocklists hold, since all was compiled (late.c) */
+	uint64_t late_since;       /* the tick of the last rule that came or went (late.c) */
+	char late_why[256];        /* why they could not be compiled with all; "" = they could */
+	bool late;                 /* rules came or went since all was compiled */
+	bool taken;                /* the image in force was not compiled by this worker out of what it has read */
+	char audit_why[128];       /* why the audit log cannot be written; "" = it can */
+	bool saved_copy;           /* the boot order took, or tried, the copy of what was confirmed last */
 	struct weir_failing failing;
 	enum weir_end end;
 	const struct weir_sandbox *sandbox; /* how this process stands; NULL: no process of its own */
@@ -141,45 +141,46 @@ int weir_worker_listen(struct weir_worker *w, struct weir_loop *l, int fd); /* t
 void weir_worker_free(struct weir_worker *w);
 
 void weir_worker_event(const struct weir_event *ev, void *data); /* data: the worker */
-void weir_worker_tick(struct weir_worker *w);			 /* once a second */
+void weir_worker_tick(struct weir_worker *w);                    /* once a second */
 
 /* Who asks for a change. It must not cut him off, unless he says so. */
 struct weir_caller {
 	uid_t uid;
 	pid_t pid;
 	bool force;
-	bool known; /* the sessions are filled in */
+	bool known;      /* the sessions are filled in */
 	struct weir_session from[WEIR_SESSIONS_MAX];
-	int n_from; /* 0: a local console */
+	int n_from;      /* 0: a local console */
 	/* filled by the check */
-	char hint[256];	 /* of a refusal */
+	char hint[256];  /* of a refusal */
 	char words[256]; /* how his session fares */
 };
 
 /* One change of what is in force: what is NULL or unset stays. */
 struct weir_change {
-	struct weir_policy *policy;		  /* taken over on success */
+	struct weir_policy *policy;               /* taken over on success */
 	const struct weir_overlay_store *overlay; /* only read */
-	bool set_ceiling;			  /* has_ceiling and ceiling count */
+	bool set_ceiling;                         /* has_ceiling and ceiling count */
 	bool has_ceiling;
 	enum weir_mode ceiling;
-	bool new_generation; /* a change of policy or mode, not an edit */
-	uint32_t generation; /* of a restart: the number that it has; 0: the next one */
+	bool new_generation;                      /* a change of policy or mode, not an edit */
+	uint32_t generation;                      /* of a restart: the number that it has; 0: the next one */
 	/* with new_generation */
-	const char *path; /* where the policy came from; NULL: as before */
+	const char *path;                         /* where the policy came from; NULL: as before */
 	enum weir_policy_source source;
-	uint32_t confirm_s; /* goes back by itself after that time; 0: it stays */
-	int boot;	    /* as in struct weir_pending */
+	uint32_t confirm_s;                       /* goes back by itself after that time; 0: it stays */
+	int boot;                                 /* as in struct weir_pending */
 	bool keep_mode, rollback;
-	struct weir_caller *by; /* whose session must live; NULL: weir itself */
-	bool whole;		/* compile all of it, even where a part would do */
+	struct weir_caller *by;                   /* whose session must live; NULL: weir itself */
+	bool whole;                               /* compile all of it, even where a part would do */
 	/* filled on success */
-	uint32_t ms, added, removed; /* compile time; rules */
-	uint32_t killed;	     /* conversations that were ended (established: kill) */
+	uint32_t ms, added, removed;              /* compile time; rules */
+	uint32_t killed;                          /* conversations that were ended (established: kill) */
 };
 
 /* Compile and put in force; all or nothing. -EINVAL: diags say what; otherwise why does. */
-int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why, size_t why_size);
+int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why,
+		    size_t why_size);
 /* Put in force and save an edited overlay; takes it over on success. `by` may be NULL. */
 int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_caller *by,
 			struct weir_diags *diags, char *why, size_t why_size);
@@ -261,7 +262,7 @@ int weir_worker_bans(struct weir_worker *w);
 const struct weir_ban_key *weir_worker_ban(const struct weir_worker *w, const uint8_t addr[16]);
 bool weir_worker_banned(const struct weir_worker *w, const struct weir_ban_key *also, const uint8_t addr[16]);
 
-enum weir_mode weir_worker_mode(const struct weir_worker *w);	   /* effective */
+enum weir_mode weir_worker_mode(const struct weir_worker *w);      /* effective */
 enum weir_mode weir_worker_requested(const struct weir_worker *w); /* what was asked for last */
 /* Keep a copy of the policy in force for the next start. Includes and list files are still read where they stand. */
 int weir_worker_keep(struct weir_worker *w);

@@ -42,9 +42,8 @@ const char *weir_limit_rate_text(const struct weir_limit *l, char *buf, size_t s
 /* Is `first` asked before `l`, of the same buckets, and lets no more through? */
 static bool never_reached(const struct weir_limit *l, const struct weir_limit *first)
 {
-	return l->count != WEIR_LIMIT_RULE && l->count == first->count && l->per_what == first->per_what &&
-	       l->bits4 == first->bits4 && l->bits6 == first->bits6 && first->mode >= l->mode && first->per >= l->per &&
-	       first->burst <= l->burst;
+	return l->count != WEIR_LIMIT_RULE && l->count == first->count && l->per_what == first->per_what && l->bits4 == first->bits4 &&
+	       l->bits6 == first->bits6 && first->mode >= l->mode && first->per >= l->per && first->burst <= l->burst;
 }
 
 int weir_limits_lint(const struct weir_build *b)
@@ -55,10 +54,8 @@ int weir_limits_lint(const struct weir_build *b)
 	for (uint32_t i = 0; i < b->n_limits; i++)
 		for (uint32_t k = 0; k < i; k++)
 			if (never_reached(&b->limits[i], &b->limits[k])) {
-				weir_node_warn(b->diags, p[i].node,
-					       "shadowed: limit '%s' can never be reached, '%s' before it "
-					       "lets less through",
-					       p[i].name, p[k].name);
+				weir_node_warn(b->diags, p[i].node, "shadowed: limit '%s' can never be reached, '%s' before it "
+					       "lets less through", p[i].name, p[k].name);
 				found++;
 				break;
 			}
@@ -73,8 +70,8 @@ int weir_build_rule_limit(struct weir_build *b, const struct weir_p_rule *r, uin
 	if (!r->limit)
 		return 0;
 	if (n == WEIR_LIMITS_MAX)
-		return weir_build_tell(b, "a rule for all of them can have one limit for all",
-				       "more than %d limits, those of rules included", WEIR_LIMITS_MAX);
+		return weir_build_tell(b, "a rule for all of them can have one limit for all", "more than %d limits, those of rules included",
+				       WEIR_LIMITS_MAX);
 	p = weir_arena_alloc(&b->arena, sizeof *p);
 	if (!p)
 		return -ENOMEM;
@@ -128,16 +125,13 @@ static int build_limit(struct weir_build *b, const struct weir_p_limit *p, uint3
 				  .count = p->count - 1,
 				  .per_what = p->per - 1,
 				  .action = p->action && p->action - 1 != WEIR_ACT_BAN ? p->action - 1 : WEIR_ACT_DROP,
-				  .ban_s = p->action != WEIR_ACT_BAN + 1 ? 0
-					   : p->ban			 ? p->ban
-									 : WEIR_BAN_S,
+				  .ban_s = p->action != WEIR_ACT_BAN + 1 ? 0 : p->ban ? p->ban : WEIR_BAN_S,
 				  .mode = mode(b, p),
 				  .log = p->log };
 	if (all) {
 		l->first = take_place(lines->own, WEIR_LIMIT_OWN, l->id);
 	} else {
-		l->first =
-			WEIR_LIMIT_OWN + lines->part * take_place(lines->parts, WEIR_LIMIT_LINES / lines->part, l->id);
+		l->first = WEIR_LIMIT_OWN + lines->part * take_place(lines->parts, WEIR_LIMIT_LINES / lines->part, l->id);
 		l->bits4 = p->per == WEIR_PER_SOURCE + 1 ? 32 : (uint8_t)(p->v4 ? p->v4 : 24);
 		l->bits6 = p->per == WEIR_PER_SOURCE + 1 ? 128 : (uint8_t)(p->v6 ? p->v6 : 64);
 	}

@@ -35,15 +35,14 @@ bool weir_range_everybody(const struct weir_range *r, struct weir_why *why)
 			 "it holds ::ffff:0:0/96, where IPv4 addresses stand among those of "
 			 "IPv6: a blocklist is not for everybody");
 	else
-		snprintf(why->message, sizeof why->message, "every IPv%c address: a blocklist is not for everybody",
-			 six ? '6' : '4');
+		snprintf(why->message, sizeof why->message, "every IPv%c address: a blocklist is not for everybody", six ? '6' : '4');
 	snprintf(why->hint, sizeof why->hint, "what happens to everybody is said by 'default'");
 	return true;
 }
 
 /* One line of a file of addresses; its text is changed and put back. */
-static int add_range(struct weir_policy *p, struct weir_p_set *s, bool blocks, const struct weir_source *src,
-		     unsigned line, char *text, size_t n, struct weir_diags *diags)
+static int add_range(struct weir_policy *p, struct weir_p_set *s, bool blocks, const struct weir_source *src, unsigned line,
+		     char *text, size_t n, struct weir_diags *diags)
 {
 	size_t lead = strspn(text, " \t");
 	struct weir_range r;
@@ -195,11 +194,10 @@ static int load_or_keep(struct weir_policy *p, struct weir_p_set *s, struct weir
 		goto out; /* it was empty before */
 	if (kept)
 		s->ranges.n = 0;
-	n = !err    ? asprintf(&text, "%s " WEIR_LIST_EMPTY, s->path)
-	    : own.n ? asprintf(&text, "%s:%u: %s%s", own.v[0].file, own.v[0].line, own.v[0].message,
-			       kept ? "; no copy is kept, it counts as empty" : "")
-		    : asprintf(&text, "%s: %s%s", s->path, strerror(-err),
-			       kept ? "; no copy is kept, it counts as empty" : "");
+	n = !err ? asprintf(&text, "%s " WEIR_LIST_EMPTY, s->path) :
+	    own.n ? asprintf(&text, "%s:%u: %s%s", own.v[0].file, own.v[0].line, own.v[0].message,
+			     kept ? "; no copy is kept, it counts as empty" : "") :
+		    asprintf(&text, "%s: %s%s", s->path, strerror(-err), kept ? "; no copy is kept, it counts as empty" : "");
 	s->stale = n < 0 ? NULL : weir_arena_text(&p->arena, text, (size_t)n);
 	err = s->stale ? 0 : -ENOMEM;
 out:

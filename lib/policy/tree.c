@@ -24,13 +24,12 @@ _Static_assert(WEIR_RULES_MAX < WEIR_TREE_RULES - 1, "each rule has its number")
 
 /* lengths from which a prefix is narrow; boxes of a leaf; copies: factor, price, how much is little */
 static const struct tree_shape shapes4[] = {
-	{ 4, 4, 4, 4, 0.5, 0.5 },    { 4, 4, 8, 4, 0.5, 0.1 },	  { 0, 0, 8, 2, 1, 0.01 },    { 0, 0, 4, 4, 0.5, 0.5 },
+	{ 4, 4, 4, 4, 0.5, 0.5 },    { 4, 4, 8, 4, 0.5, 0.1 },     { 0, 0, 8, 2, 1, 0.01 },	{ 0, 0, 4, 4, 0.5, 0.5 },
 	{ 4, 4, 16, 1.5, 1, 0.001 }, { 8, 8, 64, 1.1, 4, 0.001 }, { 8, 8, 256, 1.5, 0.5, 0 },
 };
 static const struct tree_shape shapes6[] = {
-	{ 16, 16, 2, 4, 0.5, 0.2 },   { 16, 16, 6, 4, 0.5, 0.1 },   { 0, 0, 6, 2, 1, 0.01 },
-	{ 0, 0, 2, 4, 0.5, 0.2 },     { 16, 16, 8, 1.5, 1, 0.001 }, { 40, 40, 32, 1.1, 4, 0.001 },
-	{ 40, 40, 128, 1.5, 0.5, 0 },
+	{ 16, 16, 2, 4, 0.5, 0.2 },   { 16, 16, 6, 4, 0.5, 0.1 },    { 0, 0, 6, 2, 1, 0.01 },	{ 0, 0, 2, 4, 0.5, 0.2 },
+	{ 16, 16, 8, 1.5, 1, 0.001 }, { 40, 40, 32, 1.1, 4, 0.001 }, { 40, 40, 128, 1.5, 0.5, 0 },
 };
 #define SHAPES 7
 #define GOOD_SHAPES 4 /* the others are for boxes that overlap so much that none of these fits */
@@ -131,13 +130,8 @@ static void put_box(struct tree_boxes *x, uint32_t i, const struct weir_box *fro
 	put(x, at, i, b.sport_lo, b.sport_hi);
 	put(x, at + 1, i, b.dport_lo, b.dport_hi);
 	put(x, at + 2, i, b.proto_lo, b.proto_hi);
-	put(x, at + 3, i,
-	    b.dirs & WEIR_DIR_IN    ? 0
-	    : b.dirs & WEIR_DIR_FWD ? 1
-				    : 2,
-	    b.dirs & WEIR_DIR_OUT   ? 3
-	    : b.dirs & WEIR_DIR_FWD ? 1
-				    : 0);
+	put(x, at + 3, i, b.dirs & WEIR_DIR_IN ? 0 : b.dirs & WEIR_DIR_FWD ? 1 : 2,
+	    b.dirs & WEIR_DIR_OUT ? 3 : b.dirs & WEIR_DIR_FWD ? 1 : 0);
 	x->rule[i] = b.rule;
 	x->dirs[i] = b.dirs;
 }
@@ -209,8 +203,7 @@ static int part_boxes(const struct tree_boxes *x, const struct tree_shape *s, ui
 	memset(n, 0, GROUPS * sizeof *n);
 	for (uint32_t i = 0; i < x->n; i++) {
 		group[i] = s->src_len ? (uint8_t)(!narrow(x, 0, i, s->src_len) * 2 +
-						  !narrow(x, x->six ? 2 : 1, i, s->dst_len))
-				      : 0;
+						  !narrow(x, x->six ? 2 : 1, i, s->dst_len)) : 0;
 		n[group[i]]++;
 	}
 	for (uint32_t g = 1; g < GROUPS; g++) {
@@ -265,8 +258,8 @@ static int grow_groups(struct making *m, struct tree_builder *b, struct trial *t
 		b->n_halves = 0; /* no line is shared with another tree: see share_line */
 		err = tree_grow(b, list, k, &r, 0, &word);
 		if (!err)
-			t->roots[t->n_roots++] =
-				(struct weir_tree_root){ word, x->rule[list[0]], x->rule[list[k - 1]] };
+			t->roots[t->n_roots++] = (struct weir_tree_root){ word, x->rule[list[0]],
+									  x->rule[list[k - 1]] };
 	}
 	if (!err)
 		qsort(t->roots, t->n_roots, sizeof *t->roots, by_min);
@@ -330,9 +323,7 @@ static struct weir_tree_key packet_key(const struct tree_boxes *x, const uint64_
 	struct weir_tree_key k = { .sport = (uint32_t)fields[0],
 				   .dport = (uint32_t)fields[1],
 				   .proto = (uint32_t)fields[2],
-				   .dir = fields[3] == 0   ? WEIR_DIR_IN
-					  : fields[3] == 1 ? WEIR_DIR_FWD
-							   : WEIR_DIR_OUT };
+				   .dir = fields[3] == 0 ? WEIR_DIR_IN : fields[3] == 1 ? WEIR_DIR_FWD : WEIR_DIR_OUT };
 
 	if (x->six)
 		weir_tree_key6(&k, v[0], v[1], v[2], v[3]);
@@ -357,8 +348,7 @@ static uint64_t trial_cost(const struct tree_boxes *x, const struct weir_tree_li
 			if (i & 1)
 				box = weir_draw_below(&seed, x->n);
 			span = x->dim[d].hi[box] - x->dim[d].lo[box];
-			v[d] = x->dim[d].lo[box] +
-			       (span == UINT64_MAX ? weir_draw(&seed) : weir_draw(&seed) % (span + 1));
+			v[d] = x->dim[d].lo[box] + (span == UINT64_MAX ? weir_draw(&seed) : weir_draw(&seed) % (span + 1));
 		}
 		k = packet_key(x, v);
 		sum += packet_cost(lines, t, &k);
@@ -366,8 +356,7 @@ static uint64_t trial_cost(const struct tree_boxes *x, const struct weir_tree_li
 	return sum / SAMPLES;
 }
 
-/* Trees are walked together as long as two thirds of the packets that reach the first of them reach the next one, too.
- */
+/* Trees are walked together as long as two thirds of the packets that reach the first of them reach the next one. */
 static void join_roots(struct trial *t)
 {
 	uint32_t first = 0;
@@ -390,14 +379,8 @@ static void trial_free(struct trial *t)
 static int try_shape(struct making *m, const struct tree_shape *shape, struct trial *t)
 {
 	struct tree_builder b = {
-		.boxes = &m->boxes,
-		.shape = shape,
-		.limit = m->lines_max,
-		.leaf_limit = m->leaf_max,
-		.work = m->work,
-		.work_limit = m->work_max,
-		.limits = m->limits,
-		.why = m->why,
+		.boxes = &m->boxes, .shape = shape, .limit = m->lines_max, .leaf_limit = m->leaf_max,
+		.work = m->work, .work_limit = m->work_max, .limits = m->limits, .why = m->why,
 	};
 	int err;
 
@@ -447,17 +430,13 @@ static void keep(struct making *m, struct trial *t)
 }
 
 /*
- * How much of the budget shape i may use. One that does not end leaves room for those behind it: where the first does
- * not fit, the next three seldom do, and the last resorts have to find some.
+ * How much of the budget shape i may use. One that does not end leaves room for those behind it: where the first does not
+ * fit, the next three seldom do, and the last resorts have to find some.
  */
 static uint64_t share(uint32_t i, bool found, uint64_t whole, uint64_t left)
 {
-	uint64_t s = found		? left / 4
-		     : i == 0		? whole * 3 / 10
-		     : i < GOOD_SHAPES	? whole / 10
-		     : i == GOOD_SHAPES ? left / 2
-		     : i < SHAPES - 1	? left - left / 8
-					: left;
+	uint64_t s = found ? left / 4 : i == 0 ? whole * 3 / 10 : i < GOOD_SHAPES ? whole / 10 : i == GOOD_SHAPES ? left / 2 :
+		     i < SHAPES - 1 ? left - left / 8 : left;
 
 	return s < left ? s : left;
 }

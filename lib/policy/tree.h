@@ -12,28 +12,28 @@ struct weir_img; /* core/image_blob.h */
 
 /* All ends are within. A family is one box: what holds for both is two. */
 struct weir_box {
-	weir_u128 src_lo, src_hi, dst_lo, dst_hi;	 /* IPv4 at its place in the IPv6 numbers, as in ranges.h */
+	weir_u128 src_lo, src_hi, dst_lo, dst_hi; /* IPv4 at its place in the IPv6 numbers, as in ranges.h */
 	uint16_t sport_lo, sport_hi, dport_lo, dport_hi; /* originator's, responder's */
-	uint8_t proto_lo, proto_hi, dirs, family;	 /* dirs: WEIR_DIR_* together; family: 4 or 6 */
+	uint8_t proto_lo, proto_hi, dirs, family;        /* dirs: WEIR_DIR_* together; family: 4 or 6 */
 	uint32_t rule;
 };
 
 /* 0 = the default. */
 struct weir_tree_limits {
 	uint64_t bytes; /* 128 a box and 8 MB */
-	uint64_t work; /* looks at a box, in all tries together: 80 million and 200 a box, about a second for 100,000 */
-	uint32_t leaf; /* lines of a leaf, at most WEIR_TREE_LEAF */
+	uint64_t work;  /* looks at a box, in all tries together: 80 million and 200 a box, about a second for 100,000 */
+	uint32_t leaf;  /* lines of a leaf, at most WEIR_TREE_LEAF */
 	/* what a refusal calls a rule; NULL: "rule 7" */
 	const char *(*label)(const struct weir_img *img, uint32_t rule, uint32_t reason, char *buf, size_t size);
 	const struct weir_img *img;
 };
 
 struct weir_tree_stats {
-	uint32_t trees[2], boxes[2]; /* IPv4, IPv6 */
-	uint32_t depth, leaf;	     /* greatest: nodes above a leaf; boxes in one */
+	uint32_t trees[2], boxes[2];    /* IPv4, IPv6 */
+	uint32_t depth, leaf;           /* greatest: nodes above a leaf; boxes in one */
 	uint32_t node_lines, leaf_lines;
 	uint32_t tries;
-	uint64_t work, cost; /* cost: mean of sampled packets, in 1/15 ns as its model has them */
+	uint64_t work, cost;            /* cost: mean of sampled packets, in 1/15 ns as its model has them */
 };
 
 struct weir_tree {

@@ -232,8 +232,8 @@ void tree_refuse_widest(struct tree_builder *b)
 			most = copies[i] > copies[most] ? i : most;
 		if (!copies[most] || at >= room)
 			break;
-		at += (size_t)snprintf(b->why->message + at, room - at, "%s%s (in %u leaves)",
-				       k ? ", " : "; the widest: ", label(b, most, name), copies[most]);
+		at += (size_t)snprintf(b->why->message + at, room - at, "%s%s (in %u leaves)", k ? ", " : "; the widest: ",
+				       label(b, most, name), copies[most]);
 		copies[most] = 0;
 	}
 	hint(b);
@@ -313,8 +313,7 @@ static int make_leaf(struct tree_builder *b, const uint32_t *list, uint32_t n, u
 			err = fill_lines(b, list, n, lines, &line);
 		if (err)
 			return err;
-		*l = (struct tree_leaf){ 1ull << 63 | (uint64_t)b->boxes->rule[list[0]] << 37 | (uint64_t)lines << 26 |
-						 line,
+		*l = (struct tree_leaf){ 1ull << 63 | (uint64_t)b->boxes->rule[list[0]] << 37 | (uint64_t)lines << 26 | line,
 					 b->n_pool, n };
 		memcpy(b->pool + b->n_pool, list, n * sizeof *list);
 		b->n_pool += n;
@@ -418,7 +417,6 @@ int tree_grow(struct tree_builder *b, const uint32_t *list, uint32_t n, struct t
 	if (err)
 		return err;
 	d = &b->boxes->dim[c.dim];
-	*ret_word = base | (uint64_t)(64 - c.width - d->shift - c.shift) << 32 | (uint64_t)(64 - c.width) << 38 |
-		    (uint64_t)d->word << 44;
+	*ret_word = base | (uint64_t)(64 - c.width - d->shift - c.shift) << 32 | (uint64_t)(64 - c.width) << 38 | (uint64_t)d->word << 44;
 	return grow_cells(b, &c, list, n, r, depth, base);
 }

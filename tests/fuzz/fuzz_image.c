@@ -58,16 +58,9 @@ static void base_block(struct weir_section *s)
 	l->w[0] = 1;
 	l++;
 	for (uint32_t f = 0; f < 2; f++) {
-		l[f].head = (struct weir_block_head){ .key = { 1, 2 },
-						      .table = 2 + 3 * f,
-						      .n_table = 1,
-						      .index = 3 + 3 * f,
-						      .n_index = 1,
-						      .index_room = 2,
-						      .bounds = 4 + 3 * f,
-						      .n_bounds = 2,
-						      .bounds_room = 2,
-						      .shift = 63 };
+		l[f].head = (struct weir_block_head){ .key = { 1, 2 }, .table = 2 + 3 * f, .n_table = 1, .index = 3 + 3 * f,
+						      .n_index = 1, .index_room = 2, .bounds = 4 + 3 * f, .n_bounds = 2,
+						      .bounds_room = 2, .shift = 63 };
 		l[3 + 3 * f].d[1] = 2;
 	}
 	l[2].d[0] = 0x0a000001;
@@ -93,19 +86,19 @@ static void base_fill(void)
 	base_size = sizeof *h;
 	cfg = base_add(&h->config, sizeof *cfg, 1);
 	r = base_add(&h->rules, sizeof *r, 2);
-	r[0] = (struct weir_rule){ .pos = { .set = WEIR_C_FROM | WEIR_C_PORTS | WEIR_C_ANY_IF, .any_if = 1 },
-				   .neg = 0,
-				   .action = WEIR_ACT_REJECT,
-				   .mode = WEIR_PREVENT,
-				   .flags = WEIR_RF_NOT | WEIR_RF_LOG };
+	r[0] = (struct weir_rule){
+		.pos = { .set = WEIR_C_FROM | WEIR_C_PORTS | WEIR_C_ANY_IF, .any_if = 1 },
+		.neg = 0,
+		.action = WEIR_ACT_REJECT,
+		.mode = WEIR_PREVENT,
+		.flags = WEIR_RF_NOT | WEIR_RF_LOG
+	};
 	r[1] = (struct weir_rule){ .pos = { .set = WEIR_C_PEER | WEIR_C_TO | WEIR_C_SPORTS | WEIR_C_DIR,
 					    .dirs = WEIR_DIR_ANY },
 				   .action = WEIR_ACT_DROP,
 				   .mode = WEIR_DETECT };
 	neg = base_add(&h->negs, sizeof *neg, 1);
-	neg[0] = (struct weir_cond){
-		.set = WEIR_C_ICMP | WEIR_C_VLAN | WEIR_C_MAC | WEIR_C_TIME, .n_icmp = 1, .n_vlan = 1, .n_mac = 1
-	};
+	neg[0] = (struct weir_cond){ .set = WEIR_C_ICMP | WEIR_C_VLAN | WEIR_C_MAC | WEIR_C_TIME, .n_icmp = 1, .n_vlan = 1, .n_mac = 1 };
 	r[1].pos.to = WEIR_SPAN;
 	((struct weir_span *)base_add(&h->spans, sizeof(struct weir_span), 1))->hi_lo = 7;
 	base_tree();
@@ -218,8 +211,7 @@ static void judge(const struct weir_img *img, const uint8_t *data, size_t size)
 	weir_result_init(&res);
 	sink += weir_judge_failsafe(img, img->cfg, &f, false, &res);
 	sink += weir_judge_blocklist(img, img->cfg, f.t.src, &res);
-	sink += weir_block_list4(img, weir_be32(f.t.dst)) +
-		weir_block_list6(img, weir_be64(f.t.dst), weir_be64(f.t.dst + 8));
+	sink += weir_block_list4(img, weir_be32(f.t.dst)) + weir_block_list6(img, weir_be64(f.t.dst), weir_be64(f.t.dst + 8));
 	weir_judge_rules(img, img->cfg, &f, false, &res);
 	if (res.enforced > WEIR_REJECT || res.wanted > WEIR_REJECT)
 		abort();
