@@ -124,13 +124,16 @@ json_t *weir_api_call(struct weir_worker *w, const struct weir_request *rq)
 	const struct weir_handler *h = find(rq->verb);
 	struct weir_reply rp = { 0 };
 	json_t *answer;
-	int r;
+	int r = 0;
 
 	if (!h)
 		return weir_error_json("unknown verb", "is the daemon older than this command? weir status shows its version");
 	if (w->pending.on && weir_kern_now() >= w->pending.deadline) /* the clock has decided: not only with the next tick */
 		weir_pending_tick(w);
-	r = h->right == WEIR_RIGHT_CHANGE ? weir_failures_change(w, h->verb, &rp) : 0;
+	if (h->right == WEIR_RIGHT_CHANGE)
+		r = weir_failures_change(w, h->verb, &rp);
+	else
+		weir_worker_catch_up(w);
 	if (!r)
 		r = h->run(w, rq, &rp);
 	if (h->right == WEIR_RIGHT_CHANGE)

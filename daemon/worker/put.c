@@ -81,6 +81,7 @@ void weir_recent_settle(struct weir_worker *w)
 	struct weir_recent_ring *rings[] = { &w->recent.verdicts, &w->recent.flows };
 	struct weir_recent_entry *e;
 
+	weir_worker_catch_up(w);
 	for (int r = 0; r < 2; r++) {
 		for (size_t i = 0; (e = weir_recent_at(rings[r], i)); i++) {
 			if (!e->json)

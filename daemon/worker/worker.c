@@ -10,6 +10,7 @@
 #include "daemon/worker/api.h"
 #include "daemon/worker/worker.h"
 #include "lib/event/event.h"
+#include "lib/event/ring.h"
 #include "lib/state/file.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/dir.h"
@@ -17,6 +18,7 @@
 
 #define OWNERS_EVERY_MS 2000
 #define EXPIRE_RETRY_S 30
+#define CATCH_UP_TURNS 16 /* of WEIR_RING_TURN records */
 
 #define SAVED_NAME "policy.yaml" /* in the state directory: the copy of what was confirmed last */
 
@@ -468,6 +470,14 @@ void weir_worker_event(const struct weir_event *ev, void *data)
 			len = WEIR_DNS_MAX;
 		w->plain_dns++;
 		weir_names_learn(w->names, dns->data, len, (uint64_t)time(NULL));
+	}
+}
+
+void weir_worker_catch_up(struct weir_worker *w)
+{
+	for (int turn = 0; turn < CATCH_UP_TURNS; turn++) {
+		if (weir_port_event_dispatch(w->port, weir_worker_event, w) < WEIR_RING_TURN)
+			return;
 	}
 }
 

@@ -141,6 +141,8 @@ int weir_worker_listen(struct weir_worker *w, struct weir_loop *l, int fd); /* t
 void weir_worker_free(struct weir_worker *w);
 
 void weir_worker_event(const struct weir_event *ev, void *data); /* data: the worker */
+/* What the kernel wrote until now, as much as a ring holds: a question is answered, and an image left, after it. */
+void weir_worker_catch_up(struct weir_worker *w);
 void weir_worker_tick(struct weir_worker *w);                    /* once a second */
 
 /* Who asks for a change. It must not cut him off, unless he says so. */
