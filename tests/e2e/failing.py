@@ -45,7 +45,7 @@ class Host:
 
 
 def failure(w, name):
-    return next(f for f in w.json("status", check=False)["failures"] if f["name"] == name)
+    return next(f for f in w.status()["failures"] if f["name"] == name)
 
 
 def wait(what, test):

@@ -219,7 +219,7 @@ def test_more_addresses_than_can_be_spared():
         for word, want in (("add", True), ("del", False)):
             subprocess.run(lab.dut.argv("ip", "-batch", "-"), input=text.replace("{}", word), text=True, check=True)
             deadline = time.monotonic() + PATIENCE
-            while ("may hit" in str(w.json("status", check=False)["degraded"])) != want:
+            while ("may hit" in str(w.status()["degraded"])) != want:
                 must(time.monotonic() < deadline, f"addr {word}: told: {not want}")
                 time.sleep(0.1)
 

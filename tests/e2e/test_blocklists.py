@@ -151,7 +151,7 @@ def test_hits_in_detect():
             for n in range(2):
                 t = token("far")
                 p = Probe(lab.client, "udp", lab.SERVER[v], 80, payload=t, src=BAD[v])
-                must(far.wait(t, 5), f"v{v}: what is forwarded")
+                must(far.wait(t), f"v{v}: what is forwarded")
                 equal(hits(s.w)[name], 2 + n, f"v{v}: of what is forwarded")
                 p.close()
         told = [e for e in s.w.records("events") if e.get("rule") == "blocklist $four"]
@@ -168,10 +168,11 @@ def test_hits_in_detect():
             s.w("ban", "add", FINE[v])
             t = token("banned")
             p = Probe(lab.client, "udp", lab.SERVER[v], 80, payload=t, src=FINE[v])
-            must(far.wait(t, 5), f"v{v}: a ban stops nothing")
+            must(far.wait(t), f"v{v}: a ban stops nothing")
             p.close()
-            check(eventually(lambda: [(e["reason"], e["verdict"], e["would"]) for e in s.w.records("events")
-                                      if e["src"]["address"] == FINE[v]] == [("ban", "pass", "drop")]), f"v{v}: the ban's event")
+            # a machine that stands still for a second between ingress and egress has a second one, of the default of forward
+            told = [(e["reason"], e["verdict"], e["would"]) for e in s.w.records("events") if e["src"]["address"] == FINE[v]]
+            equal(told[:1], [("ban", "pass", "drop")], f"v{v}: the ban's event")
 
 
 def test_edit():
@@ -186,7 +187,7 @@ def test_edit():
             check(s.arrives(FINE[v], v), f"v{v}: what was added and taken out again")
             equal(s.w.json("set", "list")["edits"], [], f"v{v}: no edit is left of that")
             check(not s.arrives(BAD[v], v), f"v{v}: an address of the list")
-            check(eventually(lambda: f"weir set remove {name} {BAD[v]}" in s.w("why", BAD[v]).stdout, 10),
+            check(eventually(lambda: f"weir set remove {name} {BAD[v]}" in s.w("why", BAD[v]).stdout),
                   f"v{v}: why names the command that takes it out: " + s.w("why", BAD[v]).stdout)
             s.w("set", "remove", name, BAD[v])
             check(s.arrives(BAD[v], v), f"v{v}: what was taken out")
@@ -214,7 +215,7 @@ def test_many_edits():
             if turn == 1:
                 worker = pid_of(s.w, "worker")
                 os.kill(worker, signal.SIGKILL)
-                must(eventually(lambda: pid_of(s.w, "worker") not in (0, worker), 60), "a new worker")
+                must(eventually(lambda: pid_of(s.w, "worker") not in (0, worker)), "a new worker")
                 for v in (4, 6):
                     check(not s.arrives(FINE[v], v), f"v{v}: after the worker's death")
                 before = programs(s.w)
@@ -253,7 +254,7 @@ def test_live():
                     else:
                         with open(f"{w.dir}/{name}.txt", "a") as f:
                             f.write(src + "\n")
-                        must(eventually(lambda: ask(lab.client, "tcp", lab.DUT[v], 80, src=src, timeout=0.3) == "silence", 30),
+                        must(eventually(lambda: ask(lab.client, "tcp", lab.DUT[v], 80, src=src, timeout=0.3) == "silence"),
                              f"{keep}, v{v}: read again")
                     t = token("late")
                     p.s.send(t)
@@ -265,7 +266,7 @@ def test_reload():
     """A file that changes is read again: the programs stay, and nothing of a list that stays gets through meanwhile."""
     with Router() as lab:
         s = Site(lab)
-        before, was = programs(s.w), s.w.json("status")
+        before, was = programs(s.w), s.w.status()
         must(before, "programs are listed")
         floods = [Flood(lab, lab.client, lab.DUT[v], 80, payload=b"bad", src=src[v], every=0.01) for v in (4, 6) for src in (BAD, NET)]
         files = [(v, f"{s.w.dir}/{name}.txt") for v, name in ((4, "four"), (6, "six"))]
@@ -273,23 +274,23 @@ def test_reload():
             texts = {path: open(path, newline="").read() for _, path in files}
             for add in (True, False):
                 for v, path in files:
-                    must(eventually(lambda: s.arrives(FINE[v], v) == add, 30), f"turn {turn}, v{v}: as it was")
+                    must(eventually(lambda: s.arrives(FINE[v], v) == add), f"turn {turn}, v{v}: as it was")
                     with open(path + ".new", "w", newline="") as f:
                         f.write(texts[path] + (FINE[v] + "\n" if add else ""))
                     os.rename(path + ".new", path)
                 for v, path in files:
-                    must(eventually(lambda: s.arrives(FINE[v], v) != add, 60), f"turn {turn}, v{v}: in the list: {add}")
+                    must(eventually(lambda: s.arrives(FINE[v], v) != add), f"turn {turn}, v{v}: in the list: {add}")
         sent = [f.stop() for f in floods]
         must(all(n > 1000 for n in sent), f"the listed sources were sending: {sent}")
         check(b"bad" not in s.heard.payloads(80), "something of a source that was listed all the time came through")
         equal(programs(s.w), before, "the programs are the same ones")
-        now = s.w.json("status")
+        now = s.w.status()
         equal((now["generation"], now["edit"]), (was["generation"], was["edit"]), "generation and edit")
 
         with open(f"{s.w.dir}/nets.txt", "a") as f:
             f.write("10.1.0.300\n")
         line = sum(1 for _ in open(f"{s.w.dir}/nets.txt"))
-        must(eventually(lambda: f"nets.txt:{line}: bad address '10.1.0.300'" in str(s.w.json("status", check=False)["degraded"]), 60),
+        must(eventually(lambda: f"nets.txt:{line}: bad address '10.1.0.300'" in str(s.w.status()["degraded"])),
              "status names the broken line")
         for v in (4, 6):
             check(not s.arrives(NET[v], v), f"v{v}: what is in force stays")
@@ -309,9 +310,9 @@ def test_start():
         w.kill()
         w.run()
         kept = lambda: len([n for n in os.listdir(w.state) if n.startswith("list-") and n not in before])
-        must(eventually(lambda: kept() == 3, 20), "copies of these lists, beside those of their first places")
-        check(eventually(lambda: not set(before) & set(os.listdir(w.state)), 20), "which are of no use any more")
-        generation = w.json("status")["generation"]
+        must(eventually(lambda: kept() == 3), "copies of these lists, beside those of their first places")
+        check(eventually(lambda: not set(before) & set(os.listdir(w.state))), "which are of no use any more")
+        generation = w.status()["generation"]
         lines = sound.count("\n") + 1
         for text, why in ((sound + "10.1.0.300\n", f"four.txt:{lines}: bad address '10.1.0.300'"), (None, "cannot read"),
                           ("", "four.txt holds no address any more")):
@@ -321,7 +322,7 @@ def test_start():
                     f.write(text)
             w.kill()
             w.run()
-            now = w.json("status", check=False)
+            now = w.status()
             check(why in str(now["degraded"]), f"status says {why}: {now['degraded']}")
             equal(now["generation"], generation, "generation")
             check(s.arrives(FINE[4], 4), f"{why}: a rule still holds")
@@ -329,7 +330,7 @@ def test_start():
             with open(four + ".new", "w", newline="") as f:
                 f.write(sound)
             os.rename(four + ".new", four)
-            must(eventually(lambda: why not in str(w.json("status", check=False)["degraded"]), 30), f"{why}: mended")
+            must(eventually(lambda: why not in str(w.status()["degraded"])), f"{why}: mended")
             check(not s.arrives(BAD[4], 4), f"{why}: mended: what is listed")
 
 

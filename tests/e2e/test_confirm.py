@@ -155,14 +155,15 @@ def go_back_round(h, sig, out):
         h.signal_all(sig)
     must(fence(h.lab.client, h.lab.DUT[4], fences, 9999), "fence")
     early = shell.echoes(1.0)
-    back = shell.wait("there-2-and-back", 12.0) if not early else None
+    back = shell.wait("there-2-and-back") if not early else None
     out.append((sig, early, time.monotonic() - cut if back else None, cut - start))
     if sig == signal.SIGSTOP:
         h.signal_all(signal.SIGCONT)
 
 
 def test_it_goes_back_by_itself():
-    """5 s to go, from when it is in force: new bytes within twice that time, whoever of weir lives."""
+    """5 s to go, from when it is in force: new bytes within twice that time, whoever of weir lives. TCP asks again after
+    twice the time each time; how long the machine stood still meanwhile is no time of weir's."""
     rounds = long_or(20, 2)
     variants = [None, signal.SIGKILL, signal.SIGSTOP]
     for n in range(rounds):
@@ -174,18 +175,19 @@ def test_it_goes_back_by_itself():
             for h, sig in zip(hosts, variants):
                 threads.append(threading.Thread(target=go_back_round, args=(h, sig, out)))
                 threads[-1].start()
-            for t in threads:
-                t.join()
+            with Stalls() as stalls:
+                for t in threads:
+                    t.join()
             equal(len(out), len(variants), f"round {n}: rounds that came to their end")
             for sig, early, seconds, cut in out:
                 name = f"round {n}, {sig.name if sig else 'weir alive'}"
                 check(not early, f"{name}: the session was not cut")
                 if check(seconds is not None, f"{name}: no new bytes, in force after {cut:.1f} s"):
-                    check(seconds <= 10.0, f"{name}: new bytes after {seconds:.1f} s")
-                    print(f"| {name}: new bytes after {seconds:.1f} s of a deadline of 5 s")
+                    check(seconds <= 10.0 + stalls.total, f"{name}: new bytes after {seconds:.1f} s; stood still {stalls.total:.1f} s")
+                    print(f"| {name}: new bytes after {seconds:.1f} s of a deadline of 5 s; the machine stood still {stalls.total:.1f} s")
             alive = hosts[0]
             check(alive.wait_back(2), f"round {n}: the history says {alive.state(2)}")
-            check(alive.weir.json("status", check=False)["generation"] == 1, "generation 1 is in force again")
+            check(alive.weir.status()["generation"] == 1, "generation 1 is in force again")
         finally:
             for lab in labs:
                 lab.close()
@@ -245,7 +247,7 @@ def test_replace_and_edits():
             return Policy.text(FENCE + f"- {{ name: one, action: allow, protocol: tcp, ports: {port} }}")
 
         def opens(port, want, what):
-            equal(ask(lab.client, "tcp", lab.DUT[4], port, timeout=2 if want else 0.5) == "open", want, f"{what}: port {port}")
+            equal(ask(lab.client, "tcp", lab.DUT[4], port, timeout=PATIENCE if want else 0.5) == "open", want, f"{what}: port {port}")
 
         w.run(allows(80))
         opens(80, True, "at first")
@@ -256,7 +258,7 @@ def test_replace_and_edits():
         p = w("mode", "detect", check=False)
         check(p.returncode == 1 and "waits" in p.stderr, f"mode while one waits: {p.returncode} {p.stderr}")
         w("rule", "add", "--port", "83", "--proto", "tcp", "--action", "allow")
-        w("apply", w.write(allows(82)), "--confirm", slow(4), "--replace")
+        w("apply", w.write(allows(82)), "--confirm", slow(6), "--replace")
         for port, want in ((80, False), (81, False), (82, True), (83, True)):
             opens(port, want, "replaced")
         w("ban", "add", "192.0.2.1")
@@ -363,7 +365,7 @@ def test_an_edit_does_not_undo_a_decision():
         w, closed = h.weir, h.write(CUT)
         for command, word in (("rollback", "open"), ("confirm", "silence")):
             w("apply", closed, "--confirm", "120s", "--i-have-console")
-            keeper = next(p["pid"] for p in w.json("status", check=False)["processes"]["list"] if p["name"] == "keeper")
+            keeper = next(p["pid"] for p in w.status()["processes"]["list"] if p["name"] == "keeper")
             os.kill(keeper, signal.SIGSTOP)
             edit = subprocess.Popen(w.ns.argv(BIN, "rule", "add", "--port", "99", "--proto", "tcp", "--action", "allow", "--force"),
                                     env=w.env, stdout=subprocess.DEVNULL)
@@ -371,7 +373,7 @@ def test_an_edit_does_not_undo_a_decision():
             os.kill(keeper, signal.SIGCONT)
             check(p.returncode == 0 and "decided in the kernel" in p.stdout, f"{command}: {p.stdout}{p.stderr}")
             equal(edit.wait(PATIENCE), 0, "the edit")
-            equal(ask(lab.client, "tcp", lab.DUT[4], 80, timeout=2 if word == "open" else 0.5), word, f"{command}: port 80")
+            equal(ask(lab.client, "tcp", lab.DUT[4], 80, timeout=PATIENCE if word == "open" else 0.5), word, f"{command}: port 80")
             equal(h.waits(), None, f"{command}: what waits")
             w("rule", "clear")
 
@@ -398,7 +400,7 @@ def test_without_a_daemon():
                       f"{sig.name} {command}: {p.returncode} {p.stdout}{p.stderr}")
                 probe = Probe(lab.client, "tcp", lab.DUT[4], 80)
                 must(fence(lab.client, lab.DUT[4], fences, 9999), "fence")
-                equal(probe.wait(1) == "open", opened, f"{sig.name} {command}: port 80")
+                equal(probe.wait(PATIENCE if opened else 1) == "open", opened, f"{sig.name} {command}: port 80")
                 probe.close()
                 equal(w(command, check=False).returncode, 1, f"{sig.name}: a second {command}")
                 if sig == signal.SIGSTOP:

@@ -79,7 +79,7 @@ def test_syn_flood():
         live = Probe(lab.client, "tcp", lab.DUT[4], 80)
         must(live.wait() == "open", "no connection")
         flood(lab, Forger(lab, sp.TCP(flags="S", seq=1)), n, udp)
-        half = w.json("status", check=False)["flows"]["half_open"]
+        half = w.status()["flows"]["half_open"]
         must(half > 5000, f"the flood did not fill anything: {half} half open flows")
         lives(lab, tcp, live, f"after {n} SYNs")
         p = Probe(lab.client, "tcp", lab.DUT[4], 82)
@@ -101,7 +101,7 @@ def test_udp_flood():
         must(live.wait() == "open", "no connection")
         flood(lab, Forger(lab, sp.UDP(chksum=0) / b"flood"), n, udp)
         udp.clear()
-        half = w.json("status", check=False)["flows"]["half_open"]
+        half = w.status()["flows"]["half_open"]
         must(half > 5000, f"the flood did not fill anything: {half} half open flows")
         lives(lab, tcp, live, f"after {n} datagrams")
         live.close()
@@ -121,7 +121,7 @@ def test_answered_udp_flood():
         live = Probe(lab.client, "tcp", lab.DUT[4], 80)
         must(live.wait() == "open", "no connection")
         flood(lab, Forger(lab, sp.UDP(chksum=0) / b"flood"), n, udp)
-        flows = w.json("status", check=False)["flows"]
+        flows = w.status()["flows"]
         must(flows["live"] > 5000, f"the flood did not fill anything: {flows}")
         lives(lab, tcp, live, f"after {n} answered datagrams ({flows})")
         live.close()

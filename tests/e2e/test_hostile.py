@@ -103,7 +103,7 @@ def test_audit_log():
         d = Dut(lab)
         w = d.weir
         st = os.stat(f"{w.log}/audit.log")
-        worker = next(p["pid"] for p in w.json("status", check=False)["processes"]["list"] if p["name"] == "worker")
+        worker = next(p["pid"] for p in w.status()["processes"]["list"] if p["name"] == "worker")
         uid = int(next(x for x in open(f"/proc/{worker}/status") if x.startswith("Uid:")).split()[1])
         equal((stat.S_IMODE(st.st_mode), st.st_uid), (0o600, uid), "mode and owner of audit.log")
         equal(stat.S_IMODE(os.stat(w.log).st_mode), 0o700, "mode of its directory")

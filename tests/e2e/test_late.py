@@ -45,7 +45,7 @@ def kill_worker(w):
 
 
 def edit_of(w):
-    return w.json("status", check=False)["edit"]
+    return w.status()["edit"]
 
 
 def listed(w):

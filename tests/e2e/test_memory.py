@@ -46,7 +46,7 @@ def compare(w, what):
     """Each map on its own: the words are not above the kernel's by more than 2 % and four pages, and never below it."""
     said = {m["map"]: m for m in w.json("features")["memory"]["maps"]}
     table(w)
-    found = kernel_maps(w.json("status")["pid"])
+    found = kernel_maps(w.status()["pid"])
     must(len(found) > 25, f"{what}: only {sorted(found)}")
     for name, m in said.items():
         for real in found.get(name, [None]):
@@ -62,7 +62,7 @@ def compare(w, what):
 
 
 def memory_of(w):
-    return w.json("status")["memory"]
+    return w.status()["memory"]
 
 
 LISTS = """
@@ -96,7 +96,7 @@ def test_too_much():
     with Router() as lab:
         w = Weir(lab, lab.dut).run(Policy.text("- { name: dns, action: allow, protocol: udp, ports: 5353 }"))
         listener = Listener(lab, lab.dut, "udp", 5353)
-        before = w.json("status")
+        before = w.status()
         with open(f"{w.dir}/bad.txt", "w") as f:
             f.writelines(f"10.{i >> 15}.{i >> 7 & 255}.{i << 1 & 255}\n" for i in range(200000))
         path = w.write(Policy.text(extra=LISTS.format(mb=24)))
@@ -105,7 +105,7 @@ def test_too_much():
             equal(p.returncode, 1, f"{command}: exit status")
             check(f"{os.path.basename(path)}:" in p.stderr and "MB of the kernel's memory" in p.stderr and
                   " x 64 B = " in p.stderr and "or make the blocklists shorter" in p.stderr, f"{command}: {p.stderr}")
-        after = w.json("status")
+        after = w.status()
         for key in ("generation", "edit", "sha256", "memory"):
             equal(after[key], before[key], f"{key} after the refusal")
         equal(ask(lab.client, "udp", lab.DUT[4], 5353), "open", "what was allowed is")

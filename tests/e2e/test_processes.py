@@ -169,13 +169,13 @@ def test_killed_workers():
         check("worker started again" in open(f"{w.log}/audit.log").read(), "the audit log does not tell")
         # an edit after it: nothing of the policy was lost
         w("rule", "add", "--port", "81", "--proto", "udp", "--action", "allow")
-        equal(w.json("status", check=False)["overlay_rules"], 1, "an edit afterwards")
+        equal(w.status()["overlay_rules"], 1, "an edit afterwards")
         flood.stop()
         must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
         equal(denied(heard), [], "delivered over the kills")
 
         def settled():
-            e = w.json("status", check=False)["events"]
+            e = w.status()["events"]
             return e if e["taken"] == e["verdicts"] + e["telemetry"] else None
         e = until("taken = handed to the rings", settled, 10)
         check(e["taken"] > 0, "no record at all")

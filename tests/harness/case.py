@@ -100,6 +100,8 @@ def main(namespace):
     cases = [(n, f) for n, f in namespace.items() if n.startswith("test_") and callable(f)
              and (not wanted or any(w in n for w in wanted))]
     print(f"1..{len(cases)}", flush=True)
+    if netns.SLOW > 1:
+        print(f"# a machine that is {netns.SLOW:g} times slower than a quiet one: longer waits, fewer rounds")
     words, whys = [], []
     for number, (name, fn) in enumerate(cases, 1):
         start = time.monotonic()

@@ -16,7 +16,7 @@ import time
 
 from .netns import SLOW
 
-PATIENCE = 15.0 * SLOW  # how long something that must happen may take on a busy machine
+PATIENCE = 45.0 * SLOW  # how long something that must happen may take on a busy machine; it stands still at times
 SO_RCVBUFFORCE = 33
 
 _token = 0
@@ -29,7 +29,30 @@ def token(word="t"):
     return f"{word}-{os.getpid()}-{_token}".encode()
 
 
-def eventually(what, seconds=15):
+class Stalls(threading.Thread):
+    """For how long this machine stood still: what its own clock promised and the CPU did not keep, in seconds."""
+
+    def __init__(self, every=0.02):
+        super().__init__(daemon=True)
+        self.total, self._every, self._end = 0.0, every, threading.Event()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self._end.set()
+        self.join()
+
+    def run(self):
+        at = time.monotonic()
+        while not self._end.wait(self._every):
+            now = time.monotonic()
+            self.total += max(0.0, now - at - 2 * self._every)
+            at = now
+
+
+def eventually(what, seconds=60):
     """For what no event tells of: asked again and again, until it is so. False: it was not, within these seconds."""
     end = time.monotonic() + seconds * SLOW
     while not what():
@@ -258,7 +281,7 @@ def ask(ns, proto, dst, port, timeout=PATIENCE, **kw):
         p.close()
 
 
-def fence(ns, dst, listener, port, tries=100):
+def fence(ns, dst, listener, port, tries=300):
     """Send on an allowed path until it arrives: then everything sent before has arrived or never will."""
     with ns:
         s = socket.socket(family_of(dst), socket.SOCK_DGRAM)
@@ -269,7 +292,7 @@ def fence(ns, dst, listener, port, tries=100):
                 s.sendto(t, (dst, port))
             except OSError:
                 pass
-            if listener.wait(t, PATIENCE / tries * 3):
+            if listener.wait(t, PATIENCE / 100):
                 listener.sync()
                 return True
     return False

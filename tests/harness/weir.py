@@ -11,6 +11,7 @@ import textwrap
 import time
 
 from .netns import SLOW, sh
+from .talk import eventually
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("WEIR_BIN") or os.path.join(ROOT, "build", "weir")
@@ -74,6 +75,17 @@ class Weir:
             return json.loads(text)
         except ValueError:
             return [json.loads(x) for x in text.splitlines() if x.strip()]
+
+    def status(self):
+        """What status says, once somebody answers: by itself it waits a few seconds, and a machine may stand still longer."""
+        said = {}
+
+        def answered():
+            said.update(self.json("status", check=False))
+            return said.get("answers", True)
+
+        eventually(answered)
+        return said
 
     def records(self, *args):
         """Events or flows as a list, whatever shape the command prints them in."""
