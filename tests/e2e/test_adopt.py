@@ -208,7 +208,7 @@ def test_idle_beyond_the_window():
 def after_window(lab, heard):
     """Wait until a mid-stream packet of nobody's conversation is dropped: the kernel's RST stays away."""
     wire = Wire(lab, lab.client, "cl0")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     port = 20000
     while time.monotonic() < deadline:
         port += 1

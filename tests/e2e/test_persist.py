@@ -47,7 +47,7 @@ def kill_all(w, sig=signal.SIGKILL):
     if sig == signal.SIGKILL:
         w.daemon.wait(30 * SLOW)
         for pid in pids[1:]:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + PATIENCE
             while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
                 time.sleep(0.005)
     return len(pids)

@@ -49,8 +49,8 @@ def status_of(pid):
     return dict(line.rstrip("\n").split(":\t", 1) for line in open(f"/proc/{pid}/status") if ":\t" in line)
 
 
-def until(what, fn, seconds=30.0):
-    deadline = time.monotonic() + seconds
+def until(what, fn, seconds=60.0):
+    deadline = time.monotonic() + seconds * SLOW
     while time.monotonic() < deadline:
         v = fn()
         if v:
@@ -401,7 +401,8 @@ def test_nonsense_is_refused():
             equal(stands(j), before, f"after '{what}'")
             check("protocol" in j["processes"]["cause"], f"{what}: cause {j['processes']['cause']!r}")
         until("the last helper", lambda: processes(w)[0]["helper"])
-        equal(len(os.listdir(f"/proc/{keeper}/fd")), fds, "fds of the keeper")
+        # one is open for a moment now and then, for what the keeper looks up
+        until("no more fds of the keeper than before", lambda: len(os.listdir(f"/proc/{keeper}/fd")) <= fds)
         flood.stop()
         must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
         equal(denied(heard), [], "delivered meanwhile")
