@@ -71,5 +71,5 @@ __noinline int weir_lists_stage(void)
 {
 	struct weir_scratch *s = weir_scratch_get();
 
-	return s && weir_stage_lists(s);
+	return s && weir_stage_lists(s, false);
 }

@@ -29,6 +29,17 @@ WEIR_INLINE void weir_count_result(const struct weir_scratch *s)
 	weir_count((uint32_t)(s->res.enforced_reason & (WEIR_REASON_COUNT - 1)) * 3 + verdict, s->segs, s->len);
 }
 
+/* `counter`: see weir_counter_of. */
+WEIR_INLINE void weir_hit(uint32_t counter, uint32_t packets, uint32_t bytes)
+{
+	struct weir_counter *c = bpf_map_lookup_elem(&weir_hits, &counter);
+
+	if (c) {
+		c->packets += packets;
+		c->bytes += bytes;
+	}
+}
+
 /*
  * One hit for what the policy wants applied: a rule, a default, a limit, a blocklist. Behind a staged verdict that none of
  * these is of (a ban's, say): for what really decided.
@@ -36,13 +47,10 @@ WEIR_INLINE void weir_count_result(const struct weir_scratch *s)
 WEIR_INLINE void weir_count_hit(const struct weir_scratch *s)
 {
 	uint32_t wanted = s->res.wanted_rule;
-	uint32_t key = weir_counter_of(weir_config(), wanted == WEIR_RULE_NONE ? s->res.enforced_rule : wanted);
-	struct weir_counter *c = key == WEIR_RULE_NONE ? 0 : bpf_map_lookup_elem(&weir_hits, &key);
+	uint32_t counter = weir_counter_of(weir_config(), wanted == WEIR_RULE_NONE ? s->res.enforced_rule : wanted);
 
-	if (c) {
-		c->packets += s->segs;
-		c->bytes += s->len;
-	}
+	if (counter != WEIR_RULE_NONE)
+		weir_hit(counter, s->segs, s->len);
 }
 
 WEIR_INLINE void weir_event_fill(struct weir_ev_verdict *e, const struct weir_scratch *s, uint32_t type,

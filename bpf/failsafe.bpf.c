@@ -51,7 +51,7 @@ __noinline int weir_asker_stage(void)
 	struct weir_asker *a;
 	uint32_t *then;
 
-	if (!s || s->facts.dir != WEIR_DIR_IN || (s->pkt.has & WEIR_HAS_MCAST) || (s->ifflags & WEIR_IF_TEST) || !weir_asked(s))
+	if (!s || s->facts.dir != WEIR_DIR_IN || (s->pkt.has & WEIR_HAS_MCAST) || (s->ifflags & WEIR_IF_TEST) || !weir_asked(s->pkt.proto))
 		return 0;
 	a = &s->asker;
 	a->port = s->pkt.t.dport;

@@ -29,12 +29,12 @@ WEIR_INLINE bool weir_gate_open(const struct weir_pkt *p, uint32_t dirs, bool op
 	return !g || weir_gate_admits(g, p, dirs, opens);
 }
 
-/* May this host have sent a multicast query within the last five seconds? */
-WEIR_INLINE bool weir_asked(const struct weir_scratch *s)
+/* May this host have sent a multicast query within the last five seconds, which a packet of this protocol answers? */
+WEIR_INLINE bool weir_asked(uint32_t proto)
 {
 	const struct weir_config *cfg = weir_config();
 	struct weir_control *ctl = weir_control_get();
 
-	return (cfg->essentials & WEIR_ESS_MCAST_REPLIES) && s->pkt.proto == WEIR_IPPROTO_UDP && ctl && ctl->asked &&
+	return (cfg->essentials & WEIR_ESS_MCAST_REPLIES) && proto == WEIR_IPPROTO_UDP && ctl && ctl->asked &&
 	       (uint32_t)bpf_jiffies64() - ctl->asked <= 5 * cfg->hz;
 }

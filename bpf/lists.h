@@ -4,8 +4,8 @@
 #include "bpf/emit.h"
 #include "bpf/limit.h"
 
-/* Bans of the packet's remote end, then blocklists. True when it is stopped. */
-WEIR_INLINE bool weir_stage_lists(struct weir_scratch *s)
+/* Bans of the packet's remote end, then blocklists. True when it is stopped. `unlisted`: the blocklists were asked already. */
+WEIR_INLINE bool weir_stage_lists(struct weir_scratch *s, bool unlisted)
 {
 	const struct weir_config *cfg = weir_config();
 	bool in = s->hook != WEIR_HOOK_TC_OUT;
@@ -30,5 +30,5 @@ WEIR_INLINE bool weir_stage_lists(struct weir_scratch *s)
 		if (s->res.enforced != WEIR_PASS)
 			return true;
 	}
-	return weir_judge_blocklist(0, cfg, k->addr, &s->res);
+	return !unlisted && weir_judge_blocklist(0, cfg, k->addr, &s->res);
 }

@@ -7,7 +7,7 @@
  */
 #include "bpf/gate.h"
 #include "bpf/lists.h"
-#include "core/parse.h"
+#include "core/plain.h"
 
 /* The entries of the failsafe, one after the other: could one of them admit it? */
 __noinline int weir_xdp_admitted(uint32_t opens)
@@ -40,7 +40,7 @@ WEIR_INLINE bool weir_xdp_doubt(struct weir_scratch *s)
 
 	if (s->pkt.vlan[0] || s->pkt.frag)
 		return true;
-	if (weir_asked(s)) {
+	if (weir_asked(s->pkt.proto)) {
 		s->asker.port = s->pkt.t.dport;
 		weir_copy16(s->asker.addr, s->pkt.t.dst);
 		if (bpf_map_lookup_elem(&weir_askers, &s->asker))
@@ -67,6 +67,68 @@ WEIR_INLINE bool weir_xdp_limited(struct weir_scratch *s)
 	return weir_limit_here(s) && !weir_xdp_testing(s) && weir_limit_stage(WEIR_LIMIT_FLOOD | WEIR_LIMIT_PEEK);
 }
 
+/* Is there a ban of a rule or a limit in force? */
+WEIR_INLINE bool weir_xdp_catches(const struct weir_control *ctl)
+{
+	return ctl->caught_until && ctl->caught_until > bpf_ktime_get_boot_ns();
+}
+
+/* Is there a ban of its source? Whatever it says, its say is first. */
+WEIR_INLINE bool weir_xdp_banned(struct weir_scratch *s, const struct weir_plain *p)
+{
+	s->ban_key.prefixlen = 128;
+	weir_plain_source(p, s->ban_key.addr);
+	return bpf_map_lookup_elem(&weir_bans, &s->ban_key);
+}
+
+/*
+ * A flood comes from listed sources in plain packets, of which nothing has to be kept. Whatever could have its say before
+ * the blocklists, or must be told, leaves the packet to the way of all others: a ban, an entry of the failsafe for these
+ * ports, an answer to a multicast query. The number of the list, from 1; 0: in none; -1: nobody asked.
+ */
+WEIR_INLINE int weir_xdp_plain_list(const struct xdp_md *ctx, struct weir_scratch *s, const struct weir_control *ctl)
+{
+	const struct weir_config *cfg = weir_config();
+	const struct weir_gate *g = weir_gate_get();
+	const struct weir_fixed *x = &cfg->blocklist;
+	struct weir_plain p;
+	int list;
+
+	if (!(cfg->proto_features & WEIR_FEAT_BLOCKLIST) || x->action != WEIR_ACT_DROP || x->mode != WEIR_PREVENT || x->log)
+		return -1;
+	if (weir_xdp_catches(ctl) || !g)
+		return -1;
+	if (!weir_plain((const uint8_t *)(long)ctx->data, (const uint8_t *)(long)ctx->data_end, ctx->data_end - ctx->data, &p))
+		return -1;
+	if ((cfg->n_failsafe && weir_gate_near(g, p.proto, p.six, p.sport, p.dport, p.opens)) || weir_asked(p.proto))
+		return -1;
+	list = (int)(p.six ? weir_block_find6(0, p.hi, p.lo) : weir_block_find4(0, (uint32_t)p.lo));
+	return list && ctl->edit && weir_xdp_banned(s, &p) ? -1 : list; /* edit 0: no ban was ever set */
+}
+
+/* It is stopped: count it, unless it is one of the self-test. */
+WEIR_INLINE int weir_xdp_drop(const struct weir_scratch *s)
+{
+	if (weir_xdp_testing(s))
+		return XDP_DROP;
+	if (s->ban_s)
+		weir_catch();
+	weir_count_result(s);
+	weir_count_hit(s);
+	return XDP_DROP;
+}
+
+/* The same for what weir_xdp_plain_list found, of which all this is known beforehand. */
+WEIR_INLINE int weir_xdp_drop_plain(struct weir_scratch *s, uint32_t list)
+{
+	weir_result_set(&s->res, WEIR_DROP, WEIR_REASON_BLOCKLIST, WEIR_RULE_BLOCKLIST + list);
+	if (!weir_xdp_testing(s)) {
+		weir_count(WEIR_REASON_BLOCKLIST * 3 + WEIR_DROP, 1, s->len);
+		weir_hit(weir_counter_list(weir_config(), list), 1, s->len);
+	}
+	return XDP_DROP;
+}
+
 SEC("xdp")
 int weir_xdp_in(struct xdp_md *ctx)
 {
@@ -74,46 +136,45 @@ int weir_xdp_in(struct xdp_md *ctx)
 	struct weir_control *ctl = weir_control_get();
 	const struct weir_config *cfg = weir_config();
 	struct weir_cursor c;
+	int list;
 
 	if (!s || !ctl || cfg->mode == WEIR_DETECT)
 		return XDP_PASS;
 	if (cfg->failures.choice[WEIR_FAILURE_DAEMON_DEAD] == WEIR_DAEMON_OPEN &&
 	    weir_daemon_dead(cfg, ctl->alive, bpf_ktime_get_boot_ns()))
 		return XDP_PASS;
+	s->hook = WEIR_HOOK_XDP;
+	s->ifindex = s->in_ifindex = ctx->ingress_ifindex;
+	s->len = ctx->data_end - ctx->data;
+	s->segs = 1;
+	s->seq++;
+	list = weir_xdp_plain_list(ctx, s, ctl);
+	if (list > 0)
+		return weir_xdp_drop_plain(s, (uint32_t)list - 1);
 	__builtin_memset(&s->pkt, 0, sizeof s->pkt);
 	c.data = (const uint8_t *)(long)ctx->data;
 	c.end = (const uint8_t *)(long)ctx->data_end;
 	c.off = 0;
-	c.frame_len = ctx->data_end - ctx->data;
-	s->hook = WEIR_HOOK_XDP;
-	s->ifindex = s->in_ifindex = ctx->ingress_ifindex;
+	c.frame_len = s->len;
 	s->ifflags = s->mark = 0;
-	s->len = c.frame_len;
-	s->segs = 1;
 	s->edit = ctl->edit;
-	s->caught = ctl->caught_until && ctl->caught_until > bpf_ktime_get_boot_ns();
+	s->caught = weir_xdp_catches(ctl);
 	s->ban_s = 0;
 	s->facts.dir = 0;
-	s->seq++;
 	weir_result_init(&s->res);
 	s->parsed = weir_parse(&c, &s->pkt, 0, 0);
 	if (weir_reason_malformed(s->parsed)) {
 		weir_judge_unparsed(cfg, s->parsed, &s->res);
 		if (s->res.enforced == WEIR_PASS)
 			return XDP_PASS;
-	} else if (s->parsed != WEIR_REASON_NONE || !(weir_stage_lists(s) || weir_xdp_limited(s)) ||
+	} else if (s->parsed != WEIR_REASON_NONE || !(weir_stage_lists(s, list == 0) || weir_xdp_limited(s)) ||
 		   weir_xdp_doubt(s)) {
 		return XDP_PASS;
 	}
 	if (s->res.enforced == WEIR_PASS || s->res.enforced == WEIR_REJECT)
 		return XDP_PASS;
-	if (weir_xdp_testing(s))
-		return XDP_DROP;
-	if (s->ban_s)
-		weir_catch();
-	weir_count_result(s);
-	weir_count_hit(s);
-	if (s->res.log) {
+	weir_xdp_drop(s);
+	if (s->res.log && !weir_xdp_testing(s)) {
 		uint32_t suppressed;
 
 		s->now = (uint32_t)bpf_jiffies64();

@@ -2,6 +2,7 @@
 /* The gate of the failsafe (core/gate_table.h): how it is made, and how it is asked. */
 #pragma once
 #include "core/classify.h"
+#include "core/cursor.h"
 #include "core/gate_table.h"
 
 /* What a direction is to the side that answers, as in weir_facts_reverse; of several. */
@@ -125,14 +126,20 @@ WEIR_INLINE uint64_t weir_gate_to(const struct weir_gate *g, uint32_t port)
 	return g->dport[0][port & 255] & g->dport[1][port >> 8 & 255];
 }
 
+/* The entries for this port, or for an answer from it: for nearly every packet there is none. */
+WEIR_INLINE uint64_t weir_gate_near(const struct weir_gate *g, uint32_t proto, bool six, uint32_t sport, uint32_t dport, bool opens)
+{
+	WEIR_BOUND(sport, 65535); /* clang knows that they are ports, and the verifier forgets it */
+	WEIR_BOUND(dport, 65535);
+	return g->proto[proto & 255] & g->family[six] & (weir_gate_to(g, dport) | (opens ? 0 : weir_gate_to(g, sport)));
+}
+
 /* Is there an entry that may admit this packet, or one that it answers? `dirs`: those that it can have. */
 WEIR_INLINE bool weir_gate_admits(const struct weir_gate *g, const struct weir_pkt *p, uint32_t dirs, bool opens)
 {
-	uint64_t near = g->proto[p->proto & 255] & g->family[p->family == 6];
 	uint64_t may = g->dir[dirs & 7], answers = g->answers[dirs & 7];
 
-	/* nearly everything ends here: no entry is for this port, nor for an answer from it */
-	if (!(near & (weir_gate_to(g, p->t.dport) | (opens ? 0 : weir_gate_to(g, p->t.sport)))))
+	if (!weir_gate_near(g, p->proto, p->family == 6, p->t.sport, p->t.dport, opens))
 		return false;
 	may &= weir_gate_fields(g, p->proto, p->family, p->icmp_type, p->t.sport, p->t.dport);
 	if (!opens && answers)

@@ -242,6 +242,12 @@ struct weir_config {
 };
 _Static_assert(sizeof(struct weir_config) == 184, "ABI");
 
+/* The counter of a blocklist, by its place in `blocklists`. */
+WEIR_INLINE uint32_t weir_counter_list(const struct weir_config *c, uint32_t list)
+{
+	return c->n_rules + 3 + c->n_limits + list;
+}
+
 /*
  * The counters of an image: of its rules, of the three defaults, of its limits, of its blocklists; see weir_image_counters.
  * Which of them counts what this decided? Past the end: none does.
@@ -253,7 +259,7 @@ WEIR_INLINE uint32_t weir_counter_of(const struct weir_config *c, uint32_t rule)
 	if (rule >= WEIR_RULE_LIMIT && rule < WEIR_RULE_FAILSAFE)
 		return c->n_rules + 3 + (rule - WEIR_RULE_LIMIT);
 	if (rule >= WEIR_RULE_BLOCKLIST && rule < WEIR_RULE_LIMIT)
-		return c->n_rules + 3 + c->n_limits + (rule - WEIR_RULE_BLOCKLIST);
+		return weir_counter_list(c, rule - WEIR_RULE_BLOCKLIST);
 	return rule < c->n_rules ? rule : WEIR_RULE_NONE;
 }
 

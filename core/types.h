@@ -64,6 +64,11 @@ WEIR_INLINE uint64_t weir_be64(const uint8_t *b)
 	return __builtin_bswap64(*(const weir_any64 *)b);
 }
 
+WEIR_INLINE void weir_put64(uint8_t *to, uint64_t x)
+{
+	*(weir_any64 *)to = __builtin_bswap64(x);
+}
+
 WEIR_INLINE void weir_copy16(uint8_t *to, const uint8_t *from)
 {
 	weir_any64 *t = (weir_any64 *)to;
@@ -101,6 +106,12 @@ WEIR_INLINE uint32_t weir_be32(const uint8_t b[static 4])
 WEIR_INLINE uint64_t weir_be64(const uint8_t b[static 8])
 {
 	return (uint64_t)weir_be32(b) << 32 | weir_be32(b + 4);
+}
+
+WEIR_INLINE void weir_put64(uint8_t to[static 8], uint64_t x)
+{
+	for (int i = 8; i-- > 0; x >>= 8)
+		to[i] = (uint8_t)x;
 }
 
 WEIR_INLINE void weir_copy16(uint8_t to[static 16], const uint8_t from[static 16])

@@ -137,6 +137,11 @@ def test_hits():
             sends(NET[4], 4, "nets", 1)
             s.w("apply", s.w.write(policy(xdp).replace("[$four, $six, $nets]", "[$nets, $four, $six]")), "--no-confirm")
             sends(BAD[4], 4, "nets", 1)
+            s.w("ban", "add", BAD[4])
+            check(not s.arrives(BAD[4], 4), f"xdp {xdp}: banned and listed")
+            equal(hits(s.w), want, f"xdp {xdp}: a ban has its say before the lists")
+            s.w("ban", "remove", BAD[4])
+            sends(BAD[4], 4, "nets", 1)
 
 
 def test_hits_in_detect():
