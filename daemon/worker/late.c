@@ -3,7 +3,7 @@
  * `rule add`, `rule delete` and `set` in front of a compilation. A rule alone is compiled, and takes its place in the image
  * in force (core/late.h). When nobody has edited for a while, or the places are nearly used up, all is compiled again,
  * and the trees know the new rules, too. Addresses of sets that only blocklists name are written into the lines in force
- * (lib/policy/late_sets.c), which are then what a compilation would make.
+ * (lib/policy/late_sets.c), which are then what a compilation would make; those of files that have changed, too.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -69,6 +69,26 @@ static int sets_try(struct weir_worker *w, const struct weir_change *c, char *wh
 		weir_late_sets_undo(w->blob, &l);
 	else
 		sets_age(w, l.lines.n);
+	weir_late_sets_free(&l);
+	return r;
+}
+
+int weir_late_files(struct weir_worker *w, struct weir_policy *p)
+{
+	struct weir_late_sets l;
+	int r = 0;
+
+	if (w->taken || w->pending.on || !w->img.cfg || weir_late_files_put(w->policy, p, &w->overlay.list, w->blob, &l))
+		return -EAGAIN;
+	if (l.sets && weir_port_lines(w->port, &w->img, l.lines.v, l.lines.n))
+		r = -EAGAIN;
+	if (r) {
+		weir_late_sets_undo(w->blob, &l);
+	} else {
+		sets_age(w, l.lines.n);
+		weir_policy_free(w->policy);
+		w->policy = p;
+	}
 	weir_late_sets_free(&l);
 	return r;
 }

@@ -132,7 +132,7 @@ static int lists_read(struct weir_worker *w, char *why, size_t size)
 		snprintf(why, size, "%s " WEIR_LIST_EMPTY, empty);
 		r = -ENODATA;
 	}
-	if (!r)
+	if (!r && weir_late_files(w, c.policy))
 		r = weir_worker_put(w, &c, &diags, why, size);
 	if (r && !why[0] && diags.n && diags.v[0].file)
 		snprintf(why, size, "%s:%u: %s", diags.v[0].file, diags.v[0].line, diags.v[0].message);

@@ -249,6 +249,11 @@ void weir_lists_stale(struct weir_worker *w);
  * errno: refused, `why` says it.
  */
 int weir_late_try(struct weir_worker *w, struct weir_change *c, char *why, size_t why_size);
+/*
+ * The same for files of addresses: `p` is the policy in force, with the files as they stand now. 0: it is in force, and taken;
+ * -EAGAIN: all has to be compiled.
+ */
+int weir_late_files(struct weir_worker *w, struct weir_policy *p);
 void weir_late_tick(struct weir_worker *w); /* the others, when there is time for it */
 
 /* kill.c: end the conversations that what is in force denies, when the policy says so. Returns how many. */

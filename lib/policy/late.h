@@ -13,7 +13,7 @@
 int weir_late_make(const struct weir_policy *p, const struct weir_compile_options *o, const struct weir_img *img,
 		   struct weir_late *ret);
 
-/* What the edits of sets changed in an image: what stood there before. */
+/* What changes of sets changed in an image: what stood there before. */
 struct weir_late_sets {
 	struct weir_block_patch lines;
 	struct weir_list_info *sets; /* all of block_sets; NULL: nothing changed */
@@ -26,5 +26,11 @@ struct weir_late_sets {
  */
 int weir_late_sets_put(const struct weir_policy *p, const struct weir_overlay *was, const struct weir_overlay *now,
 		       uint8_t *blob, struct weir_late_sets *ret);
+/*
+ * The blob is of `was`, compiled, and becomes one of `now`, which is the same text with the files of addresses as they stand
+ * now (weir_policy_again). Else as above; also -EAGAIN: very many addresses differ.
+ */
+int weir_late_files_put(const struct weir_policy *was, const struct weir_policy *now, const struct weir_overlay *o,
+			uint8_t *blob, struct weir_late_sets *ret);
 void weir_late_sets_undo(uint8_t *blob, const struct weir_late_sets *l);
 void weir_late_sets_free(struct weir_late_sets *l);

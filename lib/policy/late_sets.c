@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Edits of sets that blocklists alone name, while an image is in force: which addresses they are about, what the
- * blocklists hold of those now, and that into the lines of the image. All else of a million addresses is left alone.
+ * Sets that blocklists alone name change while an image is in force, by edits or because their files did: which addresses
+ * that is about, what the blocklists hold of those now, and that into the lines of the image. All else of a million
+ * addresses is left alone.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,10 +12,12 @@
 #include "lib/policy/build.h"
 #include "lib/policy/late.h"
 
+#define WINDOW_MAX (1u << 16) /* pieces: for more than that all may as well be laid out anew */
+
 struct work {
-	const struct weir_policy *policy;
+	const struct weir_policy *before, *policy; /* the same text, with what the files held and hold; most often one policy */
 	struct weir_arena arena;
-	struct weir_ranges window; /* what the edits are about, of all sets together */
+	struct weir_ranges window; /* what the change is about, of all sets together */
 	bool *about;		   /* beside policy->sets: is it one of theirs? */
 };
 
@@ -83,6 +86,36 @@ static int differing(struct work *w, const struct weir_overlay *was, const struc
 		}
 	}
 	return err ? err : weir_ranges_normal(&w->arena, &w->window);
+}
+
+/* --- what files hold that they did not, and the other way round --- */
+
+static int file_changed(struct work *w, const struct weir_p_set *was, const struct weir_p_set *now)
+{
+	struct weir_ranges gone, come;
+	int err;
+
+	if (weir_ranges_equal(&was->ranges, &now->ranges))
+		return 0;
+	if (was->ruled)
+		return -EAGAIN;
+	w->about[now->number] = true;
+	err = weir_ranges_minus(&w->arena, &was->ranges, &now->ranges, &gone);
+	err = err ? err : weir_ranges_minus(&w->arena, &now->ranges, &was->ranges, &come);
+	if (!err && w->window.n + gone.n + come.n > WINDOW_MAX)
+		return -EAGAIN;
+	err = err ? err : weir_ranges_or(&w->arena, &w->window, &gone, &w->window);
+	return err ? err : weir_ranges_or(&w->arena, &w->window, &come, &w->window);
+}
+
+static int files_changed(struct work *w)
+{
+	const struct weir_policy *was = w->before, *now = w->policy;
+	int err = was->n_sets == now->n_sets ? 0 : -EAGAIN;
+
+	for (size_t i = 0; i < now->n_sets && !err; i++)
+		err = strcmp(was->sets[i]->name, now->sets[i]->name) ? -EAGAIN : file_changed(w, was->sets[i], now->sets[i]);
+	return err;
 }
 
 /* --- what is to be held --- */
@@ -171,7 +204,7 @@ static int count_sets(struct work *w, const struct weir_overlay *was, const stru
 
 		if (!s || !w->about[s->number])
 			continue;
-		err = weir_set_now(&w->arena, s, was, &around, &before, &why);
+		err = weir_set_now(&w->arena, w->before->sets[s->number], was, &around, &before, &why);
 		err = err ? err : weir_set_now(&w->arena, s, now, &around, &after, &why);
 		if (!err)
 			sets[i].ranges += (uint32_t)(after.n - before.n);
@@ -206,20 +239,36 @@ static int put(struct work *w, const struct weir_overlay *was, const struct weir
 	return err;
 }
 
-int weir_late_sets_put(const struct weir_policy *p, const struct weir_overlay *was, const struct weir_overlay *now,
-		       uint8_t *blob, struct weir_late_sets *ret)
+static int put_all(const struct weir_policy *before, const struct weir_policy *p, const struct weir_overlay *was,
+		   const struct weir_overlay *now, uint8_t *blob, struct weir_late_sets *ret)
 {
-	struct work w = { .policy = p, .arena = { .limit = (size_t)1 << 30 } };
+	struct work w = { .before = before, .policy = p, .arena = { .limit = (size_t)1 << 30 } };
 	int err;
 
 	*ret = (struct weir_late_sets){ 0 };
 	w.about = weir_arena_array(&w.arena, p->n_sets + 1, sizeof *w.about);
-	err = w.about ? differing(&w, was, now) : -ENOMEM;
+	err = !w.about ? -ENOMEM : before == p ? differing(&w, was, now) : files_changed(&w);
 	if (!err && w.window.n)
 		err = put(&w, was, now, blob, ret);
 	if (err)
 		weir_late_sets_free(ret);
 	weir_arena_free(&w.arena);
+	return err;
+}
+
+int weir_late_sets_put(const struct weir_policy *p, const struct weir_overlay *was, const struct weir_overlay *now,
+		       uint8_t *blob, struct weir_late_sets *ret)
+{
+	return put_all(p, p, was, now, blob, ret);
+}
+
+int weir_late_files_put(const struct weir_policy *was, const struct weir_policy *now, const struct weir_overlay *o,
+			uint8_t *blob, struct weir_late_sets *ret)
+{
+	int err = put_all(was, now, o, o, blob, ret);
+
+	for (size_t i = 0; i < now->n_sets && !err; i++)
+		now->sets[i]->ruled = was->sets[i]->ruled;
 	return err;
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -112,15 +113,20 @@ static void same(const uint8_t *a, const uint8_t *b)
 	assert_memory_equal(x + 1, y + 1, x->block.off - sizeof *x);
 }
 
-static struct weir_policy *policy_of(void)
+static struct weir_policy *policy_of_text(const char *words)
 {
 	struct weir_diags diags = { 0 };
 	struct weir_policy *p;
 
-	if (weir_policy_read_text("policy.yaml", "/", text, sizeof text - 1, &p, &diags))
+	if (weir_policy_read_text("policy.yaml", "/", words, strlen(words), &p, &diags))
 		fail_msg("%s", diags.n ? diags.v[0].message : "cannot be read");
 	weir_diags_free(&diags);
 	return p;
+}
+
+static struct weir_policy *policy_of(void)
+{
+	return policy_of_text(text);
 }
 
 static void edits_are_what_a_compilation_is(void **unused)
@@ -198,11 +204,112 @@ static void a_set_that_a_rule_names(void **unused)
 	weir_policy_free(p);
 }
 
+/* --- files that change --- */
+
+static char files[2][64]; /* of a blocklist; of one that an exception names, too */
+
+/* Each of some addresses and networks stands in it or does not, at random. */
+static void write_file(const char *path)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	for (uint32_t i = 0; i < 90; i++) {
+		if (!weir_draw_below(&seed, 3))
+			fprintf(f, i % 9 ? "10.0.0.%u\n" : "10.0.0.%u/31\n", i & ~1u);
+		if (!weir_draw_below(&seed, 6))
+			fprintf(f, i % 9 ? "2001:db8::%x\n" : "2001:db8::%x/127\n", i & ~1u);
+	}
+	fputs("10.0.2.1\n", f);
+	assert_int_equal(fclose(f), 0);
+}
+
+static struct weir_policy *again(const struct weir_policy *p)
+{
+	struct weir_diags diags = { 0 };
+	struct weir_policy *now;
+
+	if (weir_policy_again(p, &now, &diags))
+		fail_msg("%s", diags.n ? diags.v[0].message : "cannot be read");
+	weir_diags_free(&diags);
+	return now;
+}
+
+/* Both files, again and again, under some edits; then a file that a rule names, too. */
+static void files_are_what_a_compilation_is(void **unused)
+{
+	struct edits edits = { .n = 0 };
+	struct weir_overlay o;
+	struct weir_policy *p, *now;
+	struct weir_late_sets l;
+	char words[600], dir[] = "/tmp/weir-late-XXXXXX";
+	uint32_t size, whole_size;
+	void *blob, *whole, *copy;
+
+	assert_non_null(mkdtemp(dir));
+	for (int i = 0; i < 2; i++) {
+		snprintf(files[i], sizeof files[i], "%s/%d.txt", dir, i);
+		write_file(files[i]);
+	}
+	snprintf(words, sizeof words, "version: 1\nmode: prevent\nsets:\n  bad: { addresses: { file: %s } }\n"
+		 "  good: { addresses: { file: %s } }\n  worse: { addresses: [10.0.0.60-10.0.0.80, 10.0.1.1] }\n"
+		 "  ours: { addresses: { file: %s } }\nblocklists: [$bad, $worse]\nblocklist_except: [$good]\n",
+		 files[0], files[1], files[1]);
+	p = policy_of_text(words);
+	for (int i = 0; i < 20; i++)
+		random_edit(&edits);
+	o = overlay_of(&edits);
+	compile(p, &o, &blob, &size);
+	for (int i = 0; i < 300; i++) {
+		write_file(files[weir_draw_below(&seed, 2)]);
+		now = again(p);
+		compile(now, &o, &whole, &whole_size);
+		copy = malloc(size);
+		assert_non_null(copy);
+		memcpy(copy, blob, size);
+		if (weir_late_files_put(p, now, &o, blob, &l)) { /* no room: then it is compiled */
+			assert_memory_equal(blob, copy, size);
+			free(blob);
+			blob = whole;
+			size = whole_size;
+			whole = NULL;
+		} else {
+			same(blob, whole);
+			weir_late_sets_undo(blob, &l);
+			assert_memory_equal(blob, copy, size);
+			weir_late_sets_free(&l);
+			assert_int_equal(weir_late_files_put(p, now, &o, blob, &l), 0);
+			weir_late_sets_free(&l);
+		}
+		free(whole);
+		free(copy);
+		weir_policy_free(p);
+		p = now;
+		weir_arena_reset(&arena);
+	}
+	weir_policy_free(p);
+	free(blob);
+	strcat(words, "rules: [ { name: ours, action: allow, direction: inbound, from: $ours } ]\n");
+	p = policy_of_text(words);
+	compile(p, &o, &blob, &size);
+	write_file(files[1]);
+	now = again(p);
+	assert_int_equal(weir_late_files_put(p, now, &o, blob, &l), -EAGAIN);
+	weir_policy_free(now);
+	weir_policy_free(p);
+	free(blob);
+	for (int i = 0; i < 2; i++)
+		unlink(files[i]);
+	rmdir(dir);
+	weir_arena_free(&arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(edits_are_what_a_compilation_is),
 		cmocka_unit_test(a_set_that_a_rule_names),
+		cmocka_unit_test(files_are_what_a_compilation_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -275,13 +275,16 @@ def test_reload():
         must(before, "programs are listed")
         floods = [Flood(lab, lab.client, lab.DUT[v], 80, payload=b"bad", src=src[v], every=0.01) for v in (4, 6) for src in (BAD, NET)]
         files = [(v, f"{s.w.dir}/{name}.txt") for v, name in ((4, "four"), (6, "six"))]
-        for turn in range(2):
+        # few changes are written into the lines in force; of so many the lines are made anew
+        lot = {4: "".join(f"10.{192 + (i >> 15)}.{i >> 7 & 255}.{i << 1 & 255}\n" for i in range(70000)),
+               6: "".join(f"2001:db8:77::{i >> 14:x}:{i << 1 & 0x7fff:x}\n" for i in range(70000))}
+        for turn in range(3):
             texts = {path: open(path, newline="").read() for _, path in files}
             for add in (True, False):
                 for v, path in files:
                     must(eventually(lambda: s.arrives(FINE[v], v) == add), f"turn {turn}, v{v}: as it was")
                     with open(path + ".new", "w", newline="") as f:
-                        f.write(texts[path] + (FINE[v] + "\n" if add else ""))
+                        f.write(texts[path] + (FINE[v] + "\n" + (lot[v] if turn == 1 else "") if add else ""))
                     os.rename(path + ".new", path)
                 for v, path in files:
                     must(eventually(lambda: s.arrives(FINE[v], v) != add), f"turn {turn}, v{v}: in the list: {add}")
