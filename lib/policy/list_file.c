@@ -100,6 +100,12 @@ static size_t count_lines(const char *t, size_t len)
 	return n;
 }
 
+/* What editors of Windows put in front of UTF-8. */
+static size_t byte_order_mark(const char *t, size_t len)
+{
+	return len >= 3 && !memcmp(t, "\xef\xbb\xbf", 3) ? 3 : 0;
+}
+
 /* The text of such a file may be much: it is let go when it has been read. */
 static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
 {
@@ -138,7 +144,7 @@ static int load_file(struct weir_policy *p, struct weir_p_set *s, struct weir_di
 	}
 	if (weir_ranges_reserve(&p->arena, &s->ranges, s->ranges.n + lines) < 0)
 		return -ENOMEM;
-	for (char *t = text, *end = text + src.len; t < end;) {
+	for (char *t = text + byte_order_mark(text, src.len), *end = text + src.len; t < end;) {
 		char *nl = memchr(t, '\n', (size_t)(end - t));
 		size_t n = (size_t)((nl ? nl : end) - t);
 

@@ -94,7 +94,7 @@ static void test_files(void **state)
 	struct made m;
 
 	(void)state;
-	write_file("bad.txt", "# a feed, with whatever such feeds have\r\n192.0.2.7\r\n\r\n  192.0.2.7  # again\n"
+	write_file("bad.txt", "\xef\xbb\xbf# a feed, with whatever such feeds have\r\n192.0.2.7\r\n\r\n  192.0.2.7  # again\n"
 			      "203.0.113.0/24\n203.0.113.128/25\n203.0.113.77\n198.51.100.10-198.51.100.12\t\n"
 			      "2001:db8::1\n2001:DB8::1\n2001:db8:1::/48\n0.0.0.0\n255.255.255.255");
 	make(&m, POLICY(""));
