@@ -75,7 +75,7 @@ static void hits_keep(struct weir_worker *w)
 	w->hits = kept;
 }
 
-/* Records that the old image explains must be put into words by it. */
+/* Records that the old image explains must be put into words by it. Those of the next one wait for that. */
 void weir_recent_settle(struct weir_worker *w)
 {
 	struct weir_recent_ring *rings[] = { &w->recent.verdicts, &w->recent.flows };
@@ -84,7 +84,7 @@ void weir_recent_settle(struct weir_worker *w)
 	weir_worker_catch_up(w);
 	for (int r = 0; r < 2; r++) {
 		for (size_t i = 0; (e = weir_recent_at(rings[r], i)); i++) {
-			if (!e->json)
+			if (!e->json && e->ev.h.epoch == w->epoch)
 				e->json = weir_worker_event_json(w, &e->ev);
 		}
 	}
@@ -318,6 +318,8 @@ static int images_install(struct weir_worker *w, struct weir_change *c, struct w
 	}
 	r = weir_port_install(w->port, &k, why, why_size);
 	if (!r) {
+		if (w->img.cfg)
+			weir_recent_settle(w); /* it judged until now */
 		take_over(w, c, now, hits);
 		if (back->blob)
 			back_edited(w, back);

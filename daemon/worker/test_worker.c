@@ -416,6 +416,31 @@ static void events_are_kept_and_explained(void **state)
 	bad(f, "why", json_pack("{s:s}", "target", "nonsense"), "no address");
 }
 
+/* Both are unread when the image changes: one was judged by it, one by the next. */
+static void events_are_named_by_the_image_that_judged(void **state)
+{
+	static const char *const names[] = { "no telnet", "web" };
+	struct fixture *f = *state;
+	struct weir_ev_verdict ev = { .h = { .type = WEIR_EV_VERDICT, .size = sizeof ev }, .dir = WEIR_DIR_IN, .family = 4 };
+	json_t *j;
+
+	write_policy(f, prevent_policy);
+	start(f, NULL);
+	weir_result_set(&ev.res, WEIR_REJECT, WEIR_REASON_RULE, WEIR_LATE_MAX + 1);
+	for (uint32_t i = 0; i < 2; i++) {
+		ev.h.epoch = f->worker->epoch + i;
+		assert_int_equal(weir_kern_fake_event(weir_keeper_kern(f->keeper), &ev, sizeof ev), 0);
+	}
+	write_policy(f, "version: 1\nmode: prevent\nrules:\n  - { name: first, action: allow, ports: 22 }\n"
+			"  - { name: web, action: reject, ports: 80 }\n");
+	good(f, "apply", NULL);
+	j = ask(f, "events", NULL);
+	for (size_t i = 0; i < 2; i++)
+		assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(json_object_get(j, "result"),
+												     "events"), i), "rule")), names[i]);
+	json_decref(j);
+}
+
 static void the_rule_of_the_flow_is(struct fixture *f, const char *rule)
 {
 	json_t *j = ask(f, "flows", NULL);
@@ -553,6 +578,7 @@ int main(void)
 		T(numbers_go_on),
 		T(boot_takes_no_unconfirmed_edit),
 		T(events_are_kept_and_explained),
+		T(events_are_named_by_the_image_that_judged),
 		T(a_flow_keeps_no_name_of_another_image),
 		T(a_rule_is_shown_with_all_that_it_says),
 		T(another_ceiling_is_no_change_of_rules),

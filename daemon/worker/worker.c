@@ -414,12 +414,20 @@ void weir_worker_free(struct weir_worker *w)
 	free(w);
 }
 
+/* The image that judged: the one in force, or the one that it goes back to. NULL: numbers of rules mean nothing any more. */
+static const struct weir_img *image_of(const struct weir_worker *w, uint32_t epoch)
+{
+	if (w->img.cfg && epoch == w->epoch)
+		return &w->img;
+	return w->pending.on && w->pending.back.blob && epoch == w->pending.back.epoch ? &w->pending.back.img : NULL;
+}
+
 json_t *weir_worker_event_json(struct weir_worker *w, const struct weir_ev_verdict *ev)
 {
 	const uint8_t *remote = ev->dir == WEIR_DIR_IN ? ev->t.src : ev->t.dst;
 	uint32_t in = ev->in_ifindex ? ev->in_ifindex : ev->ifindex;
 	struct weir_event_words words = {
-		.img = w->img.cfg ? &w->img : NULL,
+		.img = image_of(w, ev->h.epoch),
 		.in_if = weir_port_if_name(w->port, in),
 		.out_if = weir_port_if_name(w->port, ev->out_ifindex),
 		.boot_ns = w->boot_ns,
