@@ -144,6 +144,12 @@ int weir_failures_policy(struct weir_worker *w, int r, struct weir_diags *diags)
 	return r;
 }
 
+void weir_failures_again(struct weir_worker *w, const struct weir_policy *p)
+{
+	if (w->failing.stand_in && w->failing.stand_in == w->policy)
+		w->failing.stand_in = p;
+}
+
 /* Does another policy than the one of the boot order stand in? What was taken away does so no more. */
 static bool stands_in(struct weir_worker *w, const struct weir_policy *p)
 {

@@ -45,6 +45,7 @@ int weir_failures_saved(struct weir_worker *w, int r);
 /* Likewise, but what is done goes on all the same: 0. */
 int weir_failures_unsaved(struct weir_worker *w, int r);
 /* Is this policy, about to be compiled, the one for management access? */
+void weir_failures_again(struct weir_worker *w, const struct weir_policy *p); /* the policy in force, with its files read again */
 bool weir_failures_management(struct weir_worker *w, const struct weir_policy *p);
 /* Another image is in force. */
 void weir_failures_put(struct weir_worker *w);

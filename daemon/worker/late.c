@@ -49,8 +49,9 @@ static void sets_age(struct weir_worker *w, size_t lines)
 	w->lines_edited += lines;
 	if (w->lines_edited <= w->img.h->block.count)
 		return;
+	if (!w->late) /* edits that never rest do not put it off */
+		w->late_since = w->ticks;
 	w->late = true;
-	w->late_since = w->ticks;
 }
 
 /* Addresses of sets: 0, -EAGAIN when all has to be compiled, or why not. */
@@ -86,6 +87,7 @@ int weir_late_files(struct weir_worker *w, struct weir_policy *p)
 		weir_late_sets_undo(w->blob, &l);
 	} else {
 		sets_age(w, l.lines.n);
+		weir_failures_again(w, p);
 		weir_policy_free(w->policy);
 		w->policy = p;
 	}
@@ -138,7 +140,7 @@ void weir_late_tick(struct weir_worker *w)
 	w->late = false; /* what cannot be compiled is tried again after the next edit; what is in force stays */
 	r = weir_worker_put(w, &c, &diags, why, sizeof why);
 	if (r)
-		snprintf(w->late_why, sizeof w->late_why, "rules added since cannot be compiled with the policy: %.160s",
+		snprintf(w->late_why, sizeof w->late_why, "the policy with its edits and lists cannot be compiled anew: %.160s",
 			 why[0] ? why : diags.n ? diags.v[0].message : strerror(-r));
 	weir_diags_free(&diags);
 }

@@ -2,6 +2,7 @@
 #include "lib/policy/flat.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PROTO_BIT(p) ((uint64_t)1 << ((p)&63))
@@ -65,6 +66,22 @@ static const struct weir_ranges *rule_set(const struct weir_flat_context *c, con
 	if (r)
 		weir_policy_set(c->policy, a->set)->ruled = true;
 	return r;
+}
+
+bool *weir_ruled_keep(const struct weir_policy *p)
+{
+	bool *kept = calloc(p->n_sets + 1, sizeof *kept);
+
+	for (size_t i = 0; kept && i < p->n_sets; i++)
+		kept[i] = p->sets[i]->ruled;
+	return kept;
+}
+
+void weir_ruled_back(const struct weir_policy *p, bool *kept)
+{
+	for (size_t i = 0; i < p->n_sets; i++)
+		p->sets[i]->ruled = kept[i];
+	free(kept);
 }
 
 static int lower_addrs(const struct weir_flat_context *c, const struct weir_values *v, uint32_t bit, bool negated,

@@ -42,6 +42,13 @@ struct weir_flat_context {
 /* -EINVAL (told) when the rule makes no sense, -ENOMEM. */
 int weir_rule_flatten(const struct weir_flat_context *c, const struct weir_p_rule *r, struct weir_flat_rule *ret);
 
+/*
+ * Which sets rules name is noted while rules are read. What is only tried must leave no note: keep before, give back after.
+ * keep: NULL, out of memory. back takes it.
+ */
+bool *weir_ruled_keep(const struct weir_policy *p);
+void weir_ruled_back(const struct weir_policy *p, bool *kept);
+
 /* The ranges of a `$set`; unknown: told, NULL. */
 const struct weir_ranges *weir_set_find(const struct weir_flat_context *c, const struct weir_p_addr *a);
 

@@ -283,12 +283,13 @@ int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_o
 			uint32_t *ret_size, struct weir_diags *diags)
 {
 	_cleanup_(build_freep) struct weir_build *b = calloc(1, sizeof *b);
+	_cleanup_free_ bool *ruled = weir_ruled_keep(p);
 	_cleanup_free_ void *blob = NULL;
 	struct weir_why why = { 0 };
 	uint32_t size = 0;
 	int err;
 
-	if (!b)
+	if (!b || !ruled)
 		return -ENOMEM;
 	b->policy = p;
 	b->options = o;
@@ -310,5 +311,7 @@ int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_o
 	}
 	if (err == -ENOMEM)
 		weir_diags_add(diags, WEIR_ERROR, p->path, 0, 0, 1, "out of memory");
+	if (err)
+		weir_ruled_back(p, TAKE_PTR(ruled));
 	return err;
 }

@@ -36,7 +36,8 @@ int weir_policy_check_rule(const struct weir_policy *p, const char *json, struct
 	struct weir_flat_rule flat;
 	struct weir_p_rule *r;
 	const struct weir_p_rule *other = NULL;
-	int err = weir_rule_read(&a, json, &r, diags);
+	bool *ruled = weir_ruled_keep(p);
+	int err = ruled ? weir_rule_read(&a, json, &r, diags) : -ENOMEM;
 
 	if (!err)
 		err = weir_rule_flatten(&c, r, &flat);
@@ -48,6 +49,8 @@ int weir_policy_check_rule(const struct weir_policy *p, const char *json, struct
 			       "names of rules are unique");
 		err = -EINVAL;
 	}
+	if (ruled)
+		weir_ruled_back(p, ruled);
 	weir_arena_free(&a);
 	return err;
 }

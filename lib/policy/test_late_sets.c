@@ -204,6 +204,33 @@ static void a_set_that_a_rule_names(void **unused)
 	weir_policy_free(p);
 }
 
+/* A rule that is only tried, or does not compile, leaves the set to the blocklists. */
+static void a_rule_that_is_refused(void **unused)
+{
+	static const char one[] = "{\"action\": \"drop\", \"from\": \"$bad\"}";
+	struct weir_overlay_rule rules[] = { { .id = 1, .json = (char *)one },
+					     { .id = 2, .json = (char *)"{\"action\": \"drop\", \"from\": \"$none\"}" } };
+	struct weir_overlay wrong = { .rules = rules, .n_rules = 2 }, after;
+	struct weir_policy *p = policy_of();
+	struct edits none = { .n = 0 }, now = { .n = 0 };
+	struct weir_overlay before = overlay_of(&none);
+	struct weir_diags diags = { 0 };
+	struct weir_late_sets l;
+	uint32_t size;
+	void *blob, *other;
+
+	compile(p, &before, &blob, &size);
+	assert_int_equal(weir_policy_check_rule(p, one, &diags), 0);
+	assert_int_not_equal(weir_policy_compile(p, &(struct weir_compile_options){ .overlay = &wrong }, &other, &size, &diags), 0);
+	weir_diags_free(&diags);
+	note(&now, "bad", "192.0.2.1", false);
+	after = overlay_of(&now);
+	assert_int_equal(weir_late_sets_put(p, &before, &after, blob, &l), 0);
+	weir_late_sets_free(&l);
+	free(blob);
+	weir_policy_free(p);
+}
+
 /* --- files that change --- */
 
 static char files[2][64]; /* of a blocklist; of one that an exception names, too */
@@ -309,6 +336,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(edits_are_what_a_compilation_is),
 		cmocka_unit_test(a_set_that_a_rule_names),
+		cmocka_unit_test(a_rule_that_is_refused),
 		cmocka_unit_test(files_are_what_a_compilation_is),
 	};
 
