@@ -22,6 +22,14 @@ def addr(n):
     return f"{n >> 24}.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"
 
 
+def traced(name, trace):
+    """The file that bench_live reads."""
+    path = f"/tmp/{name}"
+    with open(path, "w") as f:
+        f.writelines(f"{addr(s)} {d} {p}\n" for s, d, p in trace)
+    return path
+
+
 def schedstat():
     """What counts the CPU time of the ksoftirqd of our CPU. Opened before the namespaces hide it."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -52,21 +60,26 @@ class Lane(Router):
         s = json.loads(self.dut.ip("-s", "-j", "link", "show", "in0").stdout)[0]["stats64"]["rx"]
         return s["packets"]
 
-    def measure(self, group, name, trace, device="cl0", frames=200000):
-        """trace: (source as a number, destination, port). Fails when frames do not arrive."""
-        path = "/tmp/trace"
-        with open(path, "w") as f:
-            f.writelines(f"{addr(s)} {d} {p}\n" for s, d, p in trace)
+    def send(self, group, name, path, device, frames, rounds):
+        """The rows that it prints. Fails when frames do not arrive."""
         before = self.received()
         argv = [self.bench.path("bench_live"), "-c", CPU, "-s", self.bench.args.schedstat, "-m", self.mac, "-n", frames,
-                "-t", path, self.bench.path("traffic.bpf.o"), device, group, name]
+                "-r", rounds, "-t", path, self.bench.path("traffic.bpf.o"), device, group, name]
         p = subprocess.run(self.client.argv(*argv), capture_output=True, text=True, timeout=120, close_fds=False)
         if p.returncode:
             raise RuntimeError(f"{name}: {p.stderr.strip()[-200:]}")
-        arrived, sent = self.received() - before, 8 * frames
+        arrived, sent = self.received() - before, (rounds + 1) * frames
         if device != "none" and arrived < 0.99 * sent:
             raise RuntimeError(f"{name}: {arrived} of {sent} frames arrived")
-        self.bench.report.rows(p.stdout)
+        return p.stdout
+
+    def measure(self, group, name, trace, device="cl0", frames=200000):
+        """trace: (source as a number, destination, port)."""
+        self.bench.report.rows(self.send(group, name, traced("trace", trace), device, frames, 7))
+
+    def once(self, path, device="cl0"):
+        """Nanoseconds a frame, of one short round."""
+        return float(self.send("-", "-", path, device, 40000, 3).split("|")[4])
 
     def peer(self, name, setup, trace, clear, **kw):
         """Measure another program; a reason instead when it cannot be set up here."""
@@ -113,53 +126,59 @@ def listed(lane, n):
 
 
 def blocked_by_weir(lane, blocked):
-    path = "/tmp/blocked.txt"
+    path = f"/tmp/blocked-{len(blocked)}.txt"  # each instance reads its own again when it changes
     with open(path, "w") as f:
         f.writelines(addr(a) + "\n" for a in blocked)
     return lane.weir(Policy.text("- { name: web, action: allow, direction: inbound, ports: 80 }", extra=(
         f"sets: {{ bad: {{ addresses: {{ file: {path} }} }} }}\nblocklists: [$bad]\ninterfaces: {{ in0: {{ xdp: native }} }}")))
 
 
-def drop(b):
-    """B4: the whole program with a blocklist, beside a bare XDP_DROP and the peers, over the same device."""
-    with Lane(b) as lane:
-        lists = [(n, *listed(lane, n)) for n in BLOCKED]
-        bare(lane, lists[0][2])
-        for n, blocked, trace in lists:
-            mine = f"weir at XDP, {n} addresses, listed source"
-            try:
-                w = blocked_by_weir(lane, blocked)
-                lane.measure("B4", mine, trace)
-                lane.end(w)
-            except RuntimeError as e:
-                b.report.miss("B4", mine, "ns", e)
-            ratios(b, mine, "weir" if n == BLOCKED[0] else f"weir, {n} addresses")
-        peers(lane, *lists[0])
-
-
 BARE = "bare XDP_DROP, live veth"
 MADE = "a frame made, with no device"
 
 
-def bare(lane, trace):
+def drop(b, rounds=15):
+    """
+    B4: the whole program with a blocklist, beside a bare XDP_DROP. A place of its own for each, and many short rounds in
+    turn: what else the machine does falls on all of them. Then the peers, over the device of the bare one.
+    """
+    took = {}
+    with contextlib.ExitStack() as stack:
+        floor = stack.enter_context(Lane(b))
+        lists = {n: listed(floor, n) for n in BLOCKED}
+        paths = {n: traced(f"trace-{n}", trace) for n, (_, trace) in lists.items()}
+        lanes = {n: stack.enter_context(Lane(b)) for n in BLOCKED}
+        for n, lane in lanes.items():
+            blocked_by_weir(lane, lists[n][0])
+        with dropping(floor):
+            for _ in range(rounds):
+                took.setdefault(MADE, []).append(floor.once(paths[BLOCKED[0]], "none"))
+                took.setdefault(BARE, []).append(floor.once(paths[BLOCKED[0]]))
+                for n, lane in lanes.items():
+                    took.setdefault(n, []).append(lane.once(paths[n]))
+        b.report.median("floors", BARE, "ns", took[BARE])
+        for n in BLOCKED:
+            b.report.median("B4", f"weir at XDP, {n} addresses, listed source", "ns", took[n])
+            ratios(b, "weir" if n == BLOCKED[0] else f"weir, {n} addresses", took[MADE], took[BARE], took[n])
+        peers(floor, BLOCKED[0], *lists[BLOCKED[0]])
+
+
+@contextlib.contextmanager
+def dropping(lane):
+    """A bare XDP_DROP on its device."""
     pins = "/sys/fs/bpf/bench"
     sh("bpftool", "prog", "loadall", lane.bench.path("traffic.bpf.o"), pins)
     lane.dut.sh("ip", "link", "set", "in0", "xdpdrv", "pinned", f"{pins}/drop_xdp")  # `ip -n` would not see the pin
-    lane.measure("floors", BARE, trace)
+    yield
     lane.dut.ip("link", "set", "in0", "xdpdrv", "off")
     shutil.rmtree(pins)
 
 
-def ratios(b, mine, who):
-    """Rates as ratios: a bare drop's time by ours, with and without what the generator takes."""
-    made, floor, ours = b.report.get("floors", MADE), b.report.get("floors", BARE), b.report.get("B4", mine)
-    if not made or not floor or not ours:
-        return
-    for name, off in ((f"{who}, part of its rate, net of making the frame", made["value"]),
-                      (f"{who}, part of its rate, with making the frame", 0)):
-        low, high = (floor["min"] - off) / (ours["max"] - off), (floor["max"] - off) / (ours["min"] - off)
-        b.report.put("B4", name, "times", round((floor["value"] - off) / (ours["value"] - off), 3), round(low, 3),
-                     round(high, 3), ours["n"])
+def ratios(b, who, made, bare, ours):
+    """Rates as ratios, round by round: a bare drop's time by ours, with and without what the generator takes."""
+    b.report.median("B4", f"{who}, part of its rate, net of making the frame", "times",
+                    [(x - m) / (y - m) for m, x, y in zip(made, bare, ours) if y > m])
+    b.report.median("B4", f"{who}, part of its rate, with making the frame", "times", [x / y for x, y in zip(bare, ours)])
 
 
 def peers(lane, n, blocked, trace):
