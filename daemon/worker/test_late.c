@@ -189,8 +189,10 @@ static void addresses_come_without_a_compilation(void **state)
 	for (int i = 0; i < 60; i++) /* many: they are laid out anew, when there is time */
 		good(f, i & 1 ? "set remove" : "set add", elements(30, 20));
 	assert_int_equal(fake(f)->blocks, 0);
-	for (int i = 0; i < 40; i++)
+	for (int i = 0; i < 40; i++) { /* whoever goes on editing does not put it off */
+		good(f, i & 1 ? "set remove" : "set add", elements(30, 20));
 		weir_worker_tick(f->worker);
+	}
 	assert_int_equal(fake(f)->blocks, 1);
 	assert_int_equal(fake(f)->installs, installs);
 	good(f, "set add", elements(20, 3));
