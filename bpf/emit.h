@@ -109,6 +109,21 @@ WEIR_INLINE bool weir_ring_held(uint32_t ring)
 	return weir_config()->failures.choice[WEIR_FAILURE_RING_FULL] == WEIR_RING_THROTTLE && !weir_ring_admits(ring);
 }
 
+/*
+ * How to hand a record over. Waking the reader costs more than the record (an interrupt to this CPU itself), so it is
+ * woken by the first of a jiffy and looks again a moment later by itself (daemon/worker/main.c).
+ */
+WEIR_INLINE uint64_t weir_wake(void)
+{
+	uint32_t zero = 0, now = (uint32_t)bpf_jiffies64();
+	struct weir_local *l = bpf_map_lookup_elem(&weir_local, &zero);
+
+	if (!l || l->woken == now)
+		return BPF_RB_NO_WAKEUP;
+	l->woken = now;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
 WEIR_INLINE void weir_emit_verdict(const struct weir_scratch *s, uint32_t suppressed, uint64_t flow_id)
 {
 	struct weir_ev_verdict *e;
@@ -121,7 +136,7 @@ WEIR_INLINE void weir_emit_verdict(const struct weir_scratch *s, uint32_t suppre
 		return;
 	}
 	weir_event_fill(e, s, WEIR_EV_VERDICT, suppressed, flow_id);
-	bpf_ringbuf_submit(e, 0);
+	bpf_ringbuf_submit(e, weir_wake());
 	weir_stat(WEIR_STAT_EV_VERDICT);
 }
 
@@ -137,32 +152,29 @@ WEIR_INLINE void weir_emit_flow(const struct weir_scratch *s, uint64_t flow_id)
 		return;
 	}
 	weir_event_fill(e, s, WEIR_EV_FLOW, 0, flow_id);
-	bpf_ringbuf_submit(e, 0);
+	bpf_ringbuf_submit(e, weir_wake());
 	weir_stat(WEIR_STAT_EV_TELEMETRY);
 }
 
-/*
- * May this conversation be reported now? At most once a second for each; what was held back is counted
- * and told with the next report.
- */
-WEIR_INLINE bool weir_report_due(const struct weir_scratch *s, uint32_t *suppressed)
+/* May this conversation be reported now? See weir_told_due. */
+WEIR_INLINE uint32_t weir_report_due(const struct weir_flow_key *key)
 {
-	struct weir_recent *r = bpf_map_lookup_elem(&weir_recent, &s->key), fresh = { .last = s->now };
+	uint64_t hash = weir_told_hash(key);
+	uint32_t at = (uint32_t)hash & (WEIR_TOLD_SETS - 1);
+	struct weir_told *set = bpf_map_lookup_elem(&weir_told, &at);
 
-	*suppressed = 0;
-	if (!r) {
-		bpf_map_update_elem(&weir_recent, &s->key, &fresh, BPF_ANY);
-		return true;
-	}
-	if (s->now - r->last < weir_config()->hz) {
-		r->suppressed++;
+	return set ? weir_told_due(set, hash, key, (uint32_t)bpf_jiffies64(), weir_config()->hz) : 1;
+}
+
+/* Tell of a verdict that is no plain pass, or count that it was held back. */
+WEIR_INLINE void weir_tell(const struct weir_scratch *s, uint64_t flow_id)
+{
+	uint32_t due = weir_report_due(&s->key);
+
+	if (due)
+		weir_emit_verdict(s, due - 1, flow_id);
+	else
 		weir_stat(WEIR_STAT_SUPPRESSED);
-		return false;
-	}
-	*suppressed = r->suppressed;
-	r->last = s->now;
-	r->suppressed = 0;
-	return true;
 }
 
 /* A copy of a DNS answer for the name table; only watched, never waited for. */
@@ -195,9 +207,9 @@ WEIR_INLINE void weir_emit_dns(struct __sk_buff *skb, const struct weir_scratch 
 	/* 5.10 wants to see the upper bound next to the call */
 	asm volatile("" : "+r"(len));
 	if (len > WEIR_DNS_MAX || len < 12 || bpf_skb_load_bytes(skb, p->l4_off + 8u, e->data, len)) {
-		bpf_ringbuf_discard(e, 0);
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return;
 	}
-	bpf_ringbuf_submit(e, 0);
+	bpf_ringbuf_submit(e, weir_wake());
 	weir_stat(WEIR_STAT_EV_TELEMETRY);
 }

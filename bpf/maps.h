@@ -10,6 +10,7 @@
 
 #include "bpf/scratch.h"
 #include "core/gate_table.h"
+#include "core/told.h"
 
 #define WEIR_MAP(map_type, n, key_type, value_type, map_name) \
 	struct {                                              \
@@ -82,7 +83,7 @@ WEIR_MAP(BPF_MAP_TYPE_LRU_HASH, 8192, struct weir_frag_key, struct weir_frag, we
 /* shared: own multicast queries of the last seconds; key: address and port that asked; value: jiffies */
 WEIR_MAP(BPF_MAP_TYPE_LRU_HASH, 1024, struct weir_asker, uint32_t, weir_askers);
 /* shared: when a denied conversation was last reported */
-WEIR_MAP(BPF_MAP_TYPE_LRU_HASH, 8192, struct weir_flow_key, struct weir_recent, weir_recent);
+WEIR_MAP(BPF_MAP_TYPE_ARRAY, WEIR_TOLD_SETS, uint32_t, struct weir_told, weir_told);
 /* shared: what ingress knew of a packet, for egress; the index travels in skb->tc_index */
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, WEIR_NOTES, uint32_t, struct weir_note, weir_notes);
 /* shared: bans; the keeper writes */

@@ -10,7 +10,6 @@
 __noinline int weir_ring_admits(uint32_t ring)
 {
 	struct weir_scratch *s = weir_scratch_get();
-	struct weir_recent *r, fresh = { .last = (uint32_t)bpf_jiffies64() };
 	uint64_t used, size;
 
 	if (!s)
@@ -27,24 +26,16 @@ __noinline int weir_ring_admits(uint32_t ring)
 	__builtin_memset(&s->okey, 0, sizeof s->okey);
 	__builtin_memcpy(s->okey.a, s->hook == WEIR_HOOK_TC_OUT ? s->pkt.t.dst : s->pkt.t.src, 16);
 	s->okey.zone = 0xfffffff0u + ring; /* of no conversation: a number above all protocols */
-	r = bpf_map_lookup_elem(&weir_recent, &s->okey);
-	if (!r) {
-		bpf_map_update_elem(&weir_recent, &s->okey, &fresh, BPF_ANY);
+	if (weir_report_due(&s->okey))
 		return 1;
-	}
-	if (fresh.last - r->last < weir_config()->hz) {
-		weir_stat(WEIR_STAT_FAIL_RING);
-		return 0;
-	}
-	r->last = fresh.last;
-	return 1;
+	weir_stat(WEIR_STAT_FAIL_RING);
+	return 0;
 }
 
 /* A verdict stands: count it, tell it. `id`: the flow, 0 for none. */
 __noinline int weir_report(uint64_t id)
 {
 	struct weir_scratch *s = weir_scratch_get();
-	uint32_t suppressed = 0;
 
 	if (!s)
 		return 0;
@@ -56,8 +47,7 @@ __noinline int weir_report(uint64_t id)
 	weir_count_hit(s);
 	if (id)
 		weir_emit_flow(s, id);
-	if ((s->res.enforced != WEIR_PASS || s->res.wanted != WEIR_PASS || s->res.log) &&
-	    weir_report_due(s, &suppressed))
-		weir_emit_verdict(s, suppressed, id);
+	if (s->res.enforced != WEIR_PASS || s->res.wanted != WEIR_PASS || s->res.log)
+		weir_tell(s, id);
 	return s->res.enforced;
 }

@@ -46,11 +46,6 @@ struct weir_asker {
 	uint32_t port;
 };
 
-struct weir_recent {
-	uint32_t last; /* jiffies */
-	uint32_t suppressed;
-};
-
 /* skb->tc_index: 0 nothing, 1..16383 a note of an ingress, 16384..32767 one of an egress or of weir's own packet */
 #define WEIR_NOTES 32768u
 #define WEIR_NOTES_IN 16384u
@@ -76,7 +71,7 @@ struct weir_local {
 	uint32_t note;     /* next note of this CPU */
 	uint32_t tokens;   /* rejects that may still be sent */
 	uint32_t refilled; /* jiffies of the last refill */
-	uint32_t pad;
+	uint32_t woken;    /* jiffies of the last time that the reader of the rings was woken */
 	uint64_t flow_id;
 };
 

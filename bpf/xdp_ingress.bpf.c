@@ -175,12 +175,8 @@ int weir_xdp_in(struct xdp_md *ctx)
 		return XDP_PASS;
 	weir_xdp_drop(s);
 	if (s->res.log && !weir_xdp_testing(s)) {
-		uint32_t suppressed;
-
-		s->now = (uint32_t)bpf_jiffies64();
 		weir_flow_key_of(&s->pkt.t, &s->key);
-		if (weir_report_due(s, &suppressed))
-			weir_emit_verdict(s, suppressed, 0);
+		weir_tell(s, 0);
 	}
 	return XDP_DROP;
 }

@@ -7,6 +7,7 @@
 #include "core/event.h"
 #include "core/flow.h"
 #include "core/gate_table.h"
+#include "core/told.h"
 #include "core/tree_line.h"
 
 #define WEIR_MEMORY_MB 1024u /* performance.max_memory_mb, if the policy does not say; an MB is 1,000,000 bytes */

@@ -108,7 +108,7 @@ int weir_ring_read(struct weir_ring *r, void (*cb)(const void *record, uint32_t 
 		uint32_t len = atomic_load_explicit((const _Atomic uint32_t *)head, memory_order_acquire);
 
 		if (len & BUSY)
-			break; /* its writer is not done; it will wake us */
+			break; /* its writer is not done: no record overtakes it */
 		if (!(len & DISCARD)) {
 			cb(head + HEAD, len, data);
 			n++;

@@ -8,7 +8,7 @@
 const char *const weir_shared_names[WEIR_M_COUNT] = {
 	[WEIR_M_VLANS] = "weir_vlans",         [WEIR_M_FLOWS] = "weir_flows",
 	[WEIR_M_HALF] = "weir_half",           [WEIR_M_FRAGS] = "weir_frags",
-	[WEIR_M_ASKERS] = "weir_askers",       [WEIR_M_RECENT] = "weir_recent",
+	[WEIR_M_ASKERS] = "weir_askers",       [WEIR_M_TOLD] = "weir_told",
 	[WEIR_M_NOTES] = "weir_notes",         [WEIR_M_BANS] = "weir_bans",
 	[WEIR_M_CAUGHT] = "weir_caught",       [WEIR_M_OWN] = "weir_own",
 	[WEIR_M_CONTROL] = "weir_control",     [WEIR_M_STATS] = "weir_stats",

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "core/policy.h"
+#include "core/told.h"
 
 static struct weir_runner runner;
 static struct weir_imgbuild build;
@@ -121,6 +122,18 @@ static int count_entries(const char *map)
 	return n;
 }
 
+/* Of an array: values that are not zero. */
+static int count_written(const char *map, uint32_t size, uint32_t n)
+{
+	static const uint8_t zero[256];
+	uint8_t value[256];
+	int written = 0, fd = weir_kern_map_fd(runner.kern, map);
+
+	for (uint32_t i = 0; i < n; i++)
+		written += bpf_map_lookup_elem(fd, &i, value) || memcmp(value, zero, size);
+	return written;
+}
+
 static void count_flow(const struct weir_flow_key *k, const struct weir_flow *f, bool half, bool expired, void *data)
 {
 	++*(int *)data;
@@ -152,7 +165,7 @@ static void trace(void)
 	say(!flows, "no flow", "");
 	say(!events, "no event", "");
 	say(!count_entries("weir_frags"), "no fragment", "");
-	say(!count_entries("weir_askers") && !count_entries("weir_recent"), "no question, no report", "");
+	say(!count_entries("weir_askers") && !count_written("weir_told", sizeof(struct weir_told), WEIR_TOLD_SETS), "no question, no report", "");
 	say(!count_entries("weir_ifaces"), "nothing is left of the interface of the test", "");
 }
 

@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What the commands that change the policy do to traffic: rule, ban, set, mode, apply; the listener tells."""
+import contextlib
 import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -249,7 +252,6 @@ def test_events_follow():
         d = Dut(lab)
         follow = subprocess.Popen(lab.dut.argv(BIN, "events", "--follow", "--output", "json"), env=d.weir.env,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        import threading
         lines = []
         seen = threading.Event()
 
@@ -277,6 +279,37 @@ def test_events_follow():
         check("weir rule add" in str(event.get("fix")), f"a drop without a fix: {event}")
 
 
+def test_events_follow_a_burst():
+    """Of records that come at once the programs announce only the first: the others are told, too, and nobody has to ask."""
+    with Router() as lab, contextlib.ExitStack() as ends:
+        d = Dut(lab)
+        with lab.client:
+            senders = [ends.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(200)]
+        follow = subprocess.Popen(lab.dut.argv(BIN, "events", "--follow", "--output", "json"), env=d.weir.env,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        told = {82: set(), 83: set()}
+
+        def read():
+            for line in follow.stdout:
+                e = json.loads(line)
+                told.get(e["dst"].get("port"), set()).add(e["src"]["port"])
+        t = threading.Thread(target=read, daemon=True)
+        t.start()
+
+        def streams():
+            with lab.client, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                s.sendto(b"are you there", (lab.DUT[4], 83))
+            return told[83]
+        must(eventually(streams), "events --follow tells nothing")
+        for s in senders:
+            s.sendto(b"burst", (lab.DUT[4], 82))
+        ports = {s.getsockname()[1] for s in senders}
+        check(eventually(lambda: told[82] == ports), f"{len(ports - told[82])} of {len(ports)} were not told")
+        follow.send_signal(signal.SIGINT)
+        follow.wait(30 * SLOW)
+        t.join(PATIENCE)
+
+
 def test_a_log_rule_is_told():
     with Router() as lab:
         d = Dut(lab, OPEN.replace("rules:\n", "rules:\n  - { name: note it, action: log, ports: 80 }\n"))
@@ -289,7 +322,6 @@ def test_a_log_rule_is_told():
 
 def test_many_clients():
     """Commands that come at the same time: none is lost, none is mixed up."""
-    import threading
     with Router() as lab:
         d = Dut(lab)
         errors = []
