@@ -112,7 +112,7 @@ WEIR_INLINE int weir_stage_face(struct weir_scratch *s)
 	if (!s->facts.has_orig)
 		return WEIR_GO_ON;
 	oside = weir_flow_key_of(&s->note.t, &s->okey);
-	f = weir_flow_find(s, &s->okey, &half);
+	f = weir_flow_find(s, &s->okey, oside, &half);
 	if (!f || f->epoch != weir_config()->epoch || f->edit != s->edit)
 		return WEIR_GO_ON;
 	s->res.wanted = f->wanted;
@@ -322,7 +322,7 @@ __noinline int weir_judge_known(struct __sk_buff *skb)
 	if (s->pkt.frag && weir_judge_fragment(cfg, s->pkt.frag, &s->res))
 		return weir_report(0);
 	s->side = weir_flow_key_of(&s->pkt.t, &s->key);
-	f = weir_flow_find(s, &s->key, &half);
+	f = weir_flow_find(s, &s->key, s->side, &half);
 	if (!f || s->pkt.frag == WEIR_FRAG_LATER)
 		return WEIR_UNDECIDED;
 	/* ingress took it for one of this host's, and it leaves again, not translated: the routes say otherwise */

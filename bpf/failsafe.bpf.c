@@ -88,7 +88,7 @@ __noinline int weir_related_stage(void)
 {
 	struct weir_scratch *s = weir_scratch_get();
 	struct weir_flow *f;
-	uint32_t type;
+	uint32_t type, side;
 	bool half;
 
 	if (!s || !(s->pkt.has & WEIR_HAS_INNER) || !(weir_config()->essentials & WEIR_ESS_ICMP_ERRORS))
@@ -98,8 +98,8 @@ __noinline int weir_related_stage(void)
 		return 0;
 	if (!weir_addr_equal(s->pkt.inner.src, s->pkt.t.dst))
 		return 0;
-	weir_flow_key_of(&s->pkt.inner, &s->okey);
-	f = weir_flow_find(s, &s->okey, &half);
+	side = weir_flow_key_of(&s->pkt.inner, &s->okey);
+	f = weir_flow_find(s, &s->okey, side, &half);
 	if (!f || f->enforced != WEIR_PASS)
 		return 0;
 	weir_result_pass(&s->res, WEIR_REASON_RELATED, f->enforced_rule);

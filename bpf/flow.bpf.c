@@ -199,7 +199,7 @@ __noinline int weir_remember(uint32_t flags)
 	oside = weir_flow_key_of(&s->facts.orig, &s->okey);
 	id = weir_flow_begin(s, &s->key, side, flags | (oside ? WEIR_FF_PEER_B : 0) |
 			     (s->facts.dir != WEIR_DIR_FWD ? WEIR_FF_FAR : 0), &s->okey);
-	if (s->facts.dir == WEIR_DIR_FWD && !weir_flow_find(s, &s->okey, &half)) {
+	if (s->facts.dir == WEIR_DIR_FWD && !weir_flow_find(s, &s->okey, oside, &half)) {
 		s->side = weir_flow_key_of(&s->note.t, &s->okey);
 		weir_flow_begin(s, &s->okey, oside, flags | (side ? WEIR_FF_PEER_B : 0) | WEIR_FF_FAR, &s->key);
 	}

@@ -14,12 +14,13 @@ WEIR_INLINE uint32_t weir_flow_idle(const struct weir_flow *f)
 	return weir_flow_idle_of(f, idle_s);
 }
 
-/* The live entry of the packet's conversation, or NULL. Sets s->key, s->side and *half. */
-WEIR_INLINE struct weir_flow *weir_flow_find(struct weir_scratch *s, const struct weir_flow_key *key, bool *half)
+/* The live entry of a conversation whose end `side` sent the packet, or NULL. Sets *half. */
+WEIR_INLINE struct weir_flow *weir_flow_find(struct weir_scratch *s, const struct weir_flow_key *key, uint32_t side, bool *half)
 {
 	const struct weir_config *cfg = weir_config();
 	uint32_t proto = key->zone >> 24;
 	struct weir_flow *f;
+	uint32_t idle_s;
 
 	if ((cfg->test_flags & WEIR_TEST_NO_FLOW) || (s->ifflags & WEIR_IF_TEST))
 		return 0;
@@ -31,7 +32,8 @@ WEIR_INLINE struct weir_flow *weir_flow_find(struct weir_scratch *s, const struc
 		if (!f)
 			return 0;
 	}
-	if (!weir_flow_expired(f, proto, *half, weir_flow_idle(f), s->now, cfg->hz))
+	idle_s = weir_flow_idle(f);
+	if (weir_flow_young(f, side, idle_s, s->now, cfg->hz) || !weir_flow_expired(f, proto, *half, idle_s, s->now, cfg->hz))
 		return f;
 	if (*half)
 		bpf_map_delete_elem(&weir_half, key);
@@ -60,7 +62,8 @@ WEIR_INLINE void weir_flow_forget(const struct weir_flow_key *key)
 /* Count the packet; move a half-open flow that proved itself into the table of promoted flows. */
 WEIR_INLINE void weir_flow_advance(struct weir_scratch *s, struct weir_flow *f, bool half)
 {
-	if (!weir_flow_step(f, &s->pkt, s->side, s->now, s->segs) || !half)
+	weir_flow_step(f, &s->pkt, s->side, s->now, s->segs);
+	if (!half || !weir_flow_proved(f, &s->pkt, s->side))
 		return;
 	s->flow = *f;
 	if (bpf_map_update_elem(&weir_flows, &s->key, &s->flow, BPF_ANY)) {

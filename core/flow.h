@@ -55,26 +55,35 @@ enum {
 	WEIR_FB_BYTES = 2,  /* a packet came that did not fit into max_bytes: no other will */
 };
 
+/*
+ * In the tables it stands behind 48 bytes of the kernel's and the key: its first 40 bytes end a line of the cache with the
+ * key's end, each half has a line, and an entry is six lines. So a packet of a settled flow touches the key, what is asked
+ * of every packet, and the half of its own direction.
+ */
 struct weir_flow {
+	uint32_t epoch, edit;  /* image epoch and edit number that judged it last */
+	uint8_t dir, flags, enforced, enforced_reason;
+	uint8_t bound, wanted, wanted_reason, family; /* bound: WEIR_FB_* */
+	uint32_t idle;         /* seconds, 0: as all flows; this and the next two from the rule that let it in */
+	uint32_t max_duration; /* seconds, 0: none */
+	uint64_t max_bytes;    /* both directions together, 0: none */
+	uint32_t wanted_rule, enforced_rule;
+	/* seldom asked for */
 	uint64_t id;
 	uint64_t created;      /* ns since boot */
 	uint32_t generation;   /* that judged it last */
-	uint32_t epoch, edit;  /* image epoch and edit number that judged it last */
-	uint32_t wanted_rule, enforced_rule;
-	uint8_t dir, flags, wanted, enforced;
-	uint8_t wanted_reason, enforced_reason, family, bound; /* bound: WEIR_FB_* */
 	uint32_t in_ifindex, out_ifindex;
 	uint32_t orig_iif;
-	uint32_t max_duration; /* seconds, 0: none; this and the next two from the rule that let it in */
-	struct weir_flow_key peer; /* with WEIR_FF_NAT: the other face of a translated flow */
 	uint32_t class_id, module; /* reserved: QoS class, inspector */
 	uint64_t process;          /* reserved: process identity */
 	uint32_t kept_by;          /* with WEIR_FF_KEPT: what would have denied it, see weir_rejudge */
-	uint32_t idle;             /* seconds, 0: as all flows */
-	uint64_t max_bytes;        /* both directions together, 0: none */
+	uint32_t pad;
+	struct weir_flow_key peer; /* with WEIR_FF_NAT: the other face of a translated flow */
+	uint64_t pad1[4];
 	struct weir_flow_half half[2]; /* [0] a->b, [1] b->a */
 };
-_Static_assert(sizeof(struct weir_flow) == 264, "ABI");
+_Static_assert(offsetof(struct weir_flow, id) == 40 && offsetof(struct weir_flow, half) == 168 && sizeof(struct weir_flow) == 296,
+	       "ABI, and lines of the cache");
 
 /* Returns 0 when the packet runs from end a to end b, else 1. */
 WEIR_INLINE uint32_t weir_flow_key_of(const struct weir_tuple *t, struct weir_flow_key *k)
@@ -120,6 +129,7 @@ WEIR_INLINE uint32_t weir_flow_orig(const struct weir_flow *f)
 #define WEIR_HALF_OTHER_S 30
 #define WEIR_CLOSED_S 30     /* after both FIN or a RST; new data from both sides ends it */
 #define WEIR_UDP_S 180
+#define WEIR_LIFE_MIN_S 30   /* the least of them all */
 #define WEIR_RST_WINDOW (1u << 20) /* sequence numbers in which a RST is believed */
 
 /* Seconds without a packet after which the entry counts as gone. */
@@ -185,6 +195,18 @@ WEIR_INLINE uint32_t weir_jiffies_since(uint32_t then, uint32_t now, uint32_t hz
 	return then - now <= 8 * hz ? 0 : now - then;
 }
 
+/*
+ * Did this side speak so lately that the entry lives, whatever its state? It spares a look at the other half, which another
+ * CPU writes.
+ */
+WEIR_INLINE bool weir_flow_young(const struct weir_flow *f, uint32_t side, uint32_t idle_s, uint32_t now, uint32_t hz)
+{
+	const struct weir_flow_half *me = &f->half[side & 1];
+	uint32_t s = idle_s < WEIR_LIFE_MIN_S ? idle_s : WEIR_LIFE_MIN_S;
+
+	return (me->flags & WEIR_FH_SEEN) && weir_jiffies_since(me->last, now, hz) < (s + 1) * hz;
+}
+
 WEIR_INLINE bool weir_flow_expired(const struct weir_flow *f, uint32_t proto, bool half, uint32_t idle_s,
 				   uint32_t now, uint32_t hz)
 {
@@ -199,14 +221,12 @@ WEIR_INLINE bool weir_flow_expired(const struct weir_flow *f, uint32_t proto, bo
 	return age / rate > weir_flow_timeout(f, proto, half, idle_s);
 }
 
-/*
- * One packet of a flow that is let through: counts it and steps the state. `side` is 0 for a->b.
- * Returns true when a half-open flow has proved itself and belongs into the table of promoted flows.
- */
-WEIR_INLINE bool weir_flow_step(struct weir_flow *f, const struct weir_pkt *p, uint32_t side, uint32_t now,
+/* One packet of a flow that is let through: counts it and steps the state. `side` is 0 for a->b. */
+WEIR_INLINE void weir_flow_step(struct weir_flow *f, const struct weir_pkt *p, uint32_t side, uint32_t now,
 				uint32_t packets)
 {
-	struct weir_flow_half *me = &f->half[side & 1], *you = &f->half[~side & 1];
+	struct weir_flow_half *me = &f->half[side & 1];
+	const struct weir_flow_half *you = &f->half[~side & 1];
 	bool orig = (side & 1) == weir_flow_orig(f);
 	uint32_t flags = me->flags | WEIR_FH_SEEN, tcp = p->tcp_flags;
 
@@ -215,7 +235,7 @@ WEIR_INLINE bool weir_flow_step(struct weir_flow *f, const struct weir_pkt *p, u
 	me->last = now;
 	if (p->proto != WEIR_IPPROTO_TCP) {
 		me->flags = flags;
-		return you->flags & WEIR_FH_SEEN;
+		return;
 	}
 	if (tcp & WEIR_TCP_RST) {
 		/* the receiver believes it at what he acknowledged last or a little behind (RFC 5961); a
@@ -245,8 +265,17 @@ WEIR_INLINE bool weir_flow_step(struct weir_flow *f, const struct weir_pkt *p, u
 		flags |= WEIR_FH_SYN;
 	}
 	me->flags = flags;
-	if (f->flags & WEIR_FF_ADOPTED)
+}
+
+/* After that step: has a half-open flow proved itself, and belongs into the table of promoted flows? */
+WEIR_INLINE bool weir_flow_proved(const struct weir_flow *f, const struct weir_pkt *p, uint32_t side)
+{
+	const struct weir_flow_half *me = &f->half[side & 1], *you = &f->half[~side & 1];
+	bool orig = (side & 1) == weir_flow_orig(f);
+	uint32_t tcp = p->tcp_flags;
+
+	if (p->proto != WEIR_IPPROTO_TCP || (f->flags & WEIR_FF_ADOPTED))
 		return you->flags & WEIR_FH_SEEN;
 	return orig && !(tcp & (WEIR_TCP_SYN | WEIR_TCP_RST)) && (tcp & WEIR_TCP_ACK) && (you->flags & WEIR_FH_SYN) &&
-	       (flags & WEIR_FH_SYN) && p->ack - you->next_seq <= (1u << 20);
+	       (me->flags & WEIR_FH_SYN) && p->ack - you->next_seq <= (1u << 20);
 }

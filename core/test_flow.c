@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "core/draw.h"
 #include "core/flow.h"
 
 #define SYN WEIR_TCP_SYN
@@ -55,7 +56,8 @@ static bool step(struct weir_flow *f, uint32_t side, uint8_t flags, uint32_t seq
 		.proto = 6, .tcp_flags = flags, .seq = seq, .ack = ack, .payload_len = payload, .ip_len = 40
 	};
 
-	return weir_flow_step(f, &p, side, 1000, 1);
+	weir_flow_step(f, &p, side, 1000, 1);
+	return weir_flow_proved(f, &p, side);
 }
 
 static void handshake_promotes_when_its_numbers_fit(void **state)
@@ -99,12 +101,15 @@ static void other_protocols_promote_on_an_answer(void **state)
 	struct weir_pkt p = { .proto = 17, .ip_len = 100 };
 	struct weir_flow f = { 0 };
 
-	assert_false(weir_flow_step(&f, &p, 0, 1, 1));
-	assert_false(weir_flow_step(&f, &p, 0, 1, 3));
+	weir_flow_step(&f, &p, 0, 1, 1);
+	assert_false(weir_flow_proved(&f, &p, 0));
+	weir_flow_step(&f, &p, 0, 1, 3);
+	assert_false(weir_flow_proved(&f, &p, 0));
 	assert_int_equal(f.half[0].packets, 4);
 	assert_int_equal(f.half[0].bytes, 200);
 	assert_int_equal(f.half[1].packets, 0);
-	assert_true(weir_flow_step(&f, &p, 1, 1, 1));
+	weir_flow_step(&f, &p, 1, 1, 1);
+	assert_true(weir_flow_proved(&f, &p, 1));
 }
 
 static void adopted_flows_promote_when_both_spoke(void **state)
@@ -186,6 +191,34 @@ static void expiry(void **state)
 	assert_false(weir_flow_expired(&f, 6, false, idle, 5000000 + (WEIR_CLOSED_S + 1) * hz, hz));
 }
 
+/* The short cut says of no entry that it lives that the long way finds expired, and of whoever speaks all the time it does. */
+static void young_never_outlives(void **state)
+{
+	uint64_t seed = 88172645463325252ull;
+	uint32_t young = 0;
+
+	for (uint32_t i = 0; i < 400000; i++) {
+		const uint32_t hz = (const uint32_t[]){ 100, 250, 1000 }[weir_draw_below(&seed, 3)];
+		const uint32_t idle = (const uint32_t[]){ 1, 5, 29, 30, 31, 3600, ~0u }[weir_draw_below(&seed, 7)];
+		const uint32_t now = weir_draw_below(&seed, 2) ? (uint32_t)weir_draw(&seed) : weir_draw_below(&seed, 100);
+		const uint32_t side = weir_draw_below(&seed, 2), proto = weir_draw_below(&seed, 2) ? 6 : 17;
+		struct weir_flow f = { .epoch = 1 };
+
+		for (int h = 0; h < 2; h++) {
+			f.half[h].last = now + 10 * hz - weir_draw_below(&seed, 200 * hz);
+			f.half[h].flags = (uint32_t)weir_draw(&seed) & 31;
+		}
+		if (weir_flow_young(&f, side, idle, now, hz)) {
+			young++;
+			assert_false(weir_flow_expired(&f, proto, weir_draw_below(&seed, 2), idle, now, hz));
+		}
+		f.half[side].flags |= WEIR_FH_SEEN;
+		f.half[side].last = now - weir_draw_below(&seed, 2) * hz;
+		assert_true(weir_flow_young(&f, side, idle, now, hz));
+	}
+	assert_in_range(young, 10000, 200000);
+}
+
 static void bounds(void **state)
 {
 	const uint64_t s = 1000000000ull;
@@ -226,6 +259,7 @@ int main(void)
 		cmocka_unit_test(adopted_flows_promote_when_both_spoke),
 		cmocka_unit_test(closing),
 		cmocka_unit_test(expiry),
+		cmocka_unit_test(young_never_outlives),
 		cmocka_unit_test(bounds),
 	};
 
