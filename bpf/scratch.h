@@ -75,6 +75,12 @@ struct weir_local {
 	uint64_t flow_id;
 };
 
+/* The interface that a hook saw last, as of that number in struct weir_control. */
+struct weir_iface_seen {
+	uint32_t ifindex, as_of;
+	struct weir_iface v;
+};
+
 struct weir_scratch {
 	struct weir_pkt pkt;
 	uint32_t parsed; /* enum weir_reason of the parser */
@@ -89,6 +95,7 @@ struct weir_scratch {
 	struct weir_asker asker;
 	struct weir_note note; /* what ingress knew, copied; kind NONE when nothing */
 	uint64_t flow_id;      /* of a flow that has just begun */
+	struct weir_iface_seen seen[2]; /* TC ingress, TC egress */
 	uint32_t now;          /* jiffies */
 	uint32_t hook;         /* WEIR_HOOK_* */
 	uint32_t ifindex, in_ifindex, mark, len, segs, ifflags;

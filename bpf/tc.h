@@ -3,7 +3,7 @@
 #pragma once
 #include "bpf/emit.h"
 #include "bpf/stages.h"
-#include "core/parse.h"
+#include "core/plain.h"
 
 /* decide.bpf.c: what the hook does, enum weir_verdict; the first of them also WEIR_UNDECIDED */
 int weir_judge_known(struct __sk_buff *skb);
@@ -39,7 +39,7 @@ WEIR_INLINE uint32_t weir_skb_begin(const struct __sk_buff *skb, uint32_t hook, 
 /* The tags that the device itself stands for come before those of the frame. */
 WEIR_INLINE void weir_skb_vlans(struct weir_pkt *p, const struct weir_iface *i)
 {
-	if (!i || !i->vlan[0])
+	if (!i->vlan[0])
 		return;
 	p->vlan[1] = i->vlan[1] ? i->vlan[1] : p->vlan[0];
 	p->vlan[0] = i->vlan[0];
@@ -47,28 +47,66 @@ WEIR_INLINE void weir_skb_vlans(struct weir_pkt *p, const struct weir_iface *i)
 	p->inner.zone = weir_zone(p->inner.zone >> 24, p->vlan[0], p->vlan[1]);
 }
 
+/* What is known of the interface. Most packets of a hook come by the same one as the packet before. */
+WEIR_INLINE const struct weir_iface *weir_skb_iface(struct weir_scratch *s, const struct weir_control *ctl, uint32_t ifindex,
+						    uint32_t hook)
+{
+	struct weir_iface_seen *seen = &s->seen[hook == WEIR_HOOK_TC_OUT];
+	uint32_t as_of = ctl->ifaces; /* before the map is asked: what changes meanwhile is asked for again */
+	const struct weir_iface *i;
+
+	if (seen->ifindex == ifindex && seen->as_of == as_of)
+		return &seen->v;
+	seen->ifindex = 0;
+	i = bpf_map_lookup_elem(&weir_ifaces, &ifindex);
+	if (i)
+		seen->v = *i;
+	else
+		__builtin_memset(&seen->v, 0, sizeof seen->v);
+	if (i && !(i->flags & WEIR_IF_TEST)) { /* that one ends without a change being told */
+		seen->as_of = as_of;
+		seen->ifindex = ifindex;
+	}
+	return &seen->v;
+}
+
+/*
+ * What the parser reads must stand in the linear part of the buffer. Of most packets it does, though their payload does not:
+ * to pull that in, too, would copy the head of every packet that TCP keeps for its retransmission.
+ */
+WEIR_INLINE void weir_skb_pull(struct __sk_buff *skb, uint32_t begin, uint32_t l3)
+{
+	const uint8_t *data = (const uint8_t *)(long)skb->data, *end = (const uint8_t *)(long)skb->data_end;
+	uint32_t n = skb->len;
+
+	if (n > WEIR_HEAD_MAX)
+		n = WEIR_HEAD_MAX;
+	if (data + n > end && (begin || !weir_plain_head(data, end, l3)))
+		bpf_skb_pull_data(skb, n);
+}
+
 /* Parse the packet into the scratch map. NULL only when there is no scratch map. */
 WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t hook)
 {
 	struct weir_scratch *s = weir_scratch_get();
 	struct weir_control *ctl = weir_control_get();
-	uint32_t ifindex = skb->ifindex, pull = skb->len, meta;
-	const struct weir_iface *i = bpf_map_lookup_elem(&weir_ifaces, &ifindex);
+	uint32_t ifindex = skb->ifindex, begin, l3, meta;
+	const struct weir_iface *i;
 	struct weir_cursor c;
 
 	if (!s || !ctl)
 		return 0;
-	if (pull > WEIR_HEAD_MAX)
-		pull = WEIR_HEAD_MAX;
-	if ((void *)(long)skb->data + pull > (void *)(long)skb->data_end)
-		bpf_skb_pull_data(skb, pull);
+	i = weir_skb_iface(s, ctl, ifindex, hook);
+	s->ifflags = i->flags;
+	l3 = weir_skb_l3(skb, s->ifflags);
+	begin = weir_skb_begin(skb, hook, s->ifflags);
+	weir_skb_pull(skb, begin, l3);
 	/* no branch: 5.10 would believe that the tag is always there, and make a jump of what asks for it */
 	_Static_assert(WEIR_META_TAG == 1 << 16, "vlan_present is 0 or 1");
 	meta = skb->vlan_present << 16 | (skb->vlan_tci & 0xffff);
 	s->hook = hook;
 	s->ifindex = ifindex;
 	s->in_ifindex = hook == WEIR_HOOK_TC_IN ? ifindex : skb->ingress_ifindex;
-	s->ifflags = i ? i->flags : 0;
 	s->mark = skb->mark;
 	s->len = skb->len;
 	s->segs = skb->gso_segs ? skb->gso_segs : 1;
@@ -82,9 +120,9 @@ WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t 
 	__builtin_memset(&s->pkt, 0, sizeof s->pkt);
 	c.data = (const uint8_t *)(long)skb->data;
 	c.end = (const uint8_t *)(long)skb->data_end;
-	c.off = weir_skb_begin(skb, hook, s->ifflags);
+	c.off = begin;
 	c.frame_len = skb->len;
-	s->parsed = weir_parse(&c, &s->pkt, weir_skb_l3(skb, s->ifflags), meta);
+	s->parsed = weir_parse(&c, &s->pkt, l3, meta);
 	weir_skb_vlans(&s->pkt, i);
 	__builtin_memset(&s->fkey, 0, sizeof s->fkey);
 	if (s->pkt.frag) {

@@ -33,7 +33,7 @@ int weir_tc_out(struct __sk_buff *skb)
 	struct weir_scratch *s;
 	int v;
 
-	if (!weir_index_ours(skb))
+	if (skb->tc_index && !weir_index_ours(skb))
 		skb->tc_index = 0;
 	s = weir_skb_parse(skb, WEIR_HOOK_TC_OUT);
 	if (!s)

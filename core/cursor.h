@@ -4,8 +4,8 @@
  *   end        what may be touched (in the kernel: data_end; the verifier insists on this compare)
  *   frame_len  what the frame really has (a TC program may see only its linear head)
  *   WEIR_HEAD_MAX  what weir is willing to read before it calls the headers too long
- * The caller pulls min(frame_len, WEIR_HEAD_MAX) bytes, so running past `end` inside both other limits
- * can only mean a truncated frame.
+ * The caller pulls min(frame_len, WEIR_HEAD_MAX) bytes, or knows that the parser reads less (weir_plain_head), so running
+ * past `end` inside both other limits can only mean a truncated frame.
  */
 #pragma once
 #include "core/types.h"

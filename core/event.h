@@ -134,7 +134,8 @@ struct weir_control {
 	uint32_t back_idle_s, pad; /* with a word: how long flows of what it goes back to may be silent */
 	uint64_t limit_seed;  /* secret of the buckets' keys; written once */
 	uint64_t caught_until; /* written by the programs: when the last ban of theirs ends, ns since boot */
-	uint32_t asked, pad2;  /* written by the programs: jiffies of the last multicast query of this host, 0: none */
+	uint32_t asked;        /* written by the programs: jiffies of the last multicast query of this host, 0: none */
+	uint32_t ifaces;       /* raised by every change of what is known of interfaces, behind the change */
 	uint64_t reserved[1];
 	struct weir_clock clock[2]; /* the time of day: two, so that the other one is written */
 	uint32_t clock_at;          /* which is read */

@@ -77,3 +77,34 @@ WEIR_INLINE bool weir_plain(const uint8_t *data, const uint8_t *end, uint32_t n,
 		return false;
 	return weir_plain_l4(data + sizeof *eth + sizeof *ip6, end, len, p);
 }
+
+/*
+ * Does all that weir_parse reads of a packet stand before `end`? `ip`: where it begins; `type`: its EtherType. True only for
+ * TCP and UDP in an IP header with nothing behind it, sound or not.
+ */
+WEIR_INLINE bool weir_plain_heads(const uint8_t *ip, const uint8_t *end, uint32_t type)
+{
+	const struct weir_wire_ip4 *ip4 = (const void *)ip;
+	const struct weir_wire_ip6 *ip6 = (const void *)ip;
+
+	if (type == WEIR_ETH_IP4) {
+		if (ip + sizeof *ip4 + sizeof(struct weir_wire_udp) > end || ip4->ver_ihl != 0x45)
+			return false;
+		return ip4->proto == WEIR_IPPROTO_UDP ||
+		       (ip4->proto == WEIR_IPPROTO_TCP && ip + sizeof *ip4 + sizeof(struct weir_wire_tcp) <= end);
+	}
+	if (type != WEIR_ETH_IP6 || ip + sizeof *ip6 + sizeof(struct weir_wire_udp) > end)
+		return false;
+	return ip6->next == WEIR_IPPROTO_UDP ||
+	       (ip6->next == WEIR_IPPROTO_TCP && ip + sizeof *ip6 + sizeof(struct weir_wire_tcp) <= end);
+}
+
+/* The same for a whole frame; `l3` as for weir_parse. */
+WEIR_INLINE bool weir_plain_head(const uint8_t *data, const uint8_t *end, uint32_t l3)
+{
+	const struct weir_wire_eth *eth = (const void *)data;
+
+	if (l3)
+		return weir_plain_heads(data, end, l3);
+	return data + sizeof *eth <= end && weir_plain_heads(data + sizeof *eth, end, weir_be16(eth->type));
+}

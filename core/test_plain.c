@@ -141,12 +141,73 @@ static void nothing_that_the_parser_refuses(void **state)
 	assert_true(plain > 50000 && not > 50000);
 }
 
+/* A frame of which only the first n bytes are at hand: if they are said to be enough, the parser finds in them what it finds
+ * in all of it. Any IP protocol, options, fragments, with and without an Ethernet header. */
+static bool heads_n(const struct weir_frame *f, uint32_t from, uint32_t n, uint32_t l3)
+{
+	uint32_t len = f->len - from;
+	uint8_t *head = malloc(n ? n : 1);
+	struct weir_cursor c = { .data = head, .end = head + n, .frame_len = len };
+	struct weir_cursor whole = { .data = f->b + from, .end = f->b + f->len, .frame_len = len };
+	struct weir_pkt p = { 0 }, q = { 0 };
+	bool enough;
+
+	assert_non_null(head);
+	memcpy(head, f->b + from, n);
+	enough = weir_plain_head(head, head + n, l3);
+	if (enough) {
+		assert_int_equal(weir_parse(&c, &p, l3, 0), weir_parse(&whole, &q, l3, 0));
+		assert_memory_equal(&p, &q, sizeof p);
+	}
+	free(head);
+	return enough;
+}
+
+static void heads_are_enough(void **state)
+{
+	uint32_t enough = 0, not = 0;
+
+	for (int i = 0; i < 400000; i++) {
+		static const uint8_t protos[] = { 6, 6, 17, 17, 136, 1, 58, 132, 44, 0, 50 };
+		struct weir_frame f;
+		uint32_t six = rnd(2), proto = protos[rnd(sizeof protos)], from = 0, l3 = 0;
+
+		make(&f, six, (uint8_t)proto, SYN, 4000, 80);
+		weir_frame_bytes(&f, NULL, 20 + rnd(40));
+		weir_frame_end(&f);
+		for (uint32_t k = rnd(4); k; k--)
+			f.b[12 + rnd(f.len - 12)] = (uint8_t)(rnd(2) ? rnd(256) : rnd(8));
+		if (rnd(3) == 0) {
+			from = f.l3;
+			l3 = six ? WEIR_ETH_IP6 : WEIR_ETH_IP4;
+		}
+		if (heads_n(&f, from, rnd(f.len - from + 1), l3))
+			enough++;
+		else
+			not++;
+	}
+	assert_true(enough > 50000 && not > 50000);
+	/* what TCP hands to its device: all headers, and nothing else */
+	for (int six = 0; six < 2; six++) {
+		struct weir_frame f;
+
+		make(&f, six, WEIR_IPPROTO_TCP, ACK, 4000, 80);
+		weir_frame_bytes(&f, NULL, 600);
+		weir_frame_end(&f);
+		assert_true(heads_n(&f, 0, six ? 74 : 54, 0));
+		assert_false(heads_n(&f, 0, six ? 73 : 53, 0));
+		assert_true(heads_n(&f, f.l3, six ? 60 : 40, six ? WEIR_ETH_IP6 : WEIR_ETH_IP4));
+		assert_false(heads_n(&f, f.l3, six ? 59 : 39, six ? WEIR_ETH_IP6 : WEIR_ETH_IP4));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_floods_are_made_of),
 		cmocka_unit_test(what_is_not),
 		cmocka_unit_test(nothing_that_the_parser_refuses),
+		cmocka_unit_test(heads_are_enough),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

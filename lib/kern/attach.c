@@ -132,11 +132,18 @@ static void refresh(struct weir_kern *k, const struct weir_gen *g)
 	}
 }
 
+/* What programs know of an interface from packets before is no longer true. */
+static void changed(struct weir_kern *k)
+{
+	__atomic_add_fetch(&k->control->ifaces, 1, __ATOMIC_RELEASE);
+}
+
 void weir_cover_refresh(struct weir_kern *k)
 {
 	refresh(k, &k->gen);
 	if (k->back.skel) /* it may decide again at any moment */
 		refresh(k, &k->back);
+	changed(k);
 }
 
 static int link_ifindex(int fd, uint32_t *ret)
@@ -482,6 +489,7 @@ int weir_kern_detach(struct weir_kern *k, uint32_t ifindex)
 			bpf_map_delete_elem(ifaces, &ifindex);
 		if (back >= 0)
 			bpf_map_delete_elem(back, &ifindex);
+		changed(k);
 		weir_cover_free(c);
 		k->covers[n] = k->covers[--k->n_covers];
 		return 0;

@@ -95,5 +95,45 @@ def test_interfaces_that_were_not_asked_for():
         equal(ask(peer, "udp", "10.7.0.1", 80), "open", "an interface that appeared and was not asked for")
 
 
+def test_an_interface_changes_its_place():
+    """What the programs know of an interface that packets came by already changes with it: as a bridge's port it is the
+    bridge that is judged. On each CPU: each remembers for itself, so the first packets tell."""
+    with Router() as lab:
+        heard = Listener(lab, lab.dut, "udp", 80, 9999)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text("- { name: fence, action: allow, protocol: udp, ports: 9999 }\n"
+                          "- { name: office, action: allow, interface: br0, ports: 80 }"))
+        address = f"{lab.DUT[4]}/24"
+
+        def known(name, what):
+            return any(i["name"] == name and i["covered"] and what in i["why"] for i in w.status()["interfaces"])
+
+        def on_each_cpu(what):
+            cpus = os.sched_getaffinity(0)
+            try:
+                for cpu in cpus:
+                    os.sched_setaffinity(0, {cpu})
+                    what(cpu)
+            finally:
+                os.sched_setaffinity(0, cpus)
+
+        def silent(cpu):
+            heard.clear()
+            p = Probe(lab.client, "udp", lab.DUT[4], 80)
+            must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
+            check(p.quiet() and not heard.payloads(80), f"CPU {cpu}: in0 lets through what is br0's")
+            p.close()
+
+        batch(lab.dut, f"link add br0 address {lab.dut.mac('in0')} type bridge")
+        must(eventually(lambda: known("br0", "")), "br0 is not covered")
+        on_each_cpu(silent)
+        batch(lab.dut, "addr flush dev in0", "link set br0 up", "link set in0 master br0", f"addr add {address} dev br0")
+        must(eventually(lambda: known("in0", "bridge port")), "in0 is not known as a bridge's port")
+        on_each_cpu(lambda cpu: equal(ask(lab.client, "udp", lab.DUT[4], 80, timeout=5), "open", f"CPU {cpu}: in0 as a port of br0"))
+        batch(lab.dut, "addr flush dev br0", "link set in0 nomaster", f"addr add {address} dev in0")
+        must(eventually(lambda: known("in0", "veth")), "in0 is still known as a bridge's port")
+        on_each_cpu(silent)
+
+
 if __name__ == "__main__":
     main(globals())
