@@ -226,8 +226,9 @@ def xdp_filter_clear(lane):
 
 
 def pair_rules(rng, n):
-    """Rules that do not overlap, so that both languages can say them: source network, destination, range of ports."""
-    return [(rng.randrange(0x0B0000, 0x7E0000) << 8, 0x0B000000 + i, p := rng.randrange(1, 60000),
+    """Rules that do not overlap, so that both languages can say them: source network, destination, range of ports, below
+    the ephemeral ones: what goes there may answer a conversation that is older than weir."""
+    return [(rng.randrange(0x0B0000, 0x7E0000) << 8, 0x0B000000 + i, p := rng.randrange(1, 32000),
              p + rng.randrange(0, 50)) for i in range(n)]
 
 
@@ -310,8 +311,9 @@ def events(b, burst=1000000):
 
 
 def same_rules(b):
-    """The same rules and the same packets for weir and for an nftables verdict map of intervals (pipapo)."""
+    """The same rules and the same packets for weir and for an nftables verdict map of intervals (pipapo), at ingress."""
     with Lane(b) as lane:
+        lane.dut.ip("route", "add", "local", "11.0.0.0/8", "dev", "lo")  # their destinations: else weir judges where they leave
         for n in PAIRS:
             v = pair_rules(lane.rng, n)
             trace = [(s + lane.rng.randrange(256), addr(d), lane.rng.randint(lo, hi))
@@ -418,6 +420,14 @@ def interfaces(b):
             start = time.monotonic()
             w = lane.weir(Policy.text("- { name: web, action: allow, direction: inbound, ports: 80 }"))
             b.report.put("growth", f"weir up with {n} interfaces", "s", *[round(time.monotonic() - start, 3)] * 3, 1)
-            lane.measure("growth", f"drop by the default at TC, {n} interfaces",
-                         [(lane.rng.randrange(0x0B000000, 0x7E000000), "10.1.0.1", 81) for _ in range(TRACE)])
+            mine = f"drop by the default at TC, {n} interfaces"
+            trace = [(lane.rng.randrange(0x0B000000, 0x7E000000), "10.1.0.1", 81) for _ in range(TRACE)]
+            lane.measure("growth", mine, trace)
             lane.end(w)
+            if n == INTERFACES[0]:  # the same from one that keeps flows, too, and tells nobody
+                theirs = "nftables with conntrack, input hook, drop by the default"
+                lane.peer(theirs, lambda: lane.nft_file(
+                    "table inet bench {\nchain in {\ntype filter hook input priority 0; policy drop;\n"
+                    "ct state established,related accept\nudp dport 80 accept\n}\n}\n"), trace, lane.nft_clear)
+                b.report.ratio("peers", "nftables with conntrack by weir, drop by the default, times", ("peers", theirs),
+                               ("growth", mine))

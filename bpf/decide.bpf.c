@@ -196,7 +196,7 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	}
 	if (weir_stage_face(s))
 		goto settled;
-	now = bpf_ktime_get_boot_ns();
+	now = s->time = bpf_ktime_get_boot_ns();
 	if (weir_judge_blocked(weir_config(), ctl->table_full, now, &s->res))
 		goto settled;
 	open = ctl->adopt_until > now ||

@@ -53,13 +53,19 @@ WEIR_INLINE void weir_count_hit(const struct weir_scratch *s)
 		weir_hit(counter, s->segs, s->len);
 }
 
+/* When the packet came, in ns since boot: the time that its judge read, if he did. */
+WEIR_INLINE uint64_t weir_time(const struct weir_scratch *s)
+{
+	return s->time ? s->time : bpf_ktime_get_boot_ns();
+}
+
 WEIR_INLINE void weir_event_fill(struct weir_ev_verdict *e, const struct weir_scratch *s, uint32_t type,
 				 uint32_t suppressed, uint64_t flow_id)
 {
 	const struct weir_pkt *p = &s->pkt;
 
 	__builtin_memset(e, 0, sizeof *e);
-	e->h.time = bpf_ktime_get_boot_ns();
+	e->h.time = weir_time(s);
 	e->h.type = type;
 	e->h.size = sizeof *e;
 	e->h.epoch = weir_config()->epoch;

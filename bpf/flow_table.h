@@ -128,7 +128,7 @@ WEIR_INLINE uint64_t weir_flow_begin(struct weir_scratch *s, const struct weir_f
 		return 0;
 	__builtin_memset(f, 0, sizeof *f);
 	f->id = weir_flow_next_id();
-	f->created = bpf_ktime_get_boot_ns();
+	f->created = weir_time(s);
 	f->dir = s->facts.dir;
 	f->family = s->pkt.family;
 	f->flags = (uint8_t)(flags | (from_b ? WEIR_FF_ORIG_B : 0));

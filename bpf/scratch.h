@@ -95,6 +95,7 @@ struct weir_scratch {
 	struct weir_asker asker;
 	struct weir_note note; /* what ingress knew, copied; kind NONE when nothing */
 	uint64_t flow_id;      /* of a flow that has just begun */
+	uint64_t time;         /* ns since boot, 0: nobody asked yet; see weir_time */
 	struct weir_iface_seen seen[2]; /* TC ingress, TC egress */
 	uint32_t now;          /* jiffies */
 	uint32_t hook;         /* WEIR_HOOK_* */

@@ -113,6 +113,7 @@ WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t 
 	s->now = (uint32_t)bpf_jiffies64();
 	s->edit = ctl->edit;
 	s->caught = ctl->caught_until && ctl->caught_until > bpf_ktime_get_boot_ns();
+	s->time = 0;
 	s->ban_s = 0;
 	s->note.kind = 0;
 	s->facts.dir = 0;

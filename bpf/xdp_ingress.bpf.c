@@ -89,14 +89,15 @@ WEIR_INLINE bool weir_xdp_banned(struct weir_scratch *s, const struct weir_plain
 WEIR_INLINE int weir_xdp_plain_list(const struct xdp_md *ctx, struct weir_scratch *s, const struct weir_control *ctl)
 {
 	const struct weir_config *cfg = weir_config();
-	const struct weir_gate *g = weir_gate_get();
 	const struct weir_fixed *x = &cfg->blocklist;
+	const struct weir_gate *g;
 	struct weir_plain p;
 	int list;
 
 	if (!(cfg->proto_features & WEIR_FEAT_BLOCKLIST) || x->action != WEIR_ACT_DROP || x->mode != WEIR_PREVENT || x->log)
 		return -1;
-	if (weir_xdp_catches(ctl) || !g)
+	g = weir_xdp_catches(ctl) ? 0 : weir_gate_get();
+	if (!g)
 		return -1;
 	if (!weir_plain((const uint8_t *)(long)ctx->data, (const uint8_t *)(long)ctx->data_end, ctx->data_end - ctx->data, &p))
 		return -1;
@@ -159,6 +160,7 @@ int weir_xdp_in(struct xdp_md *ctx)
 	s->ifflags = s->mark = 0;
 	s->edit = ctl->edit;
 	s->caught = weir_xdp_catches(ctl);
+	s->time = 0;
 	s->ban_s = 0;
 	s->facts.dir = 0;
 	weir_result_init(&s->res);

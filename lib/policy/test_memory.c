@@ -97,8 +97,8 @@ static void test_flows_take_an_eighth(void **state)
 		uint32_t n = weir_memory_flows(mb);
 
 		assert_true(n >= last && !(n & (n - 1)));
-		assert_true(n == WEIR_FLOWS_MIN || n * 5 / 4 * 368ull <= mb * 125000ull);
-		assert_true(n == WEIR_FLOWS_MAX || 2 * n * 5 / 4 * 368ull > mb * 125000ull);
+		assert_true(n == WEIR_FLOWS_MIN || n * 5 / 4 * 400ull <= mb * 125000ull);
+		assert_true(n == WEIR_FLOWS_MAX || 2 * n * 5 / 4 * 400ull > mb * 125000ull);
 		last = n;
 	}
 }
