@@ -117,16 +117,20 @@ WEIR_INLINE bool weir_ring_held(uint32_t ring)
 
 /*
  * How to hand a record over. Waking the reader costs more than the record (an interrupt to this CPU itself), so it is
- * woken by the first of a jiffy and looks again a moment later by itself (daemon/worker/main.c).
+ * woken by the first of a jiffy and by each 256th, long before a ring is full, and looks again a moment later by itself
+ * (daemon/worker/main.c).
  */
 WEIR_INLINE uint64_t weir_wake(void)
 {
-	uint32_t zero = 0, now = (uint32_t)bpf_jiffies64();
+	uint32_t zero = 0, now = (uint32_t)bpf_jiffies64() << 8;
 	struct weir_local *l = bpf_map_lookup_elem(&weir_local, &zero);
 
-	if (!l || l->woken == now)
+	if (l && l->woken >= now && l->woken < (now | 0xff)) {
+		l->woken++;
 		return BPF_RB_NO_WAKEUP;
-	l->woken = now;
+	}
+	if (l)
+		l->woken = now;
 	return BPF_RB_FORCE_WAKEUP;
 }
 

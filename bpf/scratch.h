@@ -71,7 +71,7 @@ struct weir_local {
 	uint32_t note;     /* next note of this CPU */
 	uint32_t tokens;   /* rejects that may still be sent */
 	uint32_t refilled; /* jiffies of the last refill */
-	uint32_t woken;    /* jiffies of the last time that the reader of the rings was woken */
+	uint32_t woken;    /* jiffies << 8 when the reader of the rings was woken last, and the records since then */
 	uint64_t flow_id;
 };
 
