@@ -40,17 +40,25 @@ WEIR_INLINE void weir_hit(uint32_t counter, uint32_t packets, uint32_t bytes)
 	}
 }
 
-/*
- * One hit for what the policy wants applied: a rule, a default, a limit, a blocklist. Behind a staged verdict that none of
- * these is of (a ban's, say): for what really decided.
- */
-WEIR_INLINE void weir_count_hit(const struct weir_scratch *s)
+WEIR_INLINE void weir_hit_rule(const struct weir_scratch *s, uint32_t rule)
 {
-	uint32_t wanted = s->res.wanted_rule;
-	uint32_t counter = weir_counter_of(weir_config(), wanted == WEIR_RULE_NONE ? s->res.enforced_rule : wanted);
+	uint32_t counter = weir_counter_of(weir_config(), rule);
 
 	if (counter != WEIR_RULE_NONE)
 		weir_hit(counter, s->segs, s->len);
+}
+
+/*
+ * One hit for what the policy wants applied: a rule, a default, a limit, a blocklist. Behind a staged verdict that none of
+ * these is of (a ban's, say): for what really decided. And one for the rule beside it that logs or bans.
+ */
+WEIR_INLINE void weir_count_hit(const struct weir_scratch *s)
+{
+	uint32_t rule = s->res.wanted_rule == WEIR_RULE_NONE ? s->res.enforced_rule : s->res.wanted_rule;
+
+	weir_hit_rule(s, rule);
+	if (s->res.log_rule != rule)
+		weir_hit_rule(s, s->res.log_rule);
 }
 
 /* When the packet came, in ns since boot: the time that its judge read, if he did. */

@@ -101,6 +101,8 @@ def test_list_and_remove():
             equal(p.wait(), "open", f"v{v}: what waited goes on")
             p.close()
         check(any(e.get("log") == "trap" for e in w.records("events")), f"no event names the trap: {w.records('events')[-3:]}")
+        hits = {r["name"]: r["hits"] for r in w.json("rule", "list")["rules"]}
+        check(hits["trap"] >= 2, f"the trap was met twice: {hits}")
         r = w("ban", "remove", "10.1.0.99", check=False)
         check(r.returncode != 0 and "not banned" in r.stderr, f"removing nothing: {r.stderr}")
 

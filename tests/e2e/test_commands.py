@@ -318,6 +318,8 @@ def test_a_log_rule_is_told():
         while "note it" not in (text := d.weir("events").stdout) and time.monotonic() < deadline:
             time.sleep(0.1)
         check("note it" in text and "web" in text, f"the event names the log rule and the one that decided:\n{text}")
+        hits = {r["name"]: r["hits"] for r in d.weir.json("rule", "list")["rules"]}
+        equal((hits["note it"], hits["web"]), (1, 1), "hits of the rule that logs, and of the one that decided")
 
 
 def test_many_clients():
