@@ -228,7 +228,7 @@ def xdp_filter_clear(lane):
 def pair_rules(rng, n):
     """Rules that do not overlap, so that both languages can say them: source network, destination, range of ports, below
     the ephemeral ones: what goes there may answer a conversation that is older than weir."""
-    return [(rng.randrange(0x0B0000, 0x7E0000) << 8, 0x0B000000 + i, p := rng.randrange(1, 32000),
+    return [(rng.randrange(0x0C0000, 0x7E0000) << 8, 0x0B000000 + i, p := rng.randrange(1, 32000),
              p + rng.randrange(0, 50)) for i in range(n)]
 
 

@@ -124,16 +124,16 @@ WEIR_INLINE bool weir_ring_held(uint32_t ring)
 }
 
 /*
- * How to hand a record over. Waking the reader costs more than the record (an interrupt to this CPU itself), so it is
- * woken by the first of a jiffy and by each 256th, long before a ring is full, and looks again a moment later by itself
- * (daemon/worker/main.c).
+ * How to hand a record over. Waking the reader costs more than the record (an interrupt to this CPU itself), so each CPU
+ * wakes it with its first of a jiffy and with each 64th, before a ring is full, and it looks again a moment later by
+ * itself (lib/event/ring.h).
  */
 WEIR_INLINE uint64_t weir_wake(void)
 {
-	uint32_t zero = 0, now = (uint32_t)bpf_jiffies64() << 8;
+	uint32_t zero = 0, now = (uint32_t)bpf_jiffies64() << 6;
 	struct weir_local *l = bpf_map_lookup_elem(&weir_local, &zero);
 
-	if (l && l->woken >= now && l->woken < (now | 0xff)) {
+	if (l && l->woken >= now && l->woken < (now | 63)) {
 		l->woken++;
 		return BPF_RB_NO_WAKEUP;
 	}
@@ -178,7 +178,7 @@ WEIR_INLINE void weir_emit_flow(const struct weir_scratch *s, uint64_t flow_id)
 WEIR_INLINE uint32_t weir_report_due(const struct weir_flow_key *key)
 {
 	uint64_t hash = weir_told_hash(key);
-	uint32_t at = (uint32_t)hash & (WEIR_TOLD_SETS - 1);
+	uint32_t at = weir_told_set(hash);
 	struct weir_told *set = bpf_map_lookup_elem(&weir_told, &at);
 
 	return set ? weir_told_due(set, hash, key, (uint32_t)bpf_jiffies64(), weir_config()->hz) : 1;

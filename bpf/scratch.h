@@ -71,11 +71,11 @@ struct weir_local {
 	uint32_t note;     /* next note of this CPU */
 	uint32_t tokens;   /* rejects that may still be sent */
 	uint32_t refilled; /* jiffies of the last refill */
-	uint32_t woken;    /* jiffies << 8 when the reader of the rings was woken last, and the records since then */
+	uint32_t woken;    /* jiffies << 6 when the reader of the rings was woken last, and the records since then */
 	uint64_t flow_id;
 };
 
-/* The interface that a hook saw last, as of that number in struct weir_control. */
+/* An interface that a hook saw, as of that number in struct weir_control. */
 struct weir_iface_seen {
 	uint32_t ifindex, as_of;
 	struct weir_iface v;
@@ -96,7 +96,7 @@ struct weir_scratch {
 	struct weir_note note; /* what ingress knew, copied; kind NONE when nothing */
 	uint64_t flow_id;      /* of a flow that has just begun */
 	uint64_t time;         /* ns since boot, 0: nobody asked yet; see weir_time */
-	struct weir_iface_seen seen[2]; /* TC ingress, TC egress */
+	struct weir_iface_seen seen[8]; /* four of TC ingress, four of TC egress; they outlive the packet */
 	uint32_t now;          /* jiffies */
 	uint32_t hook;         /* WEIR_HOOK_* */
 	uint32_t ifindex, in_ifindex, mark, len, segs, ifflags;

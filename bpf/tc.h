@@ -47,11 +47,11 @@ WEIR_INLINE void weir_skb_vlans(struct weir_pkt *p, const struct weir_iface *i)
 	p->inner.zone = weir_zone(p->inner.zone >> 24, p->vlan[0], p->vlan[1]);
 }
 
-/* What is known of the interface. Most packets of a hook come by the same one as the packet before. */
+/* What is known of the interface. Most packets of a hook come by the same few. */
 WEIR_INLINE const struct weir_iface *weir_skb_iface(struct weir_scratch *s, const struct weir_control *ctl, uint32_t ifindex,
 						    uint32_t hook)
 {
-	struct weir_iface_seen *seen = &s->seen[hook == WEIR_HOOK_TC_OUT];
+	struct weir_iface_seen *seen = &s->seen[(hook == WEIR_HOOK_TC_OUT) << 2 | (ifindex & 3)];
 	uint32_t as_of = ctl->ifaces; /* before the map is asked: what changes meanwhile is asked for again */
 	const struct weir_iface *i;
 

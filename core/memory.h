@@ -65,11 +65,11 @@ WEIR_INLINE uint64_t weir_memory_up(uint64_t x, uint64_t to)
 	return (x + to - 1) / to * to;
 }
 
-/* An eighth of the memory for both tables, the half-open one with a quarter of the entries of the other. */
+/* An eighth of the memory, as MiB, for both tables, the half-open one with a quarter of the entries of the other. */
 WEIR_INLINE uint32_t weir_memory_flows(uint32_t mb)
 {
 	uint64_t each = WEIR_MEM_HASHED + sizeof(struct weir_flow_key) + sizeof(struct weir_flow) + WEIR_MEM_BUCKET;
-	uint64_t fit = mb * 1000000ull / 8 / (each + each / 4);
+	uint64_t fit = ((uint64_t)mb << 20) / 8 / (each + each / 4);
 	uint32_t n = WEIR_FLOWS_MAX;
 
 	while (n > WEIR_FLOWS_MIN && n > fit)

@@ -41,7 +41,7 @@ static uint32_t due(const struct weir_flow_key *k, uint32_t now)
 {
 	uint64_t hash = weir_told_hash(k);
 
-	return weir_told_due(&table[hash & (WEIR_TOLD_SETS - 1)], hash, k, now, SECOND);
+	return weir_told_due(&table[weir_told_set(hash)], hash, k, now, SECOND);
 }
 
 static void test_once_a_second(void **state)
@@ -67,7 +67,7 @@ static void test_nobody_elses(void **state)
 {
 	struct weir_flow_key k = key_of(7), other;
 	uint64_t hash = weir_told_hash(&k);
-	struct weir_told *set = &table[hash & (WEIR_TOLD_SETS - 1)];
+	struct weir_told *set = &table[weir_told_set(hash)];
 
 	assert_int_equal(due(&k, 1000), 1);
 	for (uint32_t byte = 0; byte < sizeof k; byte++) {
@@ -80,16 +80,16 @@ static void test_nobody_elses(void **state)
 	}
 }
 
-/* A hash whose upper half is zero must not look like a free slot. */
+/* A hash whose lower half is zero must not look like a free slot. */
 static void test_tag_of_zero(void **state)
 {
 	struct weir_told set = { 0 };
 	struct weir_flow_key zero = { 0 }, k = key_of(3);
 
-	assert_int_equal(weir_told_due(&set, 5, &zero, 0, SECOND), 1);
-	assert_int_equal(weir_told_due(&set, 5, &zero, 1, SECOND), 0);
-	assert_int_equal(weir_told_due(&set, 5, &k, 1, SECOND), 1);
-	assert_int_equal(weir_told_due(&set, 5, &zero, 2, SECOND), 0); /* it kept its place */
+	assert_int_equal(weir_told_due(&set, 5ull << 32, &zero, 0, SECOND), 1);
+	assert_int_equal(weir_told_due(&set, 5ull << 32, &zero, 1, SECOND), 0);
+	assert_int_equal(weir_told_due(&set, 5ull << 32, &k, 1, SECOND), 1);
+	assert_int_equal(weir_told_due(&set, 5ull << 32, &zero, 2, SECOND), 0); /* it kept its place */
 }
 
 static void test_the_oldest_goes(void **state)
@@ -111,6 +111,45 @@ static void test_the_oldest_goes(void **state)
 			assert_int_equal(weir_told_due(&set, 9, &k[i], 102 + SECOND, SECOND), 0);
 	}
 	assert_int_equal(weir_told_due(&set, 9, &k[2], 102 + SECOND, SECOND), 1);
+}
+
+/* What repeats keeps its place, however many new ones come. */
+static void test_a_flood_makes_no_room(void **state)
+{
+	struct weir_told set = { 0 };
+	struct weir_flow_key loud = key_of(1);
+	uint32_t told = 0;
+
+	for (uint32_t i = 0; i < 5 * SECOND; i++) { /* a new one and the loud one, ten times each jiffy */
+		for (uint32_t n = 0; n < 10; n++) {
+			struct weir_flow_key k = key_of(2 + i * 10 + n);
+
+			assert_int_equal(weir_told_due(&set, 9, &k, 1000 + i, SECOND), 1);
+			told += weir_told_due(&set, 9, &loud, 1000 + i, SECOND) != 0;
+		}
+	}
+	assert_in_range(told, 5, 10); /* where its second is over a new one may come first */
+}
+
+/* Whatever two conversations differ in, they are spread over the sets. */
+static void test_spread(void **state)
+{
+	static const uint32_t at[] = { offsetof(struct weir_flow_key, aport), offsetof(struct weir_flow_key, bport), 0, 2, 14, 16, 30 };
+
+	for (uint32_t n = 0; n < sizeof at / sizeof *at; n++) {
+		static bool used[WEIR_TOLD_SETS];
+		uint32_t sets = 0;
+
+		memset(used, 0, sizeof used);
+		for (uint32_t i = 0; i < 65536; i++) {
+			struct weir_flow_key k = key_of(7);
+
+			memcpy((uint8_t *)&k + at[n], &(uint16_t){ (uint16_t)i }, 2);
+			sets += !used[weir_told_set(weir_told_hash(&k))];
+			used[weir_told_set(weir_told_hash(&k))] = true;
+		}
+		assert_true(sets > WEIR_TOLD_SETS * 9 / 10);
+	}
 }
 
 /* Some hundreds at a time are all remembered, and a second of a flood forgets them at most: told and held add up. */
@@ -154,6 +193,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_nobody_elses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tag_of_zero, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_oldest_goes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_flood_makes_no_room, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_spread, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 	};
 

@@ -4,9 +4,9 @@
  * counted, and told with its next report.
  *
  * A table of sets that are written in place, by all CPUs and without locks. A conversation holds back its own reports and
- * nobody else's: the whole key is compared. When a set is full the conversation told longest ago goes: it may be told
- * again early, and never too late. Two CPUs that write one slot at the same time leave a key that fits neither: both are
- * told again.
+ * nobody else's: the whole key is compared. When a set is full, one goes whose second is over, else the one that held back
+ * least, so that no flood of new ones makes room for what repeats: who goes may be told again early, and never too late.
+ * Two CPUs that write one slot at the same time leave a key that fits neither: both are told again.
  */
 #pragma once
 #include "core/flow.h"
@@ -24,7 +24,7 @@ struct weir_told {
 };
 _Static_assert(sizeof(struct weir_told) == 256, "whole lines; what every packet asks for is in the first");
 
-/* The upper half is the tag, the lower half says which set. Nobody gains by finding two that meet. */
+/* The lower half is the tag, the top says which set. Nobody gains by finding two that meet. */
 WEIR_INLINE uint64_t weir_told_hash(const struct weir_flow_key *k)
 {
 	uint64_t w[5] = { weir_be64(k->a), weir_be64(k->a + 8), weir_be64(k->b), weir_be64(k->b + 8),
@@ -38,6 +38,11 @@ WEIR_INLINE uint64_t weir_told_hash(const struct weir_flow_key *k)
 	return x;
 }
 
+WEIR_INLINE uint32_t weir_told_set(uint64_t hash)
+{
+	return (uint32_t)(hash >> 32) / (uint32_t)((1ull << 32) / WEIR_TOLD_SETS); /* what came last into the hash reaches only its top */
+}
+
 WEIR_INLINE bool weir_told_same(const struct weir_flow_key *x, const struct weir_flow_key *y)
 {
 	uint64_t ends = (weir_be64(x->a) ^ weir_be64(y->a)) | (weir_be64(x->a + 8) ^ weir_be64(y->a + 8)) |
@@ -47,17 +52,19 @@ WEIR_INLINE bool weir_told_same(const struct weir_flow_key *x, const struct weir
 }
 
 /*
- * May it be told now? `set`: that of weir_told_hash, `second` and `now` in jiffies. 0: no, and so it is counted. Else it is
+ * May it be told now? `set`: that of weir_told_set, `second` and `now` in jiffies. 0: no, and so it is counted. Else it is
  * noted as told: 1 and how many were held back since the last time.
  */
 WEIR_INLINE uint32_t weir_told_due(struct weir_told *set, uint64_t hash, const struct weir_flow_key *key, uint32_t now,
 				   uint32_t second)
 {
-	uint32_t tag = (uint32_t)(hash >> 32), oldest = 0, at = 0, held;
+	uint32_t tag = (uint32_t)hash, at = 0, held;
+	uint64_t least = ~0ull;
 
 	tag += !tag;
 	for (uint32_t i = 0; i < WEIR_TOLD_WAYS; i++) {
-		uint32_t age = set->tag[i] ? now - set->last[i] : ~0u;
+		uint32_t age = now - set->last[i];
+		uint64_t worth = !set->tag[i] || age >= second ? 0 : (set->held[i] + 1ull) << 32 | (~age & 0xffffffffu);
 
 		if (set->tag[i] == tag && weir_told_same(&set->key[i], key)) {
 			if (age < second) {
@@ -69,8 +76,8 @@ WEIR_INLINE uint32_t weir_told_due(struct weir_told *set, uint64_t hash, const s
 			set->last[i] = now;
 			return held + 1;
 		}
-		if (age > oldest) {
-			oldest = age;
+		if (worth < least) {
+			least = worth;
 			at = i;
 		}
 	}

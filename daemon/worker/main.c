@@ -40,35 +40,14 @@ struct work {
 	struct weir_sandbox sandbox;
 	const char *state_dir, *log_dir;
 	uint32_t cpus;
-	int signals, timer, again;
+	int signals, timer;
 };
-
-/*
- * The programs wake us with the first record of a jiffy only (bpf/emit.h): what comes behind it is fetched a moment later,
- * until nothing comes any more. A jiffy takes 10 ms at most.
- */
-static void look_again(struct work *x)
-{
-	struct itimerspec once = { .it_value.tv_nsec = 20000000 };
-
-	timerfd_settime(x->again, 0, &once, NULL);
-}
 
 static void on_events(uint32_t events, void *data)
 {
 	struct work *x = data;
 
 	weir_port_event_dispatch(x->port, weir_worker_event, x->worker);
-	look_again(x);
-}
-
-static void on_again(uint32_t events, void *data)
-{
-	struct work *x = data;
-	uint64_t n;
-
-	if (read(x->again, &n, sizeof n) == sizeof n && weir_port_event_dispatch(x->port, weir_worker_event, x->worker) > 0)
-		look_again(x);
 }
 
 /* It speaks only when it is asked: this is its end. */
@@ -139,7 +118,6 @@ static void on_timer(uint32_t events, void *data)
 	weir_port_ping(x->port, &fd);
 	if (fd >= 0)
 		weir_helper_renew(x->helper, fd);
-	weir_worker_catch_up(x->worker); /* a record whose writer stood still when we looked */
 	weir_worker_tick(x->worker);
 	draw(x);
 }
@@ -168,8 +146,7 @@ static int sources_open(struct work *x)
 	signal(SIGPIPE, SIG_IGN); /* whoever reads our picture may go away, the host is still ours to guard */
 	x->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	x->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	x->again = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (x->signals < 0 || x->timer < 0 || x->again < 0 || timerfd_settime(x->timer, 0, &every, NULL))
+	if (x->signals < 0 || x->timer < 0 || timerfd_settime(x->timer, 0, &every, NULL))
 		return -errno;
 	r = weir_loop_new(&x->loop);
 	if (!r)
@@ -178,8 +155,6 @@ static int sources_open(struct work *x)
 		r = weir_loop_add(x->loop, x->signals, EPOLLIN, on_signal, x, NULL);
 	if (!r)
 		r = weir_loop_add(x->loop, x->timer, EPOLLIN, on_timer, x, NULL);
-	if (!r)
-		r = weir_loop_add(x->loop, x->again, EPOLLIN, on_again, x, NULL);
 	return r;
 }
 
@@ -280,13 +255,11 @@ static void finish(struct work *x)
 		close(x->signals);
 	if (x->timer >= 0)
 		close(x->timer);
-	if (x->again >= 0)
-		close(x->again);
 }
 
 int weir_worker_main(const struct weir_run_options *o)
 {
-	struct work x = { .o = o, .signals = -1, .timer = -1, .again = -1 };
+	struct work x = { .o = o, .signals = -1, .timer = -1 };
 	int r = sandbox_enter(&x);
 
 	if (!r)

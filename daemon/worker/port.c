@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -29,9 +28,8 @@ struct weir_port {
 	struct weir_kern_feature *features;
 	struct weir_wire_feature *features_text;
 	char guard_how[64], guard_why[128];
-	struct weir_ring *rings[WEIR_RINGS];
+	struct weir_rings *rings;
 	struct weir_ring_tally *tally; /* WEIR_RINGS of them, shared with the workers before and after; NULL */
-	int epoll;
 };
 
 /* What a call brought back. */
@@ -139,7 +137,6 @@ static int port_new(struct weir_keeper *k, int fd, struct weir_port **ret)
 
 	if (p) {
 		p->fd = fd;
-		p->epoll = -1;
 		p->keeper = k;
 		if (k)
 			r = weir_serve_new(k, &p->serve);
@@ -170,12 +167,9 @@ void weir_port_free(struct weir_port *p)
 {
 	if (!p)
 		return;
-	for (int i = 0; i < WEIR_RINGS; i++)
-		weir_ring_free(p->rings[i]);
+	weir_rings_free(p->rings);
 	if (p->tally)
 		munmap(p->tally, WEIR_RINGS * sizeof *p->tally);
-	if (p->epoll >= 0)
-		close(p->epoll);
 	if (p->fd >= 0)
 		close(p->fd);
 	weir_serve_free(p->serve);
@@ -535,36 +529,22 @@ static int rings_open(struct weir_port *p)
 
 		p->tally = m == MAP_FAILED ? NULL : m;
 	}
-	p->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (p->epoll < 0)
-		return -errno;
-	for (int i = 0; i < WEIR_RINGS; i++) {
-		struct epoll_event ev = { .events = EPOLLIN };
-
-		r = weir_ring_open(TAKE_FD(g.fds[i]), g.r.ring_size[i], p->tally ? &p->tally[i] : NULL,
-				   &p->rings[i]);
-		if (!r && epoll_ctl(p->epoll, EPOLL_CTL_ADD, weir_ring_fd(p->rings[i]), &ev))
-			r = -errno;
-		if (r)
-			return r;
-	}
-	return 0;
+	r = weir_rings_new(&p->rings);
+	for (int i = 0; !r && i < WEIR_RINGS; i++)
+		r = weir_rings_add(p->rings, TAKE_FD(g.fds[i]), g.r.ring_size[i], p->tally ? &p->tally[i] : NULL);
+	return r;
 }
 
 int weir_port_event_fd(struct weir_port *p)
 {
-	int r = p->serve ? weir_kern_event_fd(weir_keeper_kern(p->keeper)) : p->epoll < 0 ? rings_open(p) : 0;
+	int r = p->serve ? weir_kern_event_fd(weir_keeper_kern(p->keeper)) : !p->rings ? rings_open(p) : 0;
 
-	return p->serve || r ? r : p->epoll;
+	return p->serve || r ? r : weir_rings_fd(p->rings);
 }
 
 uint64_t weir_port_event_taken(const struct weir_port *p)
 {
-	uint64_t n = 0;
-
-	for (int i = 0; i < WEIR_RINGS; i++)
-		n += p->rings[i] ? weir_ring_taken(p->rings[i]) : 0;
-	return n;
+	return p->rings ? weir_rings_taken(p->rings) : 0;
 }
 
 struct to_event {
@@ -584,11 +564,8 @@ static void event_one(const void *record, uint32_t size, void *data)
 int weir_port_event_dispatch(struct weir_port *p, void (*cb)(const struct weir_event *, void *), void *data)
 {
 	struct to_event to = { cb, data };
-	int n = 0;
 
 	if (p->serve)
 		return weir_kern_event_dispatch(weir_keeper_kern(p->keeper), cb, data);
-	for (int i = 0; i < WEIR_RINGS; i++)
-		n += p->rings[i] ? weir_ring_read(p->rings[i], event_one, &to) : 0;
-	return n;
+	return p->rings ? weir_rings_read(p->rings, event_one, &to) : 0;
 }

@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <linux/types.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 /* The head of a record: its length with two flags, and an offset that is the kernel's own affair. */
@@ -119,5 +122,99 @@ int weir_ring_read(struct weir_ring *r, void (*cb)(const void *record, uint32_t 
 		/* after the callback: a reader that dies in it leaves the record to the next */
 		atomic_store_explicit(r->taken, at, memory_order_release);
 	}
+	return n;
+}
+
+#define RINGS_MAX 2
+#define AGAIN_NS 20000000
+
+struct weir_rings {
+	struct weir_ring *ring[RINGS_MAX];
+	int n, epoll, again;
+};
+
+static int watch(const struct weir_rings *s, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+
+	return epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+}
+
+int weir_rings_new(struct weir_rings **ret)
+{
+	struct weir_rings *s = calloc(1, sizeof *s);
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->epoll = epoll_create1(EPOLL_CLOEXEC);
+	s->again = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	r = s->epoll < 0 || s->again < 0 ? -errno : watch(s, s->again);
+	if (r) {
+		weir_rings_free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void weir_rings_free(struct weir_rings *s)
+{
+	if (!s)
+		return;
+	for (int i = 0; i < s->n; i++)
+		weir_ring_free(s->ring[i]);
+	if (s->epoll >= 0)
+		close(s->epoll);
+	if (s->again >= 0)
+		close(s->again);
+	free(s);
+}
+
+int weir_rings_add(struct weir_rings *s, int fd, uint32_t size, struct weir_ring_tally *tally)
+{
+	int r;
+
+	if (s->n == RINGS_MAX) {
+		close(fd);
+		return -ENOSPC;
+	}
+	r = weir_ring_open(fd, size, tally, &s->ring[s->n]);
+	return r ? r : watch(s, s->ring[s->n++]->fd);
+}
+
+int weir_rings_fd(const struct weir_rings *s)
+{
+	return s->epoll;
+}
+
+uint64_t weir_rings_taken(const struct weir_rings *s)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < s->n; i++)
+		n += s->ring[i]->n;
+	return n;
+}
+
+/* Also a record whose writer is not done. */
+static bool waiting(const struct weir_ring *r)
+{
+	return atomic_load_explicit(r->taken, memory_order_relaxed) < atomic_load_explicit(r->written, memory_order_acquire);
+}
+
+int weir_rings_read(struct weir_rings *s, void (*cb)(const void *record, uint32_t size, void *data), void *data)
+{
+	struct itimerspec when = { 0 };
+	bool more = false;
+	int n = 0;
+
+	for (int i = 0; i < s->n; i++) {
+		n += weir_ring_read(s->ring[i], cb, data);
+		more |= waiting(s->ring[i]);
+	}
+	if (n || more)
+		when.it_value.tv_nsec = AGAIN_NS;
+	timerfd_settime(s->again, 0, &when, NULL); /* setting it anew makes it unreadable */
 	return n;
 }

@@ -31,3 +31,17 @@ int weir_ring_fd(const struct weir_ring *r); /* to be polled; stays ours */
 
 /* Called with each record that is finished. Returns how many. A callback's record is valid during the call. */
 int weir_ring_read(struct weir_ring *r, void (*cb)(const void *record, uint32_t size, void *data), void *data);
+
+/*
+ * Several rings, and when to look at them. The programs announce only some of their records (bpf/emit.h): as long as a
+ * look finds something, or something that is not finished, the next one is due 20 ms later. A jiffy takes 10 ms at most.
+ */
+struct weir_rings;
+
+int weir_rings_new(struct weir_rings **ret);
+void weir_rings_free(struct weir_rings *s); /* takes NULL */
+/* As weir_ring_open; the fd must be one of a kernel's ring. -ENOSPC: there are too many. */
+int weir_rings_add(struct weir_rings *s, int fd, uint32_t size, struct weir_ring_tally *tally);
+int weir_rings_fd(const struct weir_rings *s); /* readable when a look is due; stays ours */
+uint64_t weir_rings_taken(const struct weir_rings *s);
+int weir_rings_read(struct weir_rings *s, void (*cb)(const void *record, uint32_t size, void *data), void *data);

@@ -92,13 +92,15 @@ static void test_flows_take_an_eighth(void **state)
 
 	assert_int_equal(weir_memory_flows(0), WEIR_FLOWS);
 	assert_int_equal(weir_memory_flows(16), WEIR_FLOWS_MIN);
+	assert_int_equal(weir_memory_flows(64), 16384);
+	assert_int_equal(weir_memory_flows(1024), 262144);
 	assert_int_equal(weir_memory_flows(1000000), WEIR_FLOWS_MAX);
 	for (uint32_t mb = 16; mb < 20000; mb++) {
 		uint32_t n = weir_memory_flows(mb);
 
 		assert_true(n >= last && !(n & (n - 1)));
-		assert_true(n == WEIR_FLOWS_MIN || n * 5 / 4 * 400ull <= mb * 125000ull);
-		assert_true(n == WEIR_FLOWS_MAX || 2 * n * 5 / 4 * 400ull > mb * 125000ull);
+		assert_true(n == WEIR_FLOWS_MIN || n * 5 / 4 * 400ull <= mb * 131072ull);
+		assert_true(n == WEIR_FLOWS_MAX || 2 * n * 5 / 4 * 400ull > mb * 131072ull);
 		last = n;
 	}
 }

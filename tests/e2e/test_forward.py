@@ -74,9 +74,12 @@ def test_published_port():
         w.run(Policy.text(FENCE + """
     - { name: web, action: allow, direction: inbound, ports: 8080 }
 """, inbound="drop", outbound="drop", forward="drop"))
+        kept = []
         for v in (4, 6):
             for proto in ("tcp", "udp"):
-                equal(ask(lab.client, proto, lab.DUT[v], 8080), "open", f"{proto} v{v}: published and allowed")
+                p = Probe(lab.client, proto, lab.DUT[v], 8080)
+                equal(p.wait(), "open", f"{proto} v{v}: published and allowed")
+                kept.append(p)  # whose port comes again would belong to this conversation, also straight to the container
             denied(lab, lab.client, lab.DUT[v], 8082, heard, fences)
             # around the publication, straight to the container: that is forward, and dropped
             denied(lab, lab.client, lab.CONTAINER[v], 80, heard, fences, fence_addr=lab.DUT[v])
