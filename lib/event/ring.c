@@ -91,11 +91,6 @@ void weir_ring_free(struct weir_ring *r)
 	free(r);
 }
 
-int weir_ring_fd(const struct weir_ring *r)
-{
-	return r->fd;
-}
-
 uint64_t weir_ring_taken(const struct weir_ring *r)
 {
 	return r->n;

@@ -25,7 +25,6 @@ struct weir_ring_tally {
 int weir_ring_open(int fd, uint32_t size, struct weir_ring_tally *tally, struct weir_ring **ret);
 uint64_t weir_ring_taken(const struct weir_ring *r); /* by the tally */
 void weir_ring_free(struct weir_ring *r); /* takes NULL */
-int weir_ring_fd(const struct weir_ring *r); /* to be polled; stays ours */
 
 #define WEIR_RING_TURN 4096 /* records at one call: the rest of the loop has its turn, too */
 
