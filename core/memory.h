@@ -65,16 +65,24 @@ WEIR_INLINE uint64_t weir_memory_up(uint64_t x, uint64_t to)
 	return (x + to - 1) / to * to;
 }
 
-/* An eighth of the memory, as MiB, for both tables, the half-open one with a quarter of the entries of the other. */
+#define WEIR_MEMORY_FLOWS_MB (1048576u / 8) /* bytes of an MB that both tables of flows may take: an eighth of a MiB */
+
+/* The half-open one has a quarter of the entries of the other. */
 WEIR_INLINE uint32_t weir_memory_flows(uint32_t mb)
 {
 	uint64_t each = WEIR_MEM_HASHED + sizeof(struct weir_flow_key) + sizeof(struct weir_flow) + WEIR_MEM_BUCKET;
-	uint64_t fit = ((uint64_t)mb << 20) / 8 / (each + each / 4);
+	uint64_t fit = (uint64_t)mb * WEIR_MEMORY_FLOWS_MB / (each + each / 4);
 	uint32_t n = WEIR_FLOWS_MAX;
 
 	while (n > WEIR_FLOWS_MIN && n > fit)
 		n /= 2;
 	return mb ? n : WEIR_FLOWS;
+}
+
+/* The MB with which all fits: `rest`, bytes of everything else, and as many flows as there are with so much. */
+WEIR_INLINE uint64_t weir_memory_enough(uint64_t rest)
+{
+	return rest / (1000000 - WEIR_MEMORY_FLOWS_MB) + 1;
 }
 
 WEIR_INLINE uint32_t weir_memory_pow2(uint32_t n)

@@ -84,12 +84,9 @@ static const char *remedy(uint32_t most)
 	}
 }
 
-/* With so much it fits: an eighth of it is for the flows. */
 static uint64_t enough_mb(const struct weir_memory *m)
 {
-	uint64_t rest = m->most - m->map[WEIR_MEM_FLOWS].bytes - m->map[WEIR_MEM_HALF].bytes;
-
-	return rest * 8 / 7 / 1000000 + 1;
+	return weir_memory_enough(m->most - m->map[WEIR_MEM_FLOWS].bytes - m->map[WEIR_MEM_HALF].bytes);
 }
 
 static void put_sum(FILE *f, const struct weir_memory *m, bool given, uint32_t *ret_most)

@@ -173,11 +173,22 @@ static void test_what_is_no_number_of_mb(void **state)
 	drop(&m);
 }
 
+/* What a refusal says is enough is enough, also where the tables of flows have just doubled. */
+static void test_enough(void **state)
+{
+	for (uint64_t rest = 15000000; rest < 16000000000ull; rest += rest / 4000) {
+		uint64_t mb = weir_memory_enough(rest), flows = weir_memory_flows((uint32_t)mb) * 5ull / 4 * 400;
+
+		assert_true(rest + flows <= mb * 1000000);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_sum_is_that_of_its_parts),
 		cmocka_unit_test(test_flows_take_an_eighth),
+		cmocka_unit_test(test_enough),
 		cmocka_unit_test(test_too_much_is_refused_with_the_sum),
 		cmocka_unit_test(test_what_is_no_number_of_mb),
 	};
