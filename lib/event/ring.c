@@ -188,7 +188,7 @@ uint64_t weir_rings_taken(const struct weir_rings *s)
 	uint64_t n = 0;
 
 	for (int i = 0; i < s->n; i++)
-		n += s->ring[i]->n;
+		n += weir_ring_taken(s->ring[i]);
 	return n;
 }
 
