@@ -342,5 +342,37 @@ def test_tun():
             equal(heard.payloads(81), [], f"v{v}: denied, delivered through tun")
 
 
+def test_heads_elsewhere():
+    """A large packet of which only the first bytes stand in the linear part of its buffer: its headers are found all the same."""
+    import fcntl
+    if not os.path.exists("/dev/net/tun"):
+        raise Skip("no /dev/net/tun")
+    with Router() as lab:
+        heard = Listener(lab, lab.dut, "udp", 80, 81, answer=False)
+        w = Weir(lab, lab.dut)
+        w.run(closed("    - { name: inner, action: allow, interface: tun7, ports: 80 }\n"))
+        with lab.dut:
+            fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+            lab.on_close(lambda: os.close(fd))
+            fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH22x", b"tun7", 0x5001))  # IFF_TUN, IFF_NO_PI, IFF_VNET_HDR
+        for args in (("link", "set", "tun7", "mtu", "9000", "up"), ("addr", "add", "10.7.0.1/24", "dev", "tun7"),
+                     ("addr", "add", "fd07::1/64", "dev", "tun7", "nodad")):
+            lab.dut.ip(*args)
+        few = struct.pack("=BBHHHH", 0, 0, 1, 0, 0, 0)  # struct virtio_net_hdr; hdr_len: one byte is linear
+
+        def arrived(port):
+            return [d for d in heard.payloads(port) if len(d) > 1000]
+        for v in (4, 6):
+            ip = sp.IP(src="10.7.0.2", dst="10.7.0.1") if v == 4 else sp.IPv6(src="fd07::2", dst="fd07::1")
+            heard.clear()
+
+            def sent():
+                for port in (81, 80):
+                    os.write(fd, few + bytes(ip / sp.UDP(sport=5, dport=port) / bytes(6000)))
+                return arrived(80)
+            check(eventually(sent, 10), f"v{v}: an allowed datagram whose headers are not linear")
+            equal(arrived(81), [], f"v{v}: denied, and delivered")
+
+
 if __name__ == "__main__":
     main(globals())
