@@ -84,7 +84,7 @@ WEIR_INLINE bool weir_xdp_banned(struct weir_scratch *s, const struct weir_plain
 /*
  * A flood comes from listed sources in plain packets, of which nothing has to be kept. Whatever could have its say before
  * the blocklists, or must be told, leaves the packet to the way of all others: a ban, an entry of the failsafe for these
- * ports, an answer to a multicast query. The number of the list, from 1; 0: in none; -1: nobody asked.
+ * ports, an answer to a multicast query. The number of the list, from 1; 0: in none; -1: not to be decided here.
  */
 WEIR_INLINE int weir_xdp_plain_list(const struct xdp_md *ctx, struct weir_scratch *s, const struct weir_control *ctl)
 {
@@ -101,10 +101,13 @@ WEIR_INLINE int weir_xdp_plain_list(const struct xdp_md *ctx, struct weir_scratc
 		return -1;
 	if (!weir_plain((const uint8_t *)(long)ctx->data, (const uint8_t *)(long)ctx->data_end, ctx->data_end - ctx->data, &p))
 		return -1;
+	/* first of all: what is asked of the packet then is asked while a large list is waited for */
+	list = (int)(p.six ? weir_block_find6(0, p.hi, p.lo) : weir_block_find4(0, (uint32_t)p.lo));
+	if (!list)
+		return 0;
 	if ((cfg->n_failsafe && weir_gate_near(g, p.proto, p.six, p.sport, p.dport, p.opens)) || weir_asked(p.proto))
 		return -1;
-	list = (int)(p.six ? weir_block_find6(0, p.hi, p.lo) : weir_block_find4(0, (uint32_t)p.lo));
-	return list && ctl->edit && weir_xdp_banned(s, &p) ? -1 : list; /* edit 0: no ban was ever set */
+	return ctl->edit && weir_xdp_banned(s, &p) ? -1 : list; /* edit 0: no ban was ever set */
 }
 
 /* It is stopped: count it, unless it is one of the self-test. */

@@ -7,12 +7,15 @@
  * table, which a hash under a secret key names: who fills the list cannot aim at a line. An empty slot is 0; the
  * address 0 is never in the table. In front of a large table stands a filter, small enough for the nearer caches: four bits
  * of one word for each address, so that nearly all that is in no list is told from it without a look into the table; what
- * was taken out of the table leaves its bits behind. What is wider stands in bounds, ascending: with an odd number of them at or below
- * an address it is in the set. An index over the upper bits names the few bounds to look at. Behind the bounds and the
- * index there is room: a set that changes a little is written over where it stands (lib/policy/block_edit.c).
+ * was taken out of the table leaves its bits behind. Very many IPv4 addresses stand in dense lines instead, and only
+ * those that find no room there in the table, which has no filter then (core/block_dense.h).
  *
- * Of several lists each address belongs to the first that names it. Then a byte for each slot of the table, and one for
- * each stretch between two bounds, says which: lines behind the bounds, that only a hit looks at. Stretches of two lists
+ * What is wider stands in bounds, ascending: with an odd number of them at or below an address it is in the set. An index
+ * over the upper bits names the few bounds to look at. Behind the bounds and the index there is room: a set that changes a
+ * little is written over where it stands (lib/policy/block_edit.c).
+ *
+ * Of several lists each address belongs to the first that names it. Then a byte for each place in dense lines and in the
+ * table, and one for each stretch between two bounds, says which: lines behind the bounds, that only a hit looks at. Stretches of two lists
  * may meet in a bound that stands there twice.
  */
 #pragma once
@@ -23,13 +26,14 @@
 #define WEIR_BLOCK_STEPS 23          /* halvings of so many bounds, and the last look */
 #define WEIR_BLOCK_SLOTS4 16u
 #define WEIR_BLOCK_SLOTS6 4u
+#define WEIR_BLOCK_DENSE_LINES 32769u /* there are none, or so many: see core/block_dense.h */
 #define WEIR_BLOCK_LISTS 256u        /* that are told apart; those behind them count as the last */
 
 struct weir_block_head {
 	uint64_t key[2];
 	uint64_t base;               /* where the index begins: an IPv4 address, or the upper half of an IPv6 one */
 	uint32_t table, n_table;     /* first line, counted from the head of IPv4; lines */
-	uint32_t index, n_index;     /* first line, cells; cells + 1 entries: bounds below the cell */
+	uint32_t dense, n_index;     /* lines in front of the filter; cells of the index: see weir_block_index */
 	uint32_t bounds, n_bounds;   /* first line, bounds: uint32_t, or two uint64_t, the upper first */
 	uint8_t shift;
 	uint8_t listed;              /* 1: behind the bounds stands which list everything is of; 0: there is one list */
@@ -43,6 +47,7 @@ struct weir_block_line {
 		struct weir_block_head head;
 		uint64_t w[8];
 		uint32_t d[16];
+		uint16_t h[32];
 		uint8_t b[64];
 	};
 };
@@ -54,6 +59,17 @@ struct weir_block_change {
 	struct weir_block_line line;
 };
 
+/* First line of the index: cells + 1 entries, each how many bounds are below the cell. */
+WEIR_INLINE uint32_t weir_block_index(const struct weir_block_head *h)
+{
+	return h->table + h->n_table;
+}
+
+WEIR_INLINE uint32_t weir_block_dense(const struct weir_block_head *h)
+{
+	return h->table - h->filter - h->dense;
+}
+
 WEIR_INLINE uint32_t weir_block_index_lines(const struct weir_block_head *h)
 {
 	return h->index_room ? h->index_room / 16 + 1 : 0;
@@ -64,10 +80,22 @@ WEIR_INLINE uint32_t weir_block_bounds_lines(const struct weir_block_head *h, bo
 	return six ? h->bounds_room / 4 + (h->bounds_room % 4 != 0) : h->bounds_room / 16 + (h->bounds_room % 16 != 0);
 }
 
-/* Lines of bytes for the slots of the table; those for the stretches of the bounds follow. */
+/* Lines of bytes for the lanes of the dense lines. */
+WEIR_INLINE uint32_t weir_block_lane_lines(const struct weir_block_head *h)
+{
+	return (h->dense + 1) / 2;
+}
+
+/* The place of the first slot of the table: those of the lanes are in front. */
+WEIR_INLINE uint64_t weir_block_first_slot(const struct weir_block_head *h)
+{
+	return (uint64_t)weir_block_lane_lines(h) << 6;
+}
+
+/* The same, and those for the slots of the table; those for the stretches of the bounds follow. */
 WEIR_INLINE uint32_t weir_block_slot_lines(const struct weir_block_head *h, bool six)
 {
-	return six ? (h->n_table + 15) / 16 : (h->n_table + 3) / 4;
+	return weir_block_lane_lines(h) + (six ? (h->n_table + 15) / 16 : (h->n_table + 3) / 4);
 }
 
 WEIR_INLINE uint64_t weir_block_list_lines(const struct weir_block_head *h, bool six)
@@ -173,10 +201,10 @@ WEIR_INLINE uint64_t weir_block_used(const struct weir_block_line *l)
 
 	for (uint32_t f = 0; f < 2; f++) {
 		const struct weir_block_head *h = &l[f].head;
-		uint64_t ends[3] = { (uint64_t)h->table + h->n_table, (uint64_t)h->index + weir_block_index_lines(h),
+		uint64_t ends[2] = { (uint64_t)weir_block_index(h) + weir_block_index_lines(h),
 				     (uint64_t)weir_block_list_line(h, f) + weir_block_list_lines(h, f) };
 
-		for (uint32_t i = 0; i < 3; i++)
+		for (uint32_t i = 0; i < 2; i++)
 			used = ends[i] > used ? ends[i] : used;
 	}
 	return used;
@@ -194,7 +222,7 @@ static inline bool weir_block_bounds_ok(const struct weir_block_line *l, const s
 	uint32_t last = 0;
 
 	for (uint32_t c = 0; h->n_index && c <= h->n_index; c++) {
-		uint32_t k = l[h->index + c / 16].d[c % 16];
+		uint32_t k = l[weir_block_index(h) + c / 16].d[c % 16];
 
 		if (k < last || k > h->n_bounds)
 			return false;
@@ -235,9 +263,10 @@ static inline bool weir_block_set_ok(const struct weir_block_line *l, uint32_t n
 		const struct weir_block_head *h = &l[f].head;
 
 		if (h->shift > 63 || h->listed > 1 || h->bounds_room > WEIR_BLOCK_BOUNDS || h->n_bounds > h->bounds_room || h->index_room == 1 ||
-		    h->n_index > h->index_room || !h->n_bounds != !h->n_index || h->filter > n || h->table < h->filter ||
-		    !weir_block_next(&at, h->table - h->filter, (uint64_t)h->n_table + h->filter, n) ||
-		    !weir_block_next(&at, h->index, weir_block_index_lines(h), n) ||
+		    h->n_index > h->index_room || !h->n_bounds != !h->n_index || h->filter > n || h->dense > n ||
+		    (h->dense && (f || h->dense < WEIR_BLOCK_DENSE_LINES)) || h->table < h->filter + h->dense ||
+		    !weir_block_next(&at, weir_block_dense(h), (uint64_t)h->dense + h->filter + h->n_table, n) ||
+		    !weir_block_next(&at, weir_block_index(h), weir_block_index_lines(h), n) ||
 		    !weir_block_next(&at, h->bounds, weir_block_bounds_lines(h, f), n) ||
 		    !weir_block_next(&at, weir_block_list_line(h, f), weir_block_list_lines(h, f), n) ||
 		    !weir_block_bounds_ok(l, h, f))

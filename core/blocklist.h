@@ -8,7 +8,7 @@
  * Lines that are damaged make the answer wrong, but every read is within them and every loop ends.
  */
 #pragma once
-#include "core/block_line.h"
+#include "core/block_dense.h"
 #include "core/pkt.h"
 
 /* Where the set begins now. Read once for each question: the answer is of one set, whatever is written meanwhile. */
@@ -34,12 +34,12 @@ WEIR_INLINE bool weir_block_stretch(const struct weir_img *img, const struct wei
 		*lo = h->n_bounds;
 		return false;
 	}
-	l = weir_img_block_line(img, base + h->index + (uint32_t)(cell >> 4));
+	l = weir_img_block_line(img, base + weir_block_index(h) + (uint32_t)(cell >> 4));
 	if (!l)
 		return false;
 	*lo = l->d[cell & 15];
 	cell++;
-	l = weir_img_block_line(img, base + h->index + (uint32_t)(cell >> 4));
+	l = weir_img_block_line(img, base + weir_block_index(h) + (uint32_t)(cell >> 4));
 	if (!l)
 		return false;
 	*hi = l->d[cell & 15];
@@ -60,7 +60,7 @@ WEIR_INLINE bool weir_block_filtered(const struct weir_img *img, const struct we
 	return l && (l->w[word & 7] & bits) == bits;
 }
 
-/* Which list is what stands at this place of? Slots of the table first, then the stretches of the bounds. */
+/* Which list is what stands at this place of? Lanes of the dense lines first, slots of the table, then the stretches of the bounds. */
 WEIR_INLINE uint32_t weir_block_list(const struct weir_img *img, const struct weir_block_head *h, uint32_t base, bool six,
 				     uint64_t place)
 {
@@ -87,6 +87,20 @@ WEIR_INLINE const struct weir_block_line *weir_block_table(const struct weir_img
 	return weir_img_block_line(img, base + h->table + *ret_line);
 }
 
+/* By the dense lines: as weir_block_list4; WEIR_BLOCK_TABLE: look into the table. */
+#define WEIR_BLOCK_TABLE 0xffffffffu
+WEIR_INLINE uint32_t weir_block_dense4(const struct weir_img *img, const struct weir_block_head *h, uint32_t base, uint32_t a)
+{
+	uint32_t turned = weir_block_turn4(h, a), half = weir_block_half(turned, h->dense);
+	const struct weir_block_line *l = weir_img_block_line(img, base + weir_block_dense(h) + (half >> 1));
+
+	if (!l)
+		return 0;
+	if (!weir_block_lanes(l, half, turned))
+		return weir_block_overflows(l, half) ? WEIR_BLOCK_TABLE : 0;
+	return h->listed ? weir_block_list(img, h, base, false, (uint64_t)half * 16 + weir_block_lane(l, half, turned)) : 1;
+}
+
 /* Of a single address, by the table. Nearly all stand in the first line: the other is another miss of the caches. */
 WEIR_INLINE uint32_t weir_block_single4(const struct weir_img *img, const struct weir_block_head *h, uint32_t base, uint32_t a)
 {
@@ -105,7 +119,8 @@ WEIR_INLINE uint32_t weir_block_single4(const struct weir_img *img, const struct
 		found = weir_block_line4(l, a);
 	if (!l || !found)
 		return 0;
-	return h->listed ? weir_block_list(img, h, base, false, (uint64_t)line * WEIR_BLOCK_SLOTS4 + weir_block_slot4(l, a)) : 1;
+	return h->listed ? weir_block_list(img, h, base, false, weir_block_first_slot(h) + (uint64_t)line * WEIR_BLOCK_SLOTS4 +
+								 weir_block_slot4(l, a)) : 1;
 }
 
 WEIR_INLINE uint32_t weir_block_single6(const struct weir_img *img, const struct weir_block_head *h, uint32_t base,
@@ -137,7 +152,9 @@ WEIR_INLINE uint32_t weir_block_list4(const struct weir_img *img, uint32_t a)
 
 	if (!head)
 		return 0;
-	list = head->head.n_table && a ? weir_block_single4(img, &head->head, base, a) : 0;
+	list = head->head.dense ? weir_block_dense4(img, &head->head, base, a) : WEIR_BLOCK_TABLE;
+	if (list == WEIR_BLOCK_TABLE)
+		list = head->head.n_table && a ? weir_block_single4(img, &head->head, base, a) : 0;
 	if (list)
 		return list;
 	if (!weir_block_stretch(img, &head->head, base, a, &lo, &hi))

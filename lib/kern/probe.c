@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/block_dense.h"
 #include "core/classify.h"
 #include "core/pkt.h"
 #include "core/wire.h"
@@ -448,6 +449,19 @@ static int give_listed(struct giver *g, bool six, uint32_t way, uint64_t hi, uin
 	return give(g, &s);
 }
 
+/* Of the dense lines of IPv4, if there are any. */
+static int give_dense(struct giver *g, const struct weir_img *img, const struct weir_block_head *h)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < 2 * h->dense && !r; i += 2 * h->dense / EDGES_PROBED + 1) {
+		const struct weir_block_line *l = weir_img_block_line(img, 1 + weir_block_dense(h) + i / 2);
+
+		r = give_listed(g, false, i & 1, 0, weir_block_lane_addr(h, l, i, 0));
+	}
+	return r;
+}
+
 /* What the blocklists hold: lines of the tables, and both sides of borders. */
 static int give_blocked(struct giver *g, const struct weir_img *img)
 {
@@ -456,6 +470,7 @@ static int give_blocked(struct giver *g, const struct weir_img *img)
 	for (uint32_t f = 0; img->h->block.count && f < 2 && !r; f++) {
 		const struct weir_block_head *h = &weir_img_block_line(img, 1 + f)->head;
 
+		r = give_dense(g, img, h);
 		for (uint32_t i = 0; i < h->n_table && !r; i += h->n_table / EDGES_PROBED + 1) {
 			const struct weir_block_line *l = weir_img_block_line(img, 1 + h->table + i);
 

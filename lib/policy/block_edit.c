@@ -70,8 +70,7 @@ static bool wanted(const struct edit *e, weir_u128 a)
 /* What of the window the table is not to have any more. */
 static void table_clear(const struct edit *e)
 {
-	const struct weir_block_head *h = block_head(&e->f);
-	uint64_t slots = (uint64_t)h->n_table * (e->f.six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4);
+	uint64_t places = block_table_places(&e->f);
 	bool large = false;
 
 	for (size_t i = 0; i < e->window.n; i++) {
@@ -88,7 +87,7 @@ static void table_clear(const struct edit *e)
 				break;
 		}
 	}
-	for (uint64_t i = 0; large && i < slots; i++) {
+	for (uint64_t i = 0; large && i < places; i++) {
 		weir_u128 a = block_table_at(&e->f, i);
 
 		if (a && weir_ranges_hold(&e->window, a) && !wanted(e, a))

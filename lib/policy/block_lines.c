@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "core/block_dense.h"
+
 #define MOVES 500u /* addresses that one may push aside before a table counts as full */
 
 static uint32_t slots_of(const struct block_family *f)
@@ -39,7 +41,7 @@ struct entry { /* of the table */
 
 static uint64_t place_of(const struct block_family *f, uint32_t line, uint32_t slot)
 {
-	return (uint64_t)(line - block_head(f)->table) * slots_of(f) + slot;
+	return weir_block_first_slot(block_head(f)) + (uint64_t)(line - block_head(f)->table) * slots_of(f) + slot;
 }
 
 /* Returns what stood there. */
@@ -70,6 +72,83 @@ static int slot_of(const struct block_family *f, uint32_t line, weir_u128 a)
 	return -1;
 }
 
+/* Where in the dense lines an address belongs. */
+struct lanes {
+	uint32_t line, half, turned;
+	uint16_t free;
+};
+
+static struct lanes lanes_of(const struct block_family *f, weir_u128 a)
+{
+	const struct weir_block_head *h = block_head(f);
+	uint32_t turned = weir_block_turn4(h, (uint32_t)a), half = weir_block_half(turned, h->dense);
+
+	return (struct lanes){ weir_block_dense(h) + (half >> 1), half, turned, weir_block_lane_free(half, h->dense) };
+}
+
+/* The lane in which these 16 bits stand, or -1. */
+static int lane_of(const struct block_family *f, const struct lanes *at, uint16_t low)
+{
+	const uint16_t *lanes = &f->lines[at->line].h[(at->half & 1) * 16];
+
+	for (uint32_t i = 0; i < WEIR_BLOCK_LANES; i++)
+		if (lanes[i] == low)
+			return (int)i;
+	return -1;
+}
+
+static void lane_set(const struct block_family *f, const struct lanes *at, uint32_t lane, uint16_t to)
+{
+	uint16_t *now = &f->lines[at->line].h[(at->half & 1) * 16 + lane];
+
+	if (*now != to && (!f->touch || f->touch(f->data, at->line)))
+		*now = to;
+}
+
+static bool dense_give(const struct block_family *f, weir_u128 a, uint8_t list)
+{
+	struct lanes at = lanes_of(f, a);
+	int lane = lane_of(f, &at, (uint16_t)at.turned);
+
+	if (lane >= 0)
+		list_set(f, (uint64_t)at.half * 16 + (uint32_t)lane, list);
+	return lane >= 0;
+}
+
+static bool dense_take(const struct block_family *f, weir_u128 a)
+{
+	struct lanes at = lanes_of(f, a);
+	int lane = lane_of(f, &at, (uint16_t)at.turned);
+
+	if (lane >= 0)
+		lane_set(f, &at, (uint32_t)lane, at.free);
+	return lane >= 0;
+}
+
+/* False: its half is full, and says from now on that others stand in the table. */
+static bool dense_put(const struct block_family *f, weir_u128 a, uint8_t list)
+{
+	struct lanes at = lanes_of(f, a);
+	int lane = lane_of(f, &at, at.free);
+
+	if (lane < 0) {
+		lane_set(f, &at, WEIR_BLOCK_LANES, 1);
+		return false;
+	}
+	lane_set(f, &at, (uint32_t)lane, (uint16_t)at.turned);
+	list_set(f, (uint64_t)at.half * 16 + (uint32_t)lane, list);
+	return true;
+}
+
+void block_dense_clear(const struct block_family *f)
+{
+	const struct weir_block_head *h = block_head(f);
+
+	for (uint32_t half = 0; half < 2 * h->dense; half++)
+		for (uint32_t i = 0; i < WEIR_BLOCK_LANES; i++)
+			f->lines[weir_block_dense(h) + half / 2].h[half % 2 * 16 + i] = weir_block_lane_free(half, h->dense);
+}
+
 struct places { /* the two lines of an address */
 	uint32_t line[2];
 	uint64_t hash;
@@ -88,6 +167,8 @@ bool block_table_give(const struct block_family *f, weir_u128 a, uint8_t list)
 {
 	struct places p = places_of(f, a);
 
+	if (block_head(f)->dense && dense_give(f, a, list))
+		return true;
 	for (int k = 0; k < 2; k++) {
 		int slot = slot_of(f, p.line[k], a);
 
@@ -103,6 +184,8 @@ void block_table_take(const struct block_family *f, weir_u128 a)
 {
 	struct places p = places_of(f, a);
 
+	if (block_head(f)->dense && dense_take(f, a))
+		return;
 	for (int k = 0; k < 2; k++) {
 		int slot = slot_of(f, p.line[k], a);
 
@@ -134,13 +217,15 @@ static void filter_put(const struct block_family *f, uint64_t hash)
 		f->lines[line].w[word & 7] |= bits;
 }
 
-/* Into one of its two lines; when both are full another address moves to its other line, and so on. */
+/* Into its half of a dense line, else into one of its two lines; when both are full another address moves to its other line, and so on. */
 bool block_table_put(const struct block_family *f, weir_u128 a, uint8_t list)
 {
 	struct places p = places_of(f, a);
 	struct entry e = { a, list };
 	uint32_t at = p.line[0];
 
+	if (block_head(f)->dense && dense_put(f, a, list))
+		return true;
 	filter_put(f, p.hash);
 	if (line_put(f, p.line[0], e) || line_put(f, p.line[1], e))
 		return true;
@@ -154,16 +239,34 @@ bool block_table_put(const struct block_family *f, weir_u128 a, uint8_t list)
 	return false;
 }
 
-weir_u128 block_table_at(const struct block_family *f, uint64_t slot)
+uint64_t block_table_places(const struct block_family *f)
 {
+	return weir_block_first_slot(block_head(f)) + (uint64_t)block_head(f)->n_table * slots_of(f);
+}
+
+static weir_u128 dense_at(const struct block_family *f, uint64_t place)
+{
+	const struct weir_block_head *h = block_head(f);
+	uint32_t half = (uint32_t)(place / 16), lane = (uint32_t)(place % 16);
+
+	if (half >= 2 * h->dense || lane == WEIR_BLOCK_LANES)
+		return 0;
+	return weir_block_lane_addr(h, &f->lines[weir_block_dense(h) + half / 2], half, lane);
+}
+
+weir_u128 block_table_at(const struct block_family *f, uint64_t place)
+{
+	uint64_t dense = weir_block_first_slot(block_head(f)), slot = place - dense;
 	const struct weir_block_line *l = &f->lines[block_head(f)->table + slot / slots_of(f)];
 
+	if (place < dense)
+		return dense_at(f, place);
 	return slot_get(l, f->six, (uint32_t)(slot % slots_of(f)));
 }
 
-uint8_t block_table_list(const struct block_family *f, uint64_t slot)
+uint8_t block_table_list(const struct block_family *f, uint64_t place)
 {
-	return list_get(f, slot);
+	return list_get(f, place);
 }
 
 /* The part of an address that the index is over. */
@@ -223,7 +326,7 @@ static void index_put(const struct block_family *f, const struct weir_block_span
 				k++;
 			x.d[c % 16] = k;
 		}
-		line_set(f, h->index + i, &x);
+		line_set(f, weir_block_index(h) + i, &x);
 	}
 }
 

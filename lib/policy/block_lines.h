@@ -27,9 +27,12 @@ bool block_table_give(const struct block_family *f, weir_u128 a, uint8_t list);
 /* Into the table, which does not have it. False: it is full, and others may have been moved. */
 bool block_table_put(const struct block_family *f, weir_u128 a, uint8_t list);
 void block_table_take(const struct block_family *f, weir_u128 a);
-/* What stands in a slot, counted through all lines of the table; 0: nothing. */
-weir_u128 block_table_at(const struct block_family *f, uint64_t slot);
-uint8_t block_table_list(const struct block_family *f, uint64_t slot);
+/* Dense lines in which nothing stands. */
+void block_dense_clear(const struct block_family *f);
+/* What stands in a place, counted through all dense lines and then through those of the table; 0: nothing. */
+uint64_t block_table_places(const struct block_family *f);
+weir_u128 block_table_at(const struct block_family *f, uint64_t place);
+uint8_t block_table_list(const struct block_family *f, uint64_t place);
 
 /* How many bounds these pieces have: two each, but nothing ends at the highest address. */
 size_t block_bounds_count(bool six, const struct weir_block_spans *wide);

@@ -8,6 +8,9 @@
 
 #include "lib/policy/block_lines.h"
 
+#define DENSE 400000u   /* IPv4 addresses from which on dense lines are the smaller ones */
+#define DENSE_FILLED 10u /* in each half */
+#define DENSE_OVER 32u  /* one of so many finds no room in its half: of 100 when filled so far, of 40 with an eighth more */
 #define FILTERED 16384u /* addresses from which on a table has a filter */
 #define FILTER_BITS 10u /* for each */
 
@@ -51,18 +54,27 @@ static size_t in_steps(size_t n)
 	return (n / step + 1) * step;
 }
 
+static uint32_t dense_lines(const struct parts *p)
+{
+	size_t need = p->n_exact / (2 * DENSE_FILLED);
+
+	if (p->six || p->n_exact < DENSE)
+		return 0;
+	return (uint32_t)in_steps(need < WEIR_BLOCK_DENSE_LINES ? WEIR_BLOCK_DENSE_LINES : need);
+}
+
 /* Filled to three quarters. */
 static uint32_t table_lines(const struct parts *p)
 {
 	uint32_t slots = p->six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4;
-	size_t need = (p->n_exact + slots - 1) / slots;
+	size_t n = dense_lines(p) ? p->n_exact / DENSE_OVER : p->n_exact, need = (n + slots - 1) / slots;
 
 	return p->n_exact ? (uint32_t)in_steps(need + need / 3) : 0;
 }
 
 static uint32_t filter_lines(const struct parts *p)
 {
-	return p->n_exact < FILTERED ? 0 : (uint32_t)in_steps(p->n_exact * FILTER_BITS / 512);
+	return p->n_exact < FILTERED || dense_lines(p) ? 0 : (uint32_t)in_steps(p->n_exact * FILTER_BITS / 512);
 }
 
 /* How many there is room for, with what an edit or the next version of a file may add. */
@@ -107,14 +119,13 @@ static int build(struct parts parts[2], const struct weir_block_spans *block, bo
 	for (int f = 0; f < 2; f++) {
 		struct parts *p = &parts[f];
 
-		head[f] = (struct weir_block_head){ .key = { key[0], key[1] }, .filter = filter_lines(p), .n_table = p->n_table,
-						    .index_room = index_room(p->n_bounds),
+		head[f] = (struct weir_block_head){ .key = { key[0], key[1] }, .dense = dense_lines(p),
+						    .filter = filter_lines(p), .n_table = p->n_table, .index_room = index_room(p->n_bounds),
 						    .bounds_room = bounds_room(p->n_bounds), .listed = listed };
 		block_index_shape(&head[f], f, &p->wide, head[f].index_room);
-		at += head[f].filter;
+		at += head[f].dense + head[f].filter;
 		head[f].table = (uint32_t)at;
 		at += p->n_table;
-		head[f].index = (uint32_t)at;
 		at += weir_block_index_lines(&head[f]);
 		head[f].bounds = (uint32_t)at;
 		at += weir_block_bounds_lines(&head[f], f);
@@ -132,6 +143,7 @@ static int build(struct parts parts[2], const struct weir_block_spans *block, bo
 	ret->lines[2].head = head[1];
 	for (int f = 0; f < 2; f++)
 		block_bounds_put(&(struct block_family){ .lines = ret->lines + 1, .six = f }, &parts[f].wide);
+	block_dense_clear(&(struct block_family){ .lines = ret->lines + 1 });
 	if (fill_tables(ret->lines + 1, block))
 		return 0;
 	weir_blocklist_free(ret);
@@ -190,7 +202,7 @@ void weir_blocklist_free(struct weir_blocklist *b)
 static int family_ranges(const struct block_family *f, int list, struct weir_arena *a, struct weir_ranges *ret)
 {
 	const struct weir_block_head *h = block_head(f);
-	uint64_t n = (uint64_t)h->n_table * (f->six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4);
+	uint64_t n = block_table_places(f);
 	weir_u128 v4 = f->six ? 0 : WEIR_V4_LOW;
 	int err = 0;
 

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "core/block_dense.h"
 #include "core/draw.h"
 #include "lib/policy/blocklist.h"
 
@@ -210,6 +211,54 @@ static void single_addresses(void **unused)
 	weir_arena_free(&arena);
 }
 
+#define MANY 410000u
+
+/*
+ * So many that they stand in dense lines: as many come as a half has no room for, and go again. What is gone from a full
+ * half makes room, and what stands in the table behind it is found nevertheless.
+ */
+static void very_many(void **unused)
+{
+	struct weir_ranges now = { 0 }, more = { 0 }, hold = { 0 }, less = { 0 };
+	struct weir_block_spans held, none = { 0 };
+	struct weir_block_line *before;
+	struct weir_block_patch p;
+	struct weir_blocklist b;
+	uint32_t over = 0;
+
+	for (uint32_t i = 0; i < MANY; i++)
+		assert_int_equal(weir_ranges_add(&arena, &now, (struct weir_range){ WEIR_V4_LOW + i * 7 + 8, WEIR_V4_LOW + i * 7 + 8 }), 0);
+	for (uint32_t i = 0; i < 60000; i++)
+		assert_int_equal(weir_ranges_add(&arena, &more, (struct weir_range){ WEIR_V4_LOW + i * 35 + 10, WEIR_V4_LOW + i * 35 + 10 }), 0);
+	for (uint32_t i = 0; i < 3; i++) /* by the piece, and by going through all */
+		assert_int_equal(weir_ranges_add(&arena, &less, (struct weir_range){ WEIR_V4_LOW + i * 70000, WEIR_V4_LOW + i * 70000 + (i ? 9999 : 99) }), 0);
+	build(&now, &b);
+	assert_true(b.lines[1].head.dense);
+	before = malloc(b.n * sizeof *before);
+	assert_non_null(before);
+	memcpy(before, b.lines, b.n * sizeof *before);
+	assert_int_equal(weir_block_spans_of(&more, 0, &held), 0);
+	assert_int_equal(weir_blocklist_edit(b.lines, b.n, &more, &held, &p), 0);
+	patch_is_whole(&b, before, &p);
+	free(before);
+	weir_block_patch_free(&p);
+	for (uint32_t half = 0; half < 2 * b.lines[1].head.dense; half++)
+		over += weir_block_overflows(&b.lines[1 + weir_block_dense(&b.lines[1].head) + half / 2], half);
+	assert_in_range(over, 20, MANY / 100);
+	assert_int_equal(weir_ranges_or(&arena, &now, &more, &hold), 0);
+	holds(&b, -1, &hold);
+	assert_int_equal(weir_blocklist_edit(b.lines, b.n, &more, &held, &p), 0); /* again: nothing to do */
+	assert_int_equal(p.n, 0);
+	weir_block_patch_free(&p);
+	assert_int_equal(weir_blocklist_edit(b.lines, b.n, &less, &none, &p), 0);
+	weir_block_patch_free(&p);
+	assert_int_equal(weir_ranges_minus(&arena, &hold, &less, &hold), 0);
+	holds(&b, -1, &hold);
+	weir_block_spans_free(&held);
+	weir_blocklist_free(&b);
+	weir_arena_free(&arena);
+}
+
 static void no_lines_at_all(void **unused)
 {
 	struct weir_block_patch p;
@@ -224,6 +273,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(edits_are_what_a_build_is),
 		cmocka_unit_test(single_addresses),
+		cmocka_unit_test(very_many),
 		cmocka_unit_test(no_lines_at_all),
 	};
 

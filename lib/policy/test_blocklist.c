@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "core/block_dense.h"
 #include "core/draw.h"
 #include "lib/policy/blocklist.h"
 
@@ -205,6 +206,31 @@ static void test_large(void **state)
 	drop(&s);
 }
 
+/* The numbers under the key are one to one, and those of a half are told apart by 16 bits, of which a free lane has none. */
+static void test_turn(void **state)
+{
+	static const uint32_t lines[] = { WEIR_BLOCK_DENSE_LINES, 36864, 53248, 65536, WEIR_BLOCK_LINES };
+	struct weir_block_head h = { .key = { rnd(), rnd() } };
+
+	(void)state;
+	for (uint32_t i = 0; i < 100000; i++) {
+		uint32_t a = i < 3 ? 0 - i : (uint32_t)rnd();
+
+		assert_int_equal(weir_block_unturn4(&h, weir_block_turn4(&h, a)), a);
+	}
+	for (uint32_t k = 0; k < 5; k++)
+		for (uint32_t i = 0; i < 100000; i++) {
+			uint32_t half = i < 3 ? i : i < 6 ? 2 * lines[k] + 2 - i : weir_draw_below(&seed, 2 * lines[k]);
+			uint32_t first = weir_block_half_first(half, lines[k]);
+			uint32_t last = (half + 1 < 2 * lines[k] ? weir_block_half_first(half + 1, lines[k]) : 0) - 1;
+
+			assert_int_equal(weir_block_half(first, lines[k]), half);
+			assert_int_equal(weir_block_half(last, lines[k]), half);
+			assert_true(last - first < 65535);
+			assert_true((uint16_t)(weir_block_lane_free(half, lines[k]) - first) > last - first);
+		}
+}
+
 /* Runs, the last byte, multiples of 64 K: what a weak hash sends to few lines. */
 static void test_hostile(void **state)
 {
@@ -281,6 +307,48 @@ static void test_lists(void **state)
 	weir_arena_free(&arena);
 }
 
+#define MANY 420000u
+
+/* So many addresses that they stand in dense lines: of two lists, in runs and far apart, with some in the table behind. */
+static void test_dense(void **state)
+{
+	struct weir_ranges lists[LISTS] = { 0 }, except = { 0 };
+	struct weir_block_spans all = { 0 }, one, both;
+	struct weir_blocklist b;
+	const struct weir_img img = { &b };
+	uint32_t over = 0, table = 0;
+	struct weir_why why;
+
+	(void)state;
+	for (uint32_t i = 0; i < MANY; i++)
+		add4(&lists[i % 2], i % 3 ? (uint32_t)rnd() : 0x0a000000 + 2 * i, 32);
+	for (uint32_t k = 0; k < 2; k++) {
+		assert_int_equal(weir_ranges_normal(&arena, &lists[k]), 0);
+		assert_int_equal(weir_block_spans_of(&lists[k], (uint8_t)k, &one), 0);
+		assert_int_equal(weir_block_spans_over(&all, &one, &both), 0);
+		weir_block_spans_free(&one);
+		weir_block_spans_free(&all);
+		all = both;
+	}
+	assert_int_equal(weir_blocklist_build(&all, true, key, &b, &why), 0);
+	assert_true(weir_block_ok(b.lines, b.n));
+	assert_in_range(b.lines[1].head.dense, WEIR_BLOCK_DENSE_LINES, MANY / 8);
+	for (uint32_t half = 0; half < 2 * b.lines[1].head.dense; half++)
+		over += weir_block_overflows(&b.lines[1 + weir_block_dense(&b.lines[1].head) + half / 2], half);
+	for (uint32_t i = 0; i < 16 * b.lines[1].head.n_table; i++)
+		table += b.lines[1 + b.lines[1].head.table + i / 16].d[i % 16] != 0;
+	print_message("%u addresses: %u lines, %u halves that overflow by %u\n", b.n_exact4, b.n, over, table);
+	assert_true(over && table >= over);
+	for (uint32_t k = 0; k < 2; k++)
+		for (size_t i = 0; i < lists[k].n; i++)
+			ask_lists(&img, lists, &except, lists[k].v[i].lo);
+	for (uint32_t i = 0; i < 300000; i++)
+		ask_lists(&img, lists, &except, WEIR_V4_LOW | (i % 2 ? (uint32_t)rnd() : 0x0a000000 + 3 * i));
+	weir_block_spans_free(&all);
+	weir_blocklist_free(&b);
+	weir_arena_free(&arena);
+}
+
 /* One address more or less touches a handful of lines; the same set, none. */
 static void test_differs(void **state)
 {
@@ -333,13 +401,13 @@ static void test_damaged(void **state)
 		BAD(h->table = 1);
 		BAD(h->table = UINT32_MAX);
 		BAD(h->n_table = UINT32_MAX);
-		BAD(h->index = h->table);     /* over each other */
-		BAD(h->bounds = h->index);
+		BAD(h->bounds = weir_block_index(h)); /* over each other */
 		BAD(h->index_room = h->n_index = 1);
 		BAD(h->n_table = h->filter = 0; h->table = s.b.n); /* empty, and behind all */
 		BAD(h->filter = h->table - 1);
 		BAD(h->filter = UINT32_MAX);
-		BAD(h->index = s.b.n - 1);
+		BAD(h->dense = 1); /* too few, and before the heads */
+		BAD(h->dense = UINT32_MAX);
 		BAD(h->n_index = UINT32_MAX);
 		BAD(h->n_index = 0);
 		BAD(h->bounds = s.b.n - 1);
@@ -355,9 +423,9 @@ static void test_damaged(void **state)
 		BAD(h->n_bounds--); /* the index names more */
 	}
 	h = &s.b.lines[1].head;
-	s.b.lines[1 + h->index].d[1] = UINT32_MAX;
+	s.b.lines[1 + weir_block_index(h)].d[1] = UINT32_MAX;
 	assert_false(weir_block_ok(s.b.lines, s.b.n));
-	s.b.lines[1 + h->index].d[1] = s.b.lines[1 + h->index].d[0];
+	s.b.lines[1 + weir_block_index(h)].d[1] = s.b.lines[1 + weir_block_index(h)].d[0];
 	assert_true(weir_block_ok(s.b.lines, s.b.n));
 	s.b.lines[1 + h->bounds].d[1] = s.b.lines[1 + h->bounds].d[0];
 	assert_false(weir_block_ok(s.b.lines, s.b.n));
@@ -371,6 +439,8 @@ int main(void)
 		cmocka_unit_test(test_edges),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_turn),
+		cmocka_unit_test(test_dense),
 		cmocka_unit_test(test_lists),
 		cmocka_unit_test(test_differs),
 		cmocka_unit_test(test_damaged),

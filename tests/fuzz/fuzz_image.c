@@ -58,7 +58,7 @@ static void base_block(struct weir_section *s)
 	l->w[0] = 1;
 	l++;
 	for (uint32_t f = 0; f < 2; f++) {
-		l[f].head = (struct weir_block_head){ .key = { 1, 2 }, .table = 2 + 3 * f, .n_table = 1, .index = 3 + 3 * f,
+		l[f].head = (struct weir_block_head){ .key = { 1, 2 }, .table = 2 + 3 * f, .n_table = 1,
 						      .n_index = 1, .index_room = 2, .bounds = 4 + 3 * f, .n_bounds = 2,
 						      .bounds_room = 2, .shift = 63 };
 		l[3 + 3 * f].d[1] = 2;

@@ -112,10 +112,10 @@ static uint32_t lay(struct weir_block_line *l, const struct family *f, bool v4, 
 	h->bounds = at;
 	if (!f->n_bounds)
 		return lay_lists(l, h, v4);
-	h->index = at++;
+	at++; /* of the index */
 	h->n_index = h->index_room = 2;
 	h->bounds = at;
-	l[h->index].d[2] = f->n_bounds;
+	l[weir_block_index(h)].d[2] = f->n_bounds;
 	for (uint32_t i = 0; i < f->n_bounds; i++) {
 		uint64_t *w = &l[at + i / 4].w[i % 4 * 2];
 
@@ -127,7 +127,7 @@ static uint32_t lay(struct weir_block_line *l, const struct family *f, bool v4, 
 		w[1] = (uint64_t)f->bounds[i];
 	}
 	for (uint32_t i = 0; i < f->n_bounds; i++)
-		l[h->index].d[1] += !((uint64_t)(v4 ? f->bounds[i] : f->bounds[i] >> 64) >> 63);
+		l[weir_block_index(h)].d[1] += !((uint64_t)(v4 ? f->bounds[i] : f->bounds[i] >> 64) >> 63);
 	return lay_lists(l, h, v4);
 }
 
