@@ -338,6 +338,8 @@ def same_rules(b):
                 b.report.miss("whole", mine, "ns", e)
             lane.end(w)
             b.report.ratio("peers", f"nftables by weir, {n} rules, times", ("peers", theirs), ("whole", mine))
+        b.report.ratio("B2", "whole packet at TC, 100,000 rules by 10, times", *(
+            ("whole", f"weir at TC, {n:,} rules, the same") for n in (PAIRS[-1], PAIRS[0])))
 
 
 def busy():
