@@ -256,6 +256,8 @@ int weir_packet_fix(FILE *out, const struct weir_img *img, const struct weir_pac
 	}
 	if (reason != WEIR_REASON_RULE && reason != WEIR_REASON_DEFAULT)
 		return -ENOENT;
+	if (weir_proto_has_ports(s->proto) && !s->frag && !s->t.dport) /* a rule without ports would open all of them */
+		return -ENOENT;
 	fputs("weir rule add", out);
 	if (s->dir != WEIR_DIR_OUT)
 		fprintf(out, " --src %s", weir_addr_format(weir_u128_from(s->t.src), addr, sizeof addr));

@@ -22,7 +22,7 @@ struct packet {
 	struct weir_packet_spec s;
 	const char *text;
 	struct weir_diags *diags;
-	bool proto, src, dst, dir, ttl;
+	bool proto, src, dst, sport, dport, dir, ttl;
 	const char *icmp, *on; /* taken in at the end, when family and direction are known */
 	char words[4096];
 	char *word[64]; /* NUL-terminated, in words, at the same offsets as in text */
@@ -97,20 +97,22 @@ static int set_dst(struct packet *p, const char *w)
 static int set_sport(struct packet *p, const char *w)
 {
 	uint32_t v;
-	int err = set_number(p, w, w, 1, 65535, &v);
+	int err = set_number(p, w, w, 0, 65535, &v); /* no rule can name port 0, but packets have it */
 
 	if (!err)
 		p->s.t.sport = (uint16_t)v;
+	p->sport = true;
 	return err;
 }
 
 static int set_dport(struct packet *p, const char *w)
 {
 	uint32_t v;
-	int err = set_number(p, w, w, 1, 65535, &v);
+	int err = set_number(p, w, w, 0, 65535, &v);
 
 	if (!err)
 		p->s.t.dport = (uint16_t)v;
+	p->dport = true;
 	return err;
 }
 
@@ -278,7 +280,7 @@ static int set_word(struct packet *p, const struct setter *s, const char *value,
 }
 
 /* 'addr', 'addr:port', '[v6]:port' */
-static int endpoint(struct packet *p, const char *w, uint8_t addr[static 16], uint16_t *ret_port)
+static int endpoint(struct packet *p, const char *w, uint8_t addr[static 16], uint16_t *ret_port, bool *ret_given)
 {
 	char copy[80];
 	char *port = NULL, *text = copy;
@@ -303,9 +305,10 @@ static int endpoint(struct packet *p, const char *w, uint8_t addr[static 16], ui
 		return -EINVAL;
 	if (!port)
 		return 0;
-	if (set_number(p, w, port, 1, 65535, &v) < 0)
+	if (set_number(p, w, port, 0, 65535, &v) < 0)
 		return -EINVAL;
 	*ret_port = (uint16_t)v;
+	*ret_given = true;
 	return 0;
 }
 
@@ -317,8 +320,8 @@ static int read_sentence(struct packet *p)
 
 	if (p->n < 4 || strcmp(p->word[2], ">"))
 		return refuse(p, p->n > 2 ? p->word[2] : NULL, "not a packet", sentence);
-	if (set_proto(p, p->word[0]) < 0 || endpoint(p, p->word[1], p->s.t.src, &p->s.t.sport) < 0 ||
-	    endpoint(p, p->word[3], p->s.t.dst, &p->s.t.dport) < 0)
+	if (set_proto(p, p->word[0]) < 0 || endpoint(p, p->word[1], p->s.t.src, &p->s.t.sport, &p->sport) < 0 ||
+	    endpoint(p, p->word[3], p->s.t.dst, &p->s.t.dport, &p->dport) < 0)
 		return -EINVAL;
 	p->src = p->dst = true;
 	for (; i < p->n; i++) {
@@ -422,11 +425,11 @@ static int finish(struct packet *p)
 		return refuse(p, p->icmp, "only ICMP has a type", NULL);
 	if (icmp && finish_icmp(p) < 0)
 		return -EINVAL;
-	if ((s->t.sport || s->t.dport) && !weir_proto_has_ports(s->proto))
+	if ((p->sport || p->dport) && !weir_proto_has_ports(s->proto))
 		return refuse(p, p->word[0], "this protocol has no ports", NULL);
-	if (!s->frag && weir_proto_has_ports(s->proto) && !s->t.dport)
+	if (!s->frag && weir_proto_has_ports(s->proto) && !p->dport)
 		return refuse(p, NULL, "the port of the destination is missing", sentence);
-	if (!s->frag && weir_proto_has_ports(s->proto) && !s->t.sport)
+	if (!s->frag && weir_proto_has_ports(s->proto) && !p->sport)
 		s->t.sport = 40000; /* any of the ephemeral ports */
 	if (p->on && s->dir == WEIR_DIR_FWD)
 		return refuse(p, p->on, "a forwarded packet has two interfaces", "write 'in eth0 out eth1'");

@@ -380,7 +380,8 @@ static void test_packets_that_are_none_are_refused(void **state)
 					   "tcp",
 					   "tcp 10.0.0.1 10.0.0.2",
 					   "tcp 10.0.0.1:1 > 10.0.0.2",
-					   "tcp 10.0.0.1:1 > 10.0.0.2:0",
+					   "tcp 10.0.0.1:1 > 10.0.0.2:-1",
+					   "icmp 10.0.0.1:0 > 10.0.0.2:0",
 					   "tcp 10.0.0.1:1 > [2001::1]:1",
 					   "icmp 2001::1 > 2001::2",
 					   "icmp 10.0.0.1:1 > 10.0.0.2:1",
@@ -469,6 +470,18 @@ static void test_explain_says_whose_allow_it_is_where_nothing_is_blocked(void **
 	assert_non_null(strstr(out, "=> allow  by rule 'web' (p.yaml:4), reason rule\n"));
 }
 
+/* Packets have it, rules cannot name it: what opens all other ports is no way out. */
+static void test_explain_takes_port_0(void **state)
+{
+	static const char shut[] = "version: 1\nmode: prevent\ndefault: { inbound: drop }\nrules: []\n";
+	_cleanup_free_ char *to = explained(shut, "tcp 10.0.0.1:4000 > 10.0.0.2:0");
+	_cleanup_free_ char *from = explained(shut, "udp 10.0.0.1:0 > 10.0.0.2:53");
+
+	assert_non_null(strstr(to, "=> drop  by default inbound, reason default\n"));
+	assert_null(strstr(to, "fix:"));
+	assert_non_null(strstr(from, "\n   fix: weir rule add --src 10.0.0.1 --port 53 --proto udp --action allow\n"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -483,6 +496,7 @@ int main(void)
 		cmocka_unit_test(test_packets_that_are_none_are_refused),
 		cmocka_unit_test(test_explain_names_the_rule_and_the_way_out),
 		cmocka_unit_test(test_explain_says_whose_allow_it_is_where_nothing_is_blocked),
+		cmocka_unit_test(test_explain_takes_port_0),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
