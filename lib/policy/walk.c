@@ -187,6 +187,19 @@ static const char *elsewhere(const char *key, const char *const *names)
 	return NULL;
 }
 
+/* The key of this map in whose own map it has its place. */
+static const char *below(const struct weir_type *t, const char *key)
+{
+	for (const struct weir_key *k = t->keys; k && k->name; k++) {
+		const struct weir_type *in = k->flags & WEIR_KEY_LATER ? NULL : k->type;
+		const struct weir_key *there = in ? find(in->keys, key) ?: in->alt ? find(in->alt->keys, key) : NULL : NULL;
+
+		if (there && !(there->flags & WEIR_KEY_LATER))
+			return k->name;
+	}
+	return NULL;
+}
+
 static int unknown_key(struct weir_walk *w, const struct weir_type *t, const struct weir_node *key)
 {
 	const char *names[KEYS_MAX], *meant;
@@ -204,6 +217,9 @@ static int unknown_key(struct weir_walk *w, const struct weir_type *t, const str
 	meant = elsewhere(key->text, names) ?: weir_did_you_mean(key->text, names);
 	if (!strcmp(key->text, "<<"))
 		weir_diag_hint(d, "merge keys are not accepted; write it out");
+	else if (below(t, key->text))
+		weir_diag_hint(d, "it has its place in '%s': write %s: { %s: ... }", below(t, key->text), below(t, key->text),
+			       key->text);
 	else if (meant)
 		weir_diag_hint(d, "did you mean '%s'?", meant);
 	return -EINVAL;
