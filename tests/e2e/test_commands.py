@@ -154,6 +154,9 @@ def test_sets():
         must(fence(lab.client, lab.DUT[4], d.udp, 9999), "fence")
         equal(d.tcp.payloads(81), [], "bytes of a live flow after its set shrank")
         live.close()
+        w("set", "add", "office", "::/0")
+        text = w("set", "list", "office").stdout
+        check("::/0\n" in text and "more" not in text, f"all of IPv6 in a set:\n{text}")
         p = w("set", "add", "nosuch", "10.1.0.2", check=False)
         check(p.returncode == 1 and "nosuch" in p.stderr, f"an unknown set: {p.returncode} {p.stderr}")
 
