@@ -4,7 +4,7 @@
  * becomes another number, one to one, and who fills the list cannot aim. The upper part of the number names half
  * a line: 15 lanes of 16 bits, and one that is 1 when others of this half found no room and stand in the table. From
  * 65,538 halves on each has fewer than 65,536 numbers, so that their low 16 bits tell them apart, and one value is none of
- * theirs: that of a lane that is free.
+ * theirs: that of a lane that is free. The mark of a half stays when what it was set for is gone.
  */
 #pragma once
 #include "core/block_line.h"

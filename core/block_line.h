@@ -264,7 +264,7 @@ static inline bool weir_block_set_ok(const struct weir_block_line *l, uint32_t n
 
 		if (h->shift > 63 || h->listed > 1 || h->bounds_room > WEIR_BLOCK_BOUNDS || h->n_bounds > h->bounds_room || h->index_room == 1 ||
 		    h->n_index > h->index_room || !h->n_bounds != !h->n_index || h->filter > n || h->dense > n ||
-		    (h->dense && (f || h->dense < WEIR_BLOCK_DENSE_LINES)) || h->table < h->filter + h->dense ||
+		    (h->dense && (f || !h->n_table || h->dense < WEIR_BLOCK_DENSE_LINES)) || h->table < h->filter + h->dense ||
 		    !weir_block_next(&at, weir_block_dense(h), (uint64_t)h->dense + h->filter + h->n_table, n) ||
 		    !weir_block_next(&at, weir_block_index(h), weir_block_index_lines(h), n) ||
 		    !weir_block_next(&at, h->bounds, weir_block_bounds_lines(h, f), n) ||

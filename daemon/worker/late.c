@@ -43,7 +43,10 @@ static bool fits(const struct weir_worker *w, const struct weir_change *c)
 	       w->img.cfg && !memcmp(w->img.h->source_digest, weir_policy_digest(w->policy), 32);
 }
 
-/* The filter keeps the bits of what was taken out: after as many edits as there are lines all is laid out anew, behind them. */
+/*
+ * The filter keeps the bits of what was taken out, and a full half its mark: after as many edits as there are lines all
+ * is laid out anew, behind them.
+ */
 static void sets_age(struct weir_worker *w, size_t lines)
 {
 	w->lines_edited += lines;

@@ -449,15 +449,15 @@ static int give_listed(struct giver *g, bool six, uint32_t way, uint64_t hi, uin
 	return give(g, &s);
 }
 
-/* Of the dense lines of IPv4, if there are any. */
+/* Of the dense lines of IPv4, if there are any. By odd steps: either half of a line, and both ways. */
 static int give_dense(struct giver *g, const struct weir_img *img, const struct weir_block_head *h)
 {
 	int r = 0;
 
-	for (uint32_t i = 0; i < 2 * h->dense && !r; i += 2 * h->dense / EDGES_PROBED + 1) {
+	for (uint32_t i = 0; i < 2 * h->dense && !r; i += (2 * h->dense / EDGES_PROBED + 1) | 1) {
 		const struct weir_block_line *l = weir_img_block_line(img, 1 + weir_block_dense(h) + i / 2);
 
-		r = give_listed(g, false, i & 1, 0, weir_block_lane_addr(h, l, i, 0));
+		r = give_listed(g, false, i & 1, 0, weir_block_lane_addr(h, l, i, i % WEIR_BLOCK_LANES));
 	}
 	return r;
 }
@@ -471,7 +471,7 @@ static int give_blocked(struct giver *g, const struct weir_img *img)
 		const struct weir_block_head *h = &weir_img_block_line(img, 1 + f)->head;
 
 		r = give_dense(g, img, h);
-		for (uint32_t i = 0; i < h->n_table && !r; i += h->n_table / EDGES_PROBED + 1) {
+		for (uint32_t i = 0; i < h->n_table && !r; i += (h->n_table / EDGES_PROBED + 1) | 1) {
 			const struct weir_block_line *l = weir_img_block_line(img, 1 + h->table + i);
 
 			r = give_listed(g, f, i & 1, l->w[0], f ? l->w[1] : l->d[0]);

@@ -257,11 +257,10 @@ static weir_u128 dense_at(const struct block_family *f, uint64_t place)
 weir_u128 block_table_at(const struct block_family *f, uint64_t place)
 {
 	uint64_t dense = weir_block_first_slot(block_head(f)), slot = place - dense;
-	const struct weir_block_line *l = &f->lines[block_head(f)->table + slot / slots_of(f)];
 
 	if (place < dense)
 		return dense_at(f, place);
-	return slot_get(l, f->six, (uint32_t)(slot % slots_of(f)));
+	return slot_get(&f->lines[block_head(f)->table + slot / slots_of(f)], f->six, (uint32_t)(slot % slots_of(f)));
 }
 
 uint8_t block_table_list(const struct block_family *f, uint64_t place)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One family of the lines of core/block_line.h, to be filled (blocklist.c) or changed (block_edit.c). Addresses are
- * numbers of the family: IPv4 ones below 2^32.
+ * numbers of the family: IPv4 ones below 2^32. The table is here what has single addresses: the dense lines, too.
  */
 #pragma once
 #include "core/block_line.h"

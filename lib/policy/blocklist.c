@@ -8,9 +8,9 @@
 
 #include "lib/policy/block_lines.h"
 
-#define DENSE 400000u   /* IPv4 addresses from which on dense lines are the smaller ones */
+#define DENSE 400000u    /* IPv4 addresses from which on there are dense lines: they are the smaller ones from 350,000 on */
 #define DENSE_FILLED 10u /* in each half */
-#define DENSE_OVER 32u  /* one of so many finds no room in its half: of 100 when filled so far, of 40 with an eighth more */
+#define DENSE_OVER 32u   /* room in the table for one of so many: one of 96 has none in its half, of 45 with an eighth more */
 #define FILTERED 16384u /* addresses from which on a table has a filter */
 #define FILTER_BITS 10u /* for each */
 
@@ -63,7 +63,7 @@ static uint32_t dense_lines(const struct parts *p)
 	return (uint32_t)in_steps(need < WEIR_BLOCK_DENSE_LINES ? WEIR_BLOCK_DENSE_LINES : need);
 }
 
-/* Filled to three quarters. */
+/* Filled to three quarters, or with room for what dense lines have none for. */
 static uint32_t table_lines(const struct parts *p)
 {
 	uint32_t slots = p->six ? WEIR_BLOCK_SLOTS6 : WEIR_BLOCK_SLOTS4;
@@ -160,7 +160,7 @@ int weir_blocklist_build(const struct weir_block_spans *block, bool listed, cons
 	for (size_t i = 0; i < block->n && !err; i++)
 		err = take(parts, block->v[i]);
 	for (int f = 0; f < 2 && !err; f++) {
-		if (parts[f].n_bounds > WEIR_BLOCK_BOUNDS || parts[f].n_exact > (size_t)WEIR_BLOCK_LINES * 8)
+		if (parts[f].n_bounds > WEIR_BLOCK_BOUNDS || parts[f].n_exact > UINT32_MAX)
 			err = -E2BIG;
 		else
 			parts[f].n_table = table_lines(&parts[f]);

@@ -317,6 +317,7 @@ static void test_dense(void **state)
 	struct weir_blocklist b;
 	const struct weir_img img = { &b };
 	uint32_t over = 0, table = 0;
+	struct weir_block_head good;
 	struct weir_why why;
 
 	(void)state;
@@ -333,6 +334,12 @@ static void test_dense(void **state)
 	assert_int_equal(weir_blocklist_build(&all, true, key, &b, &why), 0);
 	assert_true(weir_block_ok(b.lines, b.n));
 	assert_in_range(b.lines[1].head.dense, WEIR_BLOCK_DENSE_LINES, MANY / 8);
+	good = b.lines[1].head;
+	b.lines[1].head.filter = good.n_table; /* nowhere to look for what a half has no room for */
+	b.lines[1].head.table += good.n_table;
+	b.lines[1].head.n_table = 0;
+	assert_false(weir_block_ok(b.lines, b.n));
+	b.lines[1].head = good;
 	for (uint32_t half = 0; half < 2 * b.lines[1].head.dense; half++)
 		over += weir_block_overflows(&b.lines[1 + weir_block_dense(&b.lines[1].head) + half / 2], half);
 	for (uint32_t i = 0; i < 16 * b.lines[1].head.n_table; i++)
