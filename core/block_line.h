@@ -15,8 +15,8 @@
  * little is written over where it stands (lib/policy/block_edit.c).
  *
  * Of several lists each address belongs to the first that names it. Then a byte for each place in dense lines and in the
- * table, and one for each stretch between two bounds, says which: lines behind the bounds, that only a hit looks at. Stretches of two lists
- * may meet in a bound that stands there twice.
+ * table, and one for each stretch between two bounds, says which: lines behind the bounds, that only a hit looks at.
+ * Stretches of two lists may meet in a bound that stands there twice.
  */
 #pragma once
 #include "core/types.h"

@@ -60,7 +60,7 @@ WEIR_INLINE bool weir_block_filtered(const struct weir_img *img, const struct we
 	return l && (l->w[word & 7] & bits) == bits;
 }
 
-/* Which list is what stands at this place of? Lanes of the dense lines first, slots of the table, then the stretches of the bounds. */
+/* Which list is what stands at this place of? First come the lanes, then the slots, then the stretches of the bounds. */
 WEIR_INLINE uint32_t weir_block_list(const struct weir_img *img, const struct weir_block_head *h, uint32_t base, bool six,
 				     uint64_t place)
 {

@@ -217,7 +217,10 @@ static void filter_put(const struct block_family *f, uint64_t hash)
 		f->lines[line].w[word & 7] |= bits;
 }
 
-/* Into its half of a dense line, else into one of its two lines; when both are full another address moves to its other line, and so on. */
+/*
+ * Into its half of a dense line, else into one of its two lines; when both are full another address moves to its other
+ * line, and so on.
+ */
 bool block_table_put(const struct block_family *f, weir_u128 a, uint8_t list)
 {
 	struct places p = places_of(f, a);
