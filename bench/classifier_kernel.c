@@ -154,6 +154,8 @@ static int usage(const char *me)
 int main(int argc, char **argv)
 {
 	static const uint8_t families[] = { 4, 6 };
+	static const enum weir_set_kind kinds[] = { WEIR_SET_ACL,    WEIR_SET_FW,    WEIR_SET_IPC,
+						    WEIR_SET_CB_ACL, WEIR_SET_CB_FW, WEIR_SET_CB_IPC };
 	struct bench b = { .rounds = 11, .group = "B1" };
 	const char *kind = NULL;
 	uint32_t n = 100000;
@@ -186,15 +188,15 @@ int main(int argc, char **argv)
 		err |= r ? r : bench_set(&b, slash ? slash + 1 : argv[i], &s);
 		weir_set_free(&s);
 	}
-	for (int i = 0; n && i < 6; i++) {
+	for (int i = 0; n && i < (int)(sizeof kinds / sizeof *kinds) * 2; i++) {
 		struct weir_set s;
 		char name[32];
 		int r;
 
-		if ((kind && strcmp(kind, weir_set_names[i / 2])) || (family && family != families[i & 1]))
+		if ((kind && strcmp(kind, weir_set_names[kinds[i / 2]])) || (family && family != families[i & 1]))
 			continue;
-		r = weir_set_make(&s, (enum weir_set_kind)(i / 2), families[i & 1], n, 1);
-		snprintf(name, sizeof name, "%s, IPv%u", weir_set_names[i / 2], families[i & 1]);
+		r = weir_set_make(&s, kinds[i / 2], families[i & 1], n, 1);
+		snprintf(name, sizeof name, "%s, IPv%u", weir_set_names[kinds[i / 2]], families[i & 1]);
 		err |= r ? r : bench_set(&b, name, &s);
 		weir_set_free(&s);
 	}

@@ -203,6 +203,25 @@ static void test_same_bytes(void **state)
 	weir_set_free(&s);
 }
 
+/* Sets as ClassBench makes them: right, and the few rules for everybody do not stand in the leaves of all others. */
+static void test_like_classbench(void **state)
+{
+	for (int kind = WEIR_SET_CB_ACL; kind <= WEIR_SET_CB_IPC; kind++)
+		for (uint8_t family = 4; family <= 6; family = (uint8_t)(family + 2)) {
+			struct weir_set s;
+			struct weir_tree t;
+			struct weir_why why;
+
+			check_kind((enum weir_set_kind)kind, family, 5000, 7);
+			assert_int_equal(weir_set_make(&s, (enum weir_set_kind)kind, family, 20000, 3), 0);
+			assert_int_equal(weir_tree_build(s.v, s.n, NULL, &t, &why), 0);
+			print_message("%s, IPv%u: %u lines\n", weir_set_names[kind], family, t.n);
+			assert_true(t.n < 30000);
+			weir_tree_free(&t);
+			weir_set_free(&s);
+		}
+}
+
 static double cpu_seconds(void)
 {
 	struct timespec ts;
@@ -338,6 +357,7 @@ int main(void)
 		cmocka_unit_test(test_empty),	cmocka_unit_test(test_cover),	   cmocka_unit_test(test_sets),
 		cmocka_unit_test(test_seeds),	cmocka_unit_test(test_ranges),	   cmocka_unit_test(test_large),
 		cmocka_unit_test(test_odd),	cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_like_classbench),
 		cmocka_unit_test(test_limits),	cmocka_unit_test(test_nonsense),   cmocka_unit_test(test_names),
 		cmocka_unit_test(test_damaged),
 	};

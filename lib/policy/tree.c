@@ -194,7 +194,16 @@ static bool narrow(const struct tree_boxes *x, uint32_t dim, uint32_t i, uint32_
 	return span <= (UINT64_MAX >> (64 - bits) >> len);
 }
 
-/* Which group each box belongs to; a group of very few joins the smallest other one. */
+/*
+ * May the boxes of one group stand among those of another? Where they are wider, each leaf there has a copy of them: as
+ * long as there are few of either.
+ */
+static bool may_join(const struct tree_boxes *x, const uint32_t n[GROUPS], uint32_t group, uint32_t to)
+{
+	return !(group & ~to) || (uint64_t)n[group] * n[to] <= x->n / 4 + 2048;
+}
+
+/* Which group each box belongs to; a group of very few joins the smallest other one, unless that costs more than a tree. */
 static int part_boxes(const struct tree_boxes *x, const struct tree_shape *s, uint8_t *group, uint32_t n[GROUPS])
 {
 	uint32_t few = x->n / 500, to[GROUPS] = { 0, 1, 2, 3 };
@@ -212,7 +221,7 @@ static int part_boxes(const struct tree_boxes *x, const struct tree_shape *s, ui
 		for (uint32_t k = 0; k < GROUPS; k++)
 			if (k != g && n[k] && (best == GROUPS || n[k] <= n[best]))
 				best = k;
-		if (!n[g] || n[g] > few || best == GROUPS)
+		if (!n[g] || n[g] > few || best == GROUPS || !may_join(x, n, g, best))
 			continue;
 		n[best] += n[g];
 		n[g] = 0;

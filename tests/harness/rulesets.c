@@ -8,8 +8,10 @@
 
 #include "core/draw.h"
 #include "lib/util/cleanup.h"
+#include "tests/harness/classbench.h"
 
-const char *const weir_set_names[] = { "acl", "fw", "ipc", "wide", "nested", "same", "ports" };
+const char *const weir_set_names[] = { "acl", "fw", "ipc", "wide", "nested", "same", "ports",
+				       "acl1-like", "fw1-like", "ipc1-like" };
 const char *const weir_trace_names[] = { "match", "mixed", "random" };
 
 static bool chance(uint64_t *seed, uint32_t percent)
@@ -195,11 +197,15 @@ int weir_set_make(struct weir_set *s, enum weir_set_kind kind, uint8_t family, s
 		b->family = family ? family : chance(&draws, 50) ? 4 : 6;
 		any_box(b);
 		b->rule = (uint32_t)i;
-		if (kind <= WEIR_SET_IPC)
+		if (kind >= WEIR_SET_CB_ACL)
+			weir_classbench_box(&draws, kind, set, n, b);
+		else if (kind <= WEIR_SET_IPC)
 			draw_box(&draws, kind, set, b);
 		else
 			odd_box(&draws, kind, set, b);
 	}
+	if (kind >= WEIR_SET_CB_ACL)
+		weir_classbench_order(s->v, n);
 	return 0;
 }
 

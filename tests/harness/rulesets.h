@@ -9,13 +9,16 @@
 #include "lib/policy/tree.h"
 
 enum weir_set_kind {
-	WEIR_SET_ACL,    /* narrow destinations, one port, few wide rules */
+	WEIR_SET_ACL,    /* narrow destinations, one port, few wide rules; in all three networks stand close together */
 	WEIR_SET_FW,     /* many wide addresses and port ranges */
 	WEIR_SET_IPC,    /* between: pairs of prefixes of many lengths */
 	WEIR_SET_WIDE,   /* adversarial: wide ranges that overlap everywhere */
 	WEIR_SET_NESTED, /* prefixes within prefixes, from /0 on */
 	WEIR_SET_SAME,   /* few different boxes, many times each */
 	WEIR_SET_PORTS,  /* any address, port ranges only */
+	WEIR_SET_CB_ACL, /* as ClassBench makes them of its seeds: tests/harness/classbench.h */
+	WEIR_SET_CB_FW,
+	WEIR_SET_CB_IPC,
 	WEIR_SET_KINDS,
 };
 extern const char *const weir_set_names[WEIR_SET_KINDS];
