@@ -32,6 +32,9 @@ static const struct tree_shape shapes6[] = {
 	{ 16, 16, 8, 1.5, 1, 0.001 }, { 40, 40, 32, 1.1, 4, 0.001 }, { 40, 40, 128, 1.5, 0.5, 0 },
 };
 #define SHAPES 7
+/* Instead of the first: so many boxes leave the nearer caches, and fewer copies are worth a look at one more line. */
+static const struct tree_shape very_many4 = { 4, 4, 16, 4, 0.5, 0.1 }, very_many6 = { 16, 16, 3, 4, 2, 0.05 };
+#define VERY_MANY 70000
 #define GOOD_SHAPES 4 /* the others are for boxes that overlap so much that none of these fits */
 
 struct trial {
@@ -459,7 +462,7 @@ static int make_family(struct making *m)
 	int err = 0;
 
 	for (uint32_t i = 0; i < SHAPES && m->work < end; i++) {
-		const struct tree_shape *s = &shapes[i];
+		const struct tree_shape *s = i || m->boxes.n < VERY_MANY ? &shapes[i] : m->boxes.six ? &very_many6 : &very_many4;
 
 		if (best.lines && (i >= GOOD_SHAPES || m->work - begun > ENOUGH * (uint64_t)m->boxes.n + (1 << 22)))
 			break;
