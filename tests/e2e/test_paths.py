@@ -313,22 +313,31 @@ def test_devices_on_devices():
         raise Skip("this kernel has none of these devices")
 
 
-def test_tun():
-    """A device without Ethernet headers, fed by a program."""
+IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 1, 0x1000, 0x4000
+
+
+def tun7(lab, flags=0, mtu="1500"):
+    """A tun device of the dut, with the address 1 of 10.7.0.0/24 and fd07::/64, with a firewall and a listener. Its fd and the latter."""
     import fcntl
     if not os.path.exists("/dev/net/tun"):
         raise Skip("no /dev/net/tun")
+    heard = Listener(lab, lab.dut, "udp", 80, 81, answer=False)
+    w = Weir(lab, lab.dut)
+    w.run(closed("    - { name: inner, action: allow, interface: tun7, ports: 80 }\n"))
+    with lab.dut:
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        lab.on_close(lambda: os.close(fd))
+        fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH22x", b"tun7", IFF_TUN | IFF_NO_PI | flags))  # TUNSETIFF
+    for args in (("link", "set", "tun7", "mtu", mtu, "up"), ("addr", "add", "10.7.0.1/24", "dev", "tun7"),
+                 ("addr", "add", "fd07::1/64", "dev", "tun7", "nodad")):
+        lab.dut.ip(*args)
+    return fd, heard
+
+
+def test_tun():
+    """A device without Ethernet headers, fed by a program."""
     with Router() as lab:
-        heard = Listener(lab, lab.dut, "udp", 80, 81, answer=False)
-        w = Weir(lab, lab.dut)
-        w.run(closed("    - { name: inner, action: allow, interface: tun7, ports: 80 }\n"))
-        with lab.dut:
-            fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-            lab.on_close(lambda: os.close(fd))
-            fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH22x", b"tun7", 0x1001))  # TUNSETIFF: IFF_TUN, IFF_NO_PI
-        lab.dut.ip("addr", "add", "10.7.0.1/24", "dev", "tun7")
-        lab.dut.ip("addr", "add", "fd07::1/64", "dev", "tun7", "nodad")
-        lab.dut.ip("link", "set", "tun7", "up")
+        fd, heard = tun7(lab)
         for v in (4, 6):
             ip = sp.IP(src="10.7.0.2", dst="10.7.0.1") if v == 4 else sp.IPv6(src="fd07::2", dst="fd07::1")
             bad, deadline = token("bad"), time.monotonic() + PATIENCE
@@ -344,20 +353,8 @@ def test_tun():
 
 def test_heads_elsewhere():
     """A large packet of which only the first bytes stand in the linear part of its buffer: its headers are found all the same."""
-    import fcntl
-    if not os.path.exists("/dev/net/tun"):
-        raise Skip("no /dev/net/tun")
     with Router() as lab:
-        heard = Listener(lab, lab.dut, "udp", 80, 81, answer=False)
-        w = Weir(lab, lab.dut)
-        w.run(closed("    - { name: inner, action: allow, interface: tun7, ports: 80 }\n"))
-        with lab.dut:
-            fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-            lab.on_close(lambda: os.close(fd))
-            fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH22x", b"tun7", 0x5001))  # IFF_TUN, IFF_NO_PI, IFF_VNET_HDR
-        for args in (("link", "set", "tun7", "mtu", "9000", "up"), ("addr", "add", "10.7.0.1/24", "dev", "tun7"),
-                     ("addr", "add", "fd07::1/64", "dev", "tun7", "nodad")):
-            lab.dut.ip(*args)
+        fd, heard = tun7(lab, IFF_VNET_HDR, "9000")
         few = struct.pack("=BBHHHH", 0, 0, 1, 0, 0, 0)  # struct virtio_net_hdr; hdr_len: one byte is linear
 
         def arrived(port):
