@@ -483,8 +483,6 @@ static int do_set_list(struct weir_worker *w, const struct weir_request *rq, str
 			e.list = block ? json_array() : weir_list_json(&w->img, i, SET_SHOWN_MAX);
 			if (block)
 				r = weir_policy_set_each(w->policy, &w->overlay.list, name, element_add, &e);
-			else if (json_array_size(e.list) < SET_SHOWN_MAX) /* ::/0 is two, on both sides of IPv4, and told as one */
-				json_object_set_new(j, "ranges", json_integer((json_int_t)json_array_size(e.list)));
 			json_object_set_new(j, "elements", e.list);
 		}
 		json_array_append_new(sets, j);

@@ -57,6 +57,18 @@ static int make_bounds(struct weir_build *b, struct bounds *ret)
 	return 0;
 }
 
+/* As they are told: what is IPv6 below IPv4 and above it is one range, though two of a set in normal form. */
+static uint32_t told_ranges(const struct weir_ranges *r)
+{
+	bool below = false, above = false;
+
+	for (size_t i = 0; i < r->n; i++) {
+		below |= r->v[i].hi == WEIR_V4_LOW - 1;
+		above |= r->v[i].lo == WEIR_V4_HIGH + 1;
+	}
+	return (uint32_t)r->n - (below && above);
+}
+
 static int make_lists(struct weir_build *b, struct weir_list_info **ret)
 {
 	struct weir_list_info *l = weir_arena_array(&b->arena, b->addrs.n, sizeof *l);
@@ -64,7 +76,7 @@ static int make_lists(struct weir_build *b, struct weir_list_info **ret)
 
 	for (uint32_t i = 0; l && i < b->addrs.n && !err; i++) {
 		err = weir_build_string(b, b->addrs.names[i], &l[i].name);
-		l[i].ranges = (uint32_t)b->addrs.v[i].n;
+		l[i].ranges = told_ranges(&b->addrs.v[i]);
 	}
 	if (!l)
 		return -ENOMEM;

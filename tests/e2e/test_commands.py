@@ -157,6 +157,8 @@ def test_sets():
         w("set", "add", "office", "::/0")
         text = w("set", "list", "office").stdout
         check("::/0\n" in text and "more" not in text, f"all of IPv6 in a set:\n{text}")
+        equal({x["ranges"] for x in w.json("set", "list")["sets"] if x["set"] == "office"}, {len(text.splitlines())},
+              "as many in the list of all sets")
         p = w("set", "add", "nosuch", "10.1.0.2", check=False)
         check(p.returncode == 1 and "nosuch" in p.stderr, f"an unknown set: {p.returncode} {p.stderr}")
 
