@@ -317,7 +317,7 @@ IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 1, 0x1000, 0x4000
 
 
 def tun7(lab, flags=0, mtu="1500"):
-    """A tun device of the dut, with the address 1 of 10.7.0.0/24 and fd07::/64, with a firewall and a listener. Its fd and the latter."""
+    """A tun device of the dut, the first address of 10.7.0.0/24 and fd07::/64, with a firewall. Its fd, and a listener."""
     import fcntl
     if not os.path.exists("/dev/net/tun"):
         raise Skip("no /dev/net/tun")
