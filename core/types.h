@@ -8,7 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* In the kernel all of it is one function, as the verifier sees it; elsewhere the compiler knows better. */
+#ifdef __bpf__
 #define WEIR_INLINE static inline __attribute__((always_inline))
+#else
+#define WEIR_INLINE static inline
+#endif
 
 /*
  * What stands in memory must be read again. In the kernel that memory is a map value, of which the verifier
