@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/help.h"
+#include "lib/util/version.h"
 
 const char weir_options_help[] =
 	"Options of every command, before or after it:\n"
@@ -24,7 +25,7 @@ const char weir_exit_help[] =
 void weir_help(FILE *out)
 {
 	fprintf(out, "weir %s: what this host talks to, and what it may\n\nusage: weir COMMAND [ARGUMENTS]\n\n",
-		WEIR_VERSION);
+		weir_version());
 	for (const struct weir_cmd *const *c = weir_commands; *c; c++) {
 		if (!(*c)->hidden)
 			fprintf(out, "  %-16s %s\n", (*c)->name, (*c)->summary);

@@ -12,6 +12,7 @@
 #include "cli/help.h"
 #include "cli/opts.h"
 #include "daemon/role.h"
+#include "lib/util/version.h"
 
 const struct weir_cmd *const weir_commands[] = {
 	&weir_cmd_run,
@@ -304,7 +305,7 @@ int main(int argc, char **argv)
 	if (r != WEIR_EXIT_OK)
 		return r;
 	if (g.version) {
-		printf("weir %s\n", WEIR_VERSION);
+		printf("weir %s\n", weir_version());
 		return WEIR_EXIT_OK;
 	}
 	if (argc < 2 || (argc == 2 && !strcmp(argv[1], "help"))) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/help.h"
+#include "lib/util/version.h"
 
 /* Text as it is: no word of it is a request of roff's. */
 static void put(const char *text, int len)
@@ -105,7 +106,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	       ".SH DESCRIPTION\nweir is a host firewall on eBPF. It shows what a machine talks to, with a verdict on each "
 	       "flow and the rule that gave it,\nand, where a policy in mode prevent says so, stops the rest in the kernel.\n"
 	       ".SH COMMANDS\n",
-	       WEIR_VERSION);
+	       weir_version());
 	for (const struct weir_cmd *const *c = weir_commands; *c; c++) {
 		if (!(*c)->hidden)
 			put_command(*c);

@@ -12,6 +12,7 @@
 #include "daemon/worker/honest.h"
 #include "lib/event/event.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/version.h"
 
 static json_t *interfaces_json(const struct weir_worker *w, json_t *degraded)
 {
@@ -143,7 +144,7 @@ static int do_status(struct weir_worker *w, const struct weir_request *rq, struc
 	weir_port_stats(w->port, stats, WEIR_STATS_MAX);
 	weir_port_flow_each(w->port, count_flow, &flows);
 	weir_hex(weir_policy_digest(w->policy), 32, digest);
-	json_object_set_new(j, "version", json_string(WEIR_VERSION));
+	json_object_set_new(j, "version", json_string(weir_version()));
 	weir_port_life(w->port, &life);
 	json_object_set_new(j, "pid", json_integer(life.pid[0] ? life.pid[0] : getpid()));
 	if (life.pid[0])

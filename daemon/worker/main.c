@@ -24,6 +24,7 @@
 #include "lib/sandbox/sandbox.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/cpus.h"
+#include "lib/util/version.h"
 
 /* The last dot: what leads there is no link then, and those are refused. */
 #define STATE_BY_FD "/proc/self/fd/6/."
@@ -205,7 +206,7 @@ static int start(struct work *x)
 static int watch(struct work *x)
 {
 	struct weir_live_options lo = { .out = stdout, .tty = isatty(STDOUT_FILENO) ? STDOUT_FILENO : -1,
-					.color = x->o->color, .version = WEIR_VERSION };
+					.color = x->o->color, .version = weir_version() };
 	int fd = weir_port_event_fd(x->port), r = fd < 0 ? fd : weir_loop_add(x->loop, fd, EPOLLIN, on_events, x, NULL);
 
 	if (!r && x->o->live)
