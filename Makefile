@@ -112,4 +112,4 @@ deb: deps-build
 	@$(AS_OWNER) packaging/deb/build.sh $(BUILD) $(BUILD)/deb
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-san
+	rm -rf $(BUILD) $(BUILD)-san $(BUILD)-fuzz

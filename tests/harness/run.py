@@ -3,15 +3,17 @@
 """Runs the tests of both builds and says how it went, in one line that a machine can read too.
 
 The plain build runs everything; the unit tests run again, with the fuzz targets, in a second build by
-clang with ASan and UBSan. `meson test` does the running. Its JSON logs are read afterwards: a program that
-speaks TAP or cmocka counts with each of its cases, any other one as a whole. A skip never goes unseen: it is
-listed with the last words of the program that skipped. Lines that begin with `| ` are a table for the report.
+clang with ASan and UBSan, at low priority beside the others, which wait for something most of the time. `meson test`
+does the running. Its JSON logs are read afterwards: a program that speaks TAP or cmocka counts with each of its cases,
+any other one as a whole. A skip never goes unseen: it is listed with the last words of the program that skipped. Lines
+that begin with `| ` are a table for the report.
 Exit status 1 when anything failed or nothing ran.
 
 Suites: unit (no rights), check (of the source), bpf and e2e (root), vm (qemu), fuzz; a test of the suite
 `long` runs with --long only. WEIR_TEST_LONG=1 tells the others to use full counts.
 """
 import argparse
+import concurrent.futures
 import glob
 import json
 import os
@@ -19,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 CASE_PATTERNS = [
     # TAP, then what cmocka says by itself
@@ -103,12 +106,14 @@ class Runner:
     def __init__(self, args):
         self.args = args
         self.build = args.build
-        self.san = args.build.rstrip("/") + "-san"
+        self.san = args.build.rstrip("/") + ("-san" if args.fuzz is None else "-fuzz")
         self.as_owner = ["runuser", "-u", args.owner, "--"] if args.owner else []
         self.tally = Tally()
         self.env = dict(os.environ, **({"WEIR_TEST_LONG": "1"} if args.long else {}))
         # administrators' folders hold ip, nft and bpftool
         self.env["PATH"] = self.env.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+        # what hangs ends at some time; a slow machine, or one that stands still for a while, is no hang
+        self.patience = "60" if args.long else "4"
 
     def refresh(self, build):
         """Configure again when a room is new to the tree, or a test library new to the system."""
@@ -136,7 +141,8 @@ class Runner:
             werror = ["-Dwerror=true"] if os.environ.get("CI") == "true" else []
             subprocess.run(self.as_owner + ["env", f"CC={clang}", "meson", "setup", self.san, "-Dbuildtype=debug",
                            "-Doptimization=1", "-Db_sanitize=address,undefined", "-Db_lundef=false",
-                           "-Dsanitize_fuzz=true"] + werror, check=True, stdout=subprocess.DEVNULL)
+                           "-Dsanitize_fuzz=" + ("short" if self.args.fuzz is None else "long")] + werror,
+                           check=True, stdout=subprocess.DEVNULL)
         self.refresh(self.san)
         return True
 
@@ -146,22 +152,21 @@ class Runner:
             # ["weir:unit"] or ["weir"]; a test without a suite is a unit test
             yield test["name"], {s.split(":")[1] for s in test["suite"] if ":" in s} or {"unit"}, test
 
-    def meson_test(self, build, names, where="", env=None, extra=()):
-        if not names:
-            return
+    def meson_test(self, build, names, processes, before=(), env=None, stdout=None):
+        """The records of the log that `meson test` leaves."""
         log = f"{build}/meson-logs/testlog.json"
         if os.path.exists(log):
             os.unlink(log)
-        # many tests wait for something most of the time, so one more than there are CPUs
-        subprocess.run(["meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", "--num-processes",
-                        str((os.cpu_count() or 1) + 1), *extra, *sorted(set(names))],
-                       env=dict(self.env, **(env or {})))
+        if not names:
+            return []
+        subprocess.run([*before, "meson", "test", "-C", build, "--no-rebuild", "--print-errorlogs", "--num-processes",
+                        str(processes), "--timeout-multiplier", self.patience, *sorted(set(names))],
+                       env=dict(self.env, **(env or {})), stdout=stdout)
         if not os.path.exists(log):
             self.tally.failed.append(f"{build}: meson test left no log")
-            return
+            return []
         with open(log, encoding="utf-8", errors="replace") as f:
-            for line in f:
-                self.tally.add_program(where, json.loads(line))
+            return [json.loads(line) for line in f]
 
     def build_san(self, chosen):
         """Only what these tests need: the second build must not cost as much as the first."""
@@ -171,12 +176,19 @@ class Runner:
         files = [os.path.relpath(f, os.path.abspath(self.san)) for t in json.loads(out.stdout)
                  if t["id"] in ids or t["name"] in want for f in t["filename"]]
         if files:
-            subprocess.run(self.as_owner + ["ninja", "-C", self.san, "--quiet"] + sorted(set(files)), check=True)
+            subprocess.run(["nice"] + self.as_owner + ["ninja", "-C", self.san, "--quiet"] + sorted(set(files)),
+                           check=True)
+
+    def test_san(self, wanted, said):
+        """All of the sanitizer run. What its tests say stands in the file `said`."""
+        if not self.make_san():
+            return []
+        chosen = [t for t in self.tests(self.san) if wanted(t[0], t[1]) and t[1] & {"unit", "fuzz"}]
+        self.build_san(chosen)
+        return self.meson_test(self.san, [t[0] for t in chosen], os.cpu_count() or 1, ["nice"], SANITIZER_OPTIONS, said)
 
     def run(self):
         args = self.args
-        # what hangs ends at some time; a slow machine, or one that stands still for a while, is no hang
-        extra = ["--timeout-multiplier", "60" if args.long else "4"]
 
         def wanted(name, suites):
             if args.names and not any(n in name for n in args.names):
@@ -191,12 +203,14 @@ class Runner:
             self.tally.failed.append(f"{name}: two tests of this name")
         subprocess.run(self.as_owner + ["ninja", "-C", self.build, "--quiet"], check=True)
         plain = [n for n, s, _ in self.tests(self.build) if wanted(n, s) and "fuzz" not in s]
-        self.meson_test(self.build, plain, extra=extra)
-        if not args.vm and self.make_san():
-            chosen = [t for t in self.tests(self.san) if wanted(t[0], t[1]) and t[1] & {"unit", "fuzz"}]
-            self.build_san(chosen)
-            self.meson_test(self.san, [t[0] for t in chosen], "san/", SANITIZER_OPTIONS,
-                            extra)
+        with tempfile.TemporaryFile("w+") as said, concurrent.futures.ThreadPoolExecutor(1) as beside:
+            san = None if args.vm else beside.submit(self.test_san, wanted, said)
+            for record in self.meson_test(self.build, plain, 2 * (os.cpu_count() or 1)):
+                self.tally.add_program("", record)
+            for record in san.result() if san else ():
+                self.tally.add_program("san/", record)
+            said.seek(0)
+            shutil.copyfileobj(said, sys.stdout)
 
     def fuzz(self):
         """Each target alone, with its committed corpus and a growing one in the build folder."""
