@@ -32,18 +32,22 @@ uint32_t tree_log2(uint64_t x)
 	return whole << 8 | part;
 }
 
-/* q * log2(q / leaf), and 0 for what fits into a leaf. */
-static double halvings(uint64_t q, uint32_t leaf)
+/* The same, remembered: most numbers of boxes are small. */
+static uint32_t log2_of(uint64_t x)
 {
 	static uint16_t small[4096];
 
-	if (q <= leaf)
-		return 0;
-	if (q >= 4096)
-		return (double)q * (tree_log2(q) - tree_log2(leaf)) / 256;
-	if (!small[q])
-		small[q] = (uint16_t)tree_log2(q);
-	return (double)q * (small[q] - tree_log2(leaf)) / 256;
+	if (x >= 4096)
+		return tree_log2(x);
+	if (!small[x])
+		small[x] = (uint16_t)tree_log2(x);
+	return small[x];
+}
+
+/* q * log2(q / leaf), and 0 for what fits into a leaf. */
+static double halvings(uint64_t q, uint32_t leaf)
+{
+	return q <= leaf ? 0 : (double)q * (log2_of(q) - log2_of(leaf)) / 256;
 }
 
 struct spread {

@@ -342,24 +342,45 @@ bool weir_box_holds(const struct weir_box *b, const struct weir_tree_key *k)
 
 #define BUCKETS 4096
 
-struct weir_oracle {
-	struct weir_box *covered; /* the boxes as the trees know them */
-	uint32_t *list[BUCKETS], n[BUCKETS], room[BUCKETS];
+/* A box as far as it is seen without looking at it: of each address 32 bits, of IPv6 the first. */
+struct entry {
+	uint32_t src_lo, src_hi, dst_lo, dst_hi, box;
 };
 
-static int oracle_add(struct weir_oracle *o, uint32_t at, uint32_t i)
+struct weir_oracle {
+	struct weir_box *covered; /* the boxes as the trees know them */
+	struct entry *list[BUCKETS];
+	uint32_t n[BUCKETS], room[BUCKETS];
+};
+
+static int oracle_add(struct weir_oracle *o, uint32_t at, const struct entry *e)
 {
 	if (o->n[at] == o->room[at]) {
 		uint32_t room = o->room[at] ? o->room[at] * 2 : 64;
-		uint32_t *p = realloc(o->list[at], room * sizeof *p);
+		struct entry *p = realloc(o->list[at], room * sizeof *p);
 
 		if (!p)
 			return -ENOMEM;
 		o->list[at] = p;
 		o->room[at] = room;
 	}
-	o->list[at][o->n[at]++] = i;
+	o->list[at][o->n[at]++] = *e;
 	return 0;
+}
+
+/* Into each bucket that some destination of the box falls into. */
+static int oracle_take(struct weir_oracle *o, uint32_t i)
+{
+	const struct weir_box *b = &o->covered[i];
+	uint32_t shift = b->family == 4 ? 0 : 96, bit = b->family == 4 ? 21 : 64, base = b->family == 4 ? 0 : 2048;
+	weir_u128 first = b->dst_lo >> bit, span = (b->dst_hi >> bit) - first;
+	struct entry e = { (uint32_t)(b->src_lo >> shift), (uint32_t)(b->src_hi >> shift), (uint32_t)(b->dst_lo >> shift),
+			   (uint32_t)(b->dst_hi >> shift), i };
+	int err = 0;
+
+	for (uint32_t k = 0; k < 2048 && k <= span && !err; k++)
+		err = oracle_add(o, base + (((uint32_t)first + k) & 2047), &e);
+	return err;
 }
 
 struct weir_oracle *weir_oracle_new(const struct weir_set *s)
@@ -372,13 +393,8 @@ struct weir_oracle *weir_oracle_new(const struct weir_set *s)
 	o->covered = calloc(s->n + 1, sizeof *o->covered);
 	err = o->covered ? 0 : -ENOMEM;
 	for (uint32_t i = 0; i < s->n && !err; i++) {
-		struct weir_box b = o->covered[i] = weir_box_cover(&s->v[i]);
-		uint32_t bit = b.family == 4 ? 21 : 64, base = b.family == 4 ? 0 : 2048;
-		weir_u128 first = b.dst_lo >> bit, span = (b.dst_hi >> bit) - first;
-
-		for (uint32_t k = 0; k < 2048 && !err; k++) /* the values of these bits in the range */
-			if (((k - (uint32_t)first) & 2047) <= span)
-				err = oracle_add(o, base + k, i);
+		o->covered[i] = weir_box_cover(&s->v[i]);
+		err = oracle_take(o, i);
 	}
 	if (!err)
 		return o;
@@ -398,10 +414,14 @@ void weir_oracle_free(struct weir_oracle *o)
 uint32_t weir_oracle_find(const struct weir_oracle *o, const struct weir_tree_key *k, uint32_t *rules, uint32_t max)
 {
 	uint32_t at = k->family == 4 ? (uint32_t)k->w[0] >> 21 : 2048 + (uint32_t)(k->w[2] & 2047), n = 0;
+	uint32_t src = (uint32_t)(k->w[0] >> 32), dst = k->family == 4 ? (uint32_t)k->w[0] : (uint32_t)(k->w[2] >> 32);
 
 	for (uint32_t i = 0; i < o->n[at] && n < max; i++) {
-		const struct weir_box *b = &o->covered[o->list[at][i]];
+		const struct entry *e = &o->list[at][i];
+		const struct weir_box *b = &o->covered[e->box];
 
+		if (src < e->src_lo || src > e->src_hi || dst < e->dst_lo || dst > e->dst_hi)
+			continue;
 		if (weir_box_holds(b, k) && (!n || rules[n - 1] != b->rule))
 			rules[n++] = b->rule;
 	}

@@ -41,7 +41,7 @@ void weir_trace_key(const struct weir_set *s, enum weir_trace_kind kind, uint64_
 /* Does the box hold it? By numbers, not by the code under test. */
 bool weir_box_holds(const struct weir_box *b, const struct weir_tree_key *k);
 
-/* All boxes a packet is in, by looking at them one by one, but only at those that its destination's bits allow. */
+/* All boxes a packet is in, by looking at them one by one, but only at those that the first bits of its addresses allow. */
 struct weir_oracle;
 struct weir_oracle *weir_oracle_new(const struct weir_set *s); /* NULL: no memory */
 void weir_oracle_free(struct weir_oracle *o);
