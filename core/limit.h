@@ -35,7 +35,7 @@ struct weir_limit {
 	uint8_t count, per_what, bits4, bits6; /* bits of the source that count */
 	uint8_t action, mode, log, pad;
 	uint32_t ban_s; /* seconds that who is above it is banned for; 0: not */
-	uint32_t pad1;
+	uint32_t rule; /* whose connections it counts: 1 + its number; 0: what comes in, whatever rule lets it in */
 };
 _Static_assert(sizeof(struct weir_limit) == 80, "ABI");
 

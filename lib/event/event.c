@@ -174,6 +174,10 @@ static void put_fix(FILE *f, const struct weir_ev_verdict *ev, const struct weir
 		if (w->img)
 			weir_packet_fix(f, w->img, &s, &ev->res);
 		break;
+	case WEIR_REASON_LIMIT: /* a rule before the one that it belongs to; what counts all that comes in asks no rule */
+		if (w->img && weir_limit_of_rule(w->img, ev->res.wanted_rule))
+			put_fix_rule(f, ev, before);
+		break;
 	case WEIR_REASON_RULE:
 	case WEIR_REASON_DEFAULT:
 		put_fix_rule(f, ev, before);

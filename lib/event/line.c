@@ -94,16 +94,19 @@ static void proto_text(const json_t *event, char buf[static 16])
 /* By what: the rule with its place, else the reason. */
 static void by_text(const json_t *event, char *buf, size_t size)
 {
-	char rule[128], place[128];
+	char rule[128], place[128], reason[32];
+	const char *what;
 
 	text(event, "rule", rule, sizeof rule);
 	text(event, "place", place, sizeof place);
+	text(event, "reason", reason, sizeof reason);
+	what = *rule && !strcmp(reason, "limit") ? "limit " : ""; /* it has the name of its rule, which lets in */
 	if (!*rule)
-		text(event, "reason", rule, sizeof rule);
+		strcpy(rule, reason);
 	if (*place && strcmp(place, rule))
-		snprintf(buf, size, "%s (%s)", rule, place);
+		snprintf(buf, size, "%s%s (%s)", what, rule, place);
 	else
-		snprintf(buf, size, "%s", rule);
+		snprintf(buf, size, "%s%s", what, rule);
 }
 
 static void who_put(FILE *out, const json_t *event)

@@ -20,7 +20,9 @@ static const char policy[] = "version: 1\n"
 			     "blocklists: [$bad, $worse]\n"
 			     "rules:\n"
 			     "  - { name: web, action: allow, direction: inbound, protocol: tcp, ports: 80 }\n"
-			     "  - { name: no telnet, action: reject, direction: outbound, protocol: tcp, ports: 23 }\n";
+			     "  - { name: no telnet, action: reject, direction: outbound, protocol: tcp, ports: 23 }\n"
+			     "  - { name: few, action: allow, protocol: udp, ports: 90, limit: { rate: 1/h } }\n"
+			     "limits: [{ name: all, per: all, count: packets, rate: 1k/s }]\n";
 
 static void *blob;
 static struct weir_img img;
@@ -92,14 +94,21 @@ static const char *str(const json_t *j, const char *key)
 	return s ? s : "(none)";
 }
 
-static void expect_line(const json_t *j, const char *want)
+static char *line_of(const json_t *j)
 {
-	_cleanup_free_ char *got = NULL;
+	char *got = NULL;
 	size_t n = 0;
 	FILE *f = open_memstream(&got, &n);
 
 	weir_event_line(f, j, false);
 	fclose(f);
+	return got;
+}
+
+static void expect_line(const json_t *j, const char *want)
+{
+	_cleanup_free_ char *got = line_of(j);
+
 	assert_string_equal(got, want);
 }
 
@@ -231,6 +240,35 @@ static void test_fix_of_an_added_rule(void **state)
 	expect_fix(&ev, &w, "weir rule add --src 10.0.0.1 --port 81 --proto tcp --direction inbound --action allow");
 }
 
+/* A rule before the one whose limit is used up lets it in; of a limit that counts all packets no rule is asked. */
+static void test_fix_of_a_limit(void **state)
+{
+	struct weir_overlay_rule rule = {
+		.id = 3, .json = "{\"action\": \"allow\", \"protocol\": \"udp\", \"ports\": 91, \"limit\": {\"rate\": \"1/h\"}}"
+	};
+	const struct weir_overlay overlay = { .rules = &rule, .n_rules = 1 };
+	struct weir_ev_verdict ev = event("10.0.0.1", 1, "10.0.0.2", 90, WEIR_DIR_IN);
+	_cleanup_free_ void *other = NULL;
+	_cleanup_free_ char *line = NULL;
+	struct weir_event_words w = { .img = &img };
+	struct weir_img added;
+	json_t *j;
+
+	ev.proto = WEIR_IPPROTO_UDP;
+	judged(&ev, WEIR_RULE_LIMIT, WEIR_REASON_LIMIT, WEIR_DROP, WEIR_DROP);
+	expect_fix(&ev, &w, "(none)");
+	judged(&ev, WEIR_RULE_LIMIT + 1, WEIR_REASON_LIMIT, WEIR_DROP, WEIR_DROP);
+	expect_fix(&ev, &w, "weir rule add --src 10.0.0.1 --port 90 --proto udp --direction inbound --action allow");
+	j = weir_event_json(&ev, &w);
+	line = line_of(j);
+	assert_non_null(strstr(line, "  limit few (policy.yaml:10)"));
+	json_decref(j);
+	assert_int_equal(compile(&overlay, &other, &added), 0);
+	w.img = &added;
+	judged(&ev, WEIR_RULE_LIMIT + 1, WEIR_REASON_LIMIT, WEIR_DROP, WEIR_DROP);
+	expect_fix(&ev, &w, "weir rule add --src 10.0.0.1 --port 90 --proto udp --direction inbound --before 3 --action allow");
+}
+
 static void test_hostile(void **state)
 {
 	struct weir_ev_verdict ev = event("10.0.0.1", 1, "10.0.0.2", 80, WEIR_DIR_OUT);
@@ -287,6 +325,7 @@ int main(void)
 		cmocka_unit_test(test_rule_with_place),
 		cmocka_unit_test(test_fix),
 		cmocka_unit_test(test_fix_of_an_added_rule),
+		cmocka_unit_test(test_fix_of_a_limit),
 		cmocka_unit_test(test_fix_blocklist),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_words),

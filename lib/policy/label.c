@@ -27,6 +27,13 @@ static const struct weir_limit *limit_of(const struct weir_img *img, uint32_t ru
 	return rule >= WEIR_RULE_LIMIT && rule < WEIR_RULE_FAILSAFE ? weir_img_limit(img, rule - WEIR_RULE_LIMIT) : NULL;
 }
 
+bool weir_limit_of_rule(const struct weir_img *img, uint32_t rule)
+{
+	const struct weir_limit *l = limit_of(img, rule);
+
+	return l && l->rule;
+}
+
 const char *weir_blocklist_name(const struct weir_img *img, uint32_t rule)
 {
 	uint32_t i = rule - WEIR_RULE_BLOCKLIST, n = img->h->block_sets.count;
@@ -55,7 +62,8 @@ const char *weir_rule_name(const struct weir_img *img, uint32_t rule, char *buf,
 
 const char *weir_rule_place(const struct weir_img *img, uint32_t rule, char *buf, size_t size)
 {
-	const struct weir_rule *r = rule_of(img, rule);
+	const struct weir_limit *l = limit_of(img, rule);
+	const struct weir_rule *r = rule_of(img, l && l->rule ? l->rule - 1 : rule);
 
 	snprintf(buf, size, "%s", r ? weir_img_string(img, r->place) : "");
 	return weir_text_whole(buf);

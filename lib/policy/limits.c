@@ -162,6 +162,12 @@ int weir_build_limits(struct weir_build *b)
 			return err;
 	}
 	b->n_limits = n;
+	for (uint32_t i = 0; i < b->n_rules; i++) {
+		struct weir_limit *l = b->rules[i].limit ? &b->limits[b->rules[i].limit - 1] : NULL;
+
+		if (l && !l->rule)
+			l->rule = i + 1;
+	}
 	return 0;
 }
 

@@ -184,6 +184,7 @@ const char *weir_rule_label(const struct weir_img *img, uint32_t rule, uint32_t 
 /* Only the name ("web", "default inbound", "blocklist $bad") and only the place ("policy.yaml:26", "overlay 42", ""). */
 const char *weir_rule_name(const struct weir_img *img, uint32_t rule, char *buf, size_t size);
 const char *weir_rule_place(const struct weir_img *img, uint32_t rule, char *buf, size_t size);
+bool weir_limit_of_rule(const struct weir_img *img, uint32_t rule); /* a limit of what one rule lets in: its place is the rule's */
 /* "$bad", the set of the blocklist that `rule` means, or NULL: it means none, or not a single one. */
 const char *weir_blocklist_name(const struct weir_img *img, uint32_t rule);
 const char *weir_reason_name(uint32_t reason);

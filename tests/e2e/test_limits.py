@@ -243,6 +243,12 @@ def test_what_a_rule_lets_in():
                 seen = [e for e in w.records("events") if e.get("reason") == "limit"]
                 check(any("few" in str(e.get("rule", "")) for e in seen), f"no event names the limit: {w.records('events')[-3:]}")
                 check("limit: { rate: 1/h, per: rule, burst: 5, action: drop }" in w("show", "effective").stdout, "not shown")
+                must(all(e.get("fix") for e in seen), f"no command lets it by: {seen[-1:]}")
+                fix = [e["fix"] for e in seen if e["src"]["address"] == "10.1.0.77"][-1]
+                w(*fix.split()[1:])
+                knock(lab, 90, 20, "10.1.0.77")
+                must(fence(lab.client, lab.DUT[4], f, 9999), "fence")
+                equal(few.read(), 25, f"with '{fix}'")
 
 
 def test_an_added_rule():
