@@ -61,8 +61,10 @@ __noinline int weir_catch(void)
 		weir_stat(WEIR_STAT_ERROR);
 		return 0;
 	}
-	if (ctl->caught_until < c.until)
-		ctl->caught_until = c.until;
+	for (int i = 0; i < 2; i++) { /* another CPU may have written an earlier end over it */
+		if (*(volatile uint64_t *)&ctl->caught_until < c.until)
+			*(volatile uint64_t *)&ctl->caught_until = c.until;
+	}
 	return 1;
 }
 

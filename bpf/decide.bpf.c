@@ -34,7 +34,7 @@ WEIR_INLINE int weir_stage_later(struct __sk_buff *skb, struct weir_scratch *s, 
 		if (over && weir_bound_stop(over - 1))
 			return WEIR_DONE;
 	}
-	if (first == WEIR_FRAG_PASSED) {
+	if (first == WEIR_FRAG_PASSED || first == WEIR_FRAG_ADMITTED) {
 		weir_result_pass(&s->res, WEIR_REASON_FLOW, WEIR_RULE_NONE);
 	} else if (first == WEIR_FRAG_DENIED) {
 		weir_result_fixed(&s->res, &x, WEIR_REASON_FRAG_FIRST_DENIED, WEIR_RULE_NONE);
@@ -100,6 +100,18 @@ WEIR_INLINE uint32_t weir_midstream(const struct weir_scratch *s, bool window)
 }
 
 /*
+ * The last packet of a handshake whose first was pushed out by a flood since: it is judged as its sender's conversation. The
+ * stack that it reaches knows whether it asked for it, by its own table or by a cookie, and resets all others.
+ */
+WEIR_INLINE bool weir_late_ack(const struct weir_scratch *s, uint64_t crowded, uint64_t now)
+{
+	uint32_t flags = s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK | WEIR_TCP_FIN | WEIR_TCP_RST);
+
+	return crowded && s->facts.dir != WEIR_DIR_OUT && flags == WEIR_TCP_ACK &&
+	       (int64_t)(now - crowded) < WEIR_CROWD_S * 1000000000ll;
+}
+
+/*
  * The other face of a translated conversation: the packet came in as s->note.t, and that flow is settled.
  * This face takes over its verdict. 1: done.
  */
@@ -158,7 +170,7 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	struct weir_scratch *s = weir_scratch_get();
 	struct weir_control *ctl = weir_control_get();
 	uint32_t dir, mid, flags = 0;
-	bool open, stateless;
+	bool open, stateless, related, asked;
 	uint64_t now;
 
 	if (!s || !ctl)
@@ -166,7 +178,8 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	dir = (uint32_t)weir_dir(skb);
 	if (s->pkt.frag == WEIR_FRAG_LATER) {
 		weir_gather(dir);
-		if (!weir_lists_stage() && !(weir_limit_here(s) && weir_limit_stage(WEIR_LIMIT_FLOOD)))
+		if (weir_frag_first() == WEIR_FRAG_ADMITTED ||
+		    (!weir_lists_stage() && !(weir_limit_here(s) && weir_limit_stage(WEIR_LIMIT_FLOOD))))
 			weir_stage_later(skb, s, dir);
 		return weir_report(0);
 	}
@@ -178,9 +191,10 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	open = weir_opens(&s->pkt);
 	if (weir_failsafe_stage(open) || weir_asker_stage())
 		goto settled;
-	if (weir_lists_stage())
+	related = weir_related_stage();
+	if (!related && weir_lists_stage())
 		goto settled;
-	if (weir_limit_here(s) && weir_limit_stage(WEIR_LIMIT_FLOOD))
+	if (!related && weir_limit_here(s) && weir_limit_stage(WEIR_LIMIT_FLOOD))
 		goto settled;
 	if (s->hook == WEIR_HOOK_TC_IN && dir == WEIR_DIR_FWD) {
 		if (weir_of_this_end(s->res.wanted_reason)) /* staged */
@@ -188,7 +202,7 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 		weir_note_leave(skb, s);
 		return WEIR_PASS; /* judged where it leaves */
 	}
-	if (weir_related_stage())
+	if (related)
 		goto settled;
 	if (s->note.kind == WEIR_NOTE_LOST && dir == WEIR_DIR_FWD) { /* it may have been another's before translation */
 		weir_judge_error(weir_config(), &s->res);
@@ -203,14 +217,21 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 	       (weir_config()->failures.choice[WEIR_FAILURE_TABLE_FULL] == WEIR_TABLE_PASS &&
 		weir_table_full(ctl->table_full, now, STATELESS_S));
 	mid = weir_midstream(s, open);
-	if (mid) {
+	asked = mid != 0;
+	if (mid == 2 && !open && weir_late_ack(s, ctl->crowded, now)) {
+		weir_rules_stage(weir_result_staged(&s->res));
+		flags |= WEIR_FF_ADOPTED;
+	} else if (mid) {
 		if (weir_adopt(open, mid == 2))
 			flags |= WEIR_FF_ADOPTED;
-	} else {
+		mid = mid == 2 || (flags & WEIR_FF_ADOPTED);
+	}
+	if (!mid) { /* it opens, or may: a datagram that nobody's rules take for an answer is no older conversation's */
 		if ((weir_config()->limit_counts & WEIR_LIMIT_NEW) && dir != WEIR_DIR_OUT && !stateless &&
 		    weir_limit_stage(WEIR_LIMIT_NEW))
 			goto settled;
-		weir_rules_stage(weir_result_staged(&s->res));
+		if (!asked)
+			weir_rules_stage(weir_result_staged(&s->res));
 		if ((weir_config()->limit_counts & WEIR_LIMIT_OF_RULE) && !stateless)
 			weir_limit_rule();
 		weir_ban_due(s);
@@ -236,13 +257,19 @@ settled:
 		if (s->res.enforced != WEIR_PASS)
 			return weir_report(0);
 	}
-	if (s->pkt.frag && s->flow_id && s->flow.max_bytes && weir_frag_begun() && weir_bound_stop(1)) {
+	if (s->flow_id && s->flow.max_bytes &&
+	    (s->pkt.frag ? weir_frag_begun() != 0 : s->pkt.ip_len > s->flow.max_bytes) && weir_bound_stop(1)) {
 		weir_frag_remember(0);
 		return weir_report(0);
 	}
 	if (s->hook == WEIR_HOOK_TC_IN)
 		weir_note_leave(skb, s);
 	return weir_report(s->flow_id);
+}
+
+WEIR_INLINE bool weir_echo_asks(const struct weir_pkt *p)
+{
+	return p->icmp_type == (p->family == 4 ? 8 : 128);
 }
 
 /* What a known and settled flow does with one more packet. */
@@ -325,23 +352,27 @@ __noinline int weir_judge_known(struct __sk_buff *skb)
 	f = weir_flow_find(s, &s->key, s->side, &half);
 	if (!f || s->pkt.frag == WEIR_FRAG_LATER)
 		return WEIR_UNDECIDED;
+	/* an echo flow with the identifier 0 has no say over ICMP that has none, nor one over who asks the other way */
+	if ((s->pkt.has & WEIR_HAS_ICMP) &&
+	    (!(s->pkt.has & WEIR_HAS_ECHO) || (weir_echo_asks(&s->pkt) && s->side != weir_flow_orig(f))))
+		return WEIR_UNDECIDED;
 	/* ingress took it for one of this host's, and it leaves again, not translated: the routes say otherwise */
 	if (s->hook == WEIR_HOOK_TC_OUT && s->in_ifindex && f->dir == WEIR_DIR_IN && !(f->flags & WEIR_FF_NAT) &&
 	    s->side == weir_flow_orig(f))
 		return WEIR_UNDECIDED;
 	/* a SYN that opens: a port used again, or the other side's own conversation */
 	if (weir_opens(&s->pkt)) {
-		bool other = s->side != weir_flow_orig(f), over = weir_flow_closing(f);
-		bool denied = !other && f->enforced != WEIR_PASS;
+		bool other = s->side != weir_flow_orig(f), over = other ? weir_flow_closing(f) : weir_flow_left(f);
 
-		if (over || denied)
+		if (over)
 			weir_flow_forget(&s->key);
-		if (over || denied || other)
+		if (over || other)
 			return WEIR_UNDECIDED;
 	}
 	if (weir_limit_here(s) && weir_limit_flow(f->enforced_reason == WEIR_REASON_FAILSAFE, weir_flow_way(s, f)))
 		return weir_report(0);
-	again = f->epoch != cfg->epoch || f->edit != s->edit || f->enforced != WEIR_PASS || (s->caught && weir_is_caught());
+	again = f->epoch != cfg->epoch || f->edit != s->edit ||
+		(f->enforced != WEIR_PASS && f->enforced_reason != WEIR_REASON_FLOW_BOUND) || (s->caught && weir_is_caught());
 	if (s->hook == WEIR_HOOK_TC_IN && (f->dir == WEIR_DIR_FWD || (s->ifflags & WEIR_IF_BRIDGE_PORT))) {
 		if (again) {
 			weir_gather(f->dir);
@@ -364,7 +395,7 @@ __noinline int weir_judge_known(struct __sk_buff *skb)
 	    weir_flow_over(f, s->pkt.ip_len, f->max_duration ? bpf_ktime_get_boot_ns() : 0))
 		stopped = weir_bound_stop(half);
 	if (s->pkt.frag)
-		weir_frag_remember(f->max_bytes != 0);
+		weir_frag_remember((f->max_bytes != 0) | (f->enforced_reason == WEIR_REASON_FAILSAFE) << 1);
 	if (stopped)
 		return weir_report(0);
 	return weir_flow_packet(skb, s, f, half);

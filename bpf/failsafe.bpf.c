@@ -57,7 +57,7 @@ __noinline int weir_asker_stage(void)
 	a->port = s->pkt.t.dport;
 	__builtin_memcpy(a->addr, s->pkt.t.dst, 16);
 	then = bpf_map_lookup_elem(&weir_askers, a);
-	if (!then || s->now - *then > 5 * weir_config()->hz)
+	if (!then || weir_jiffies_since(*then, s->now, weir_config()->hz) > 5 * weir_config()->hz)
 		return 0;
 	weir_result_pass(&s->res, WEIR_REASON_FAILSAFE, WEIR_RULE_NONE);
 	return 1;
@@ -116,7 +116,7 @@ __noinline int weir_failsafe_rest(void)
 	if (s->parsed != WEIR_REASON_NONE)
 		return s->parsed == WEIR_REASON_NOT_IP && (weir_config()->essentials & WEIR_ESS_ARP);
 	if (s->pkt.frag == WEIR_FRAG_LATER)
-		return weir_frag_first() == WEIR_FRAG_PASSED;
+		return weir_frag_first() == WEIR_FRAG_PASSED || weir_frag_first() == WEIR_FRAG_ADMITTED;
 	return weir_asker_stage() || weir_related_stage();
 }
 

@@ -60,7 +60,7 @@ WEIR_INLINE bool weir_stays(struct weir_scratch *s, struct weir_flow *f)
 	const struct weir_config *cfg = weir_config();
 	bool older = f->generation != cfg->generation;
 
-	if (f->enforced != WEIR_PASS)
+	if (!weir_flow_let_in(f))
 		return false;
 	if (s->res.enforced_rule < cfg->n_rules) {
 		const struct weir_rule *r = weir_img_rule(0, WEIR_RULES, s->res.enforced_rule);
@@ -72,7 +72,37 @@ WEIR_INLINE bool weir_stays(struct weir_scratch *s, struct weir_flow *f)
 		return true;
 	if (cfg->established == WEIR_EST_KEEP && older)
 		return true;
-	return cfg->recheck_unknown == WEIR_UNKNOWN_KEEP && weir_hangs_on_lost(0);
+	return (cfg->recheck_unknown == WEIR_UNKNOWN_KEEP || !older) && weir_hangs_on_lost(0);
+}
+
+/*
+ * The rules let the flow pass, but the first of them that may decide asks for what is lost: it may be the one that let it
+ * in, so its bounds hold on, whoever else would let it in without.
+ */
+WEIR_INLINE bool weir_bounds_stay(const struct weir_flow *f)
+{
+	const struct weir_config *cfg = weir_config();
+
+	return weir_flow_bounded(f) && weir_flow_let_in(f) &&
+	       (cfg->recheck_unknown == WEIR_UNKNOWN_KEEP || f->generation == cfg->generation) && weir_hangs_on_lost(0);
+}
+
+/* It goes on as it was. Who stopped it in the meantime is forgotten, and with him the rule that had let it in. */
+WEIR_INLINE void weir_flow_keep(struct weir_scratch *s, struct weir_flow *f)
+{
+	uint32_t rule = f->enforced == WEIR_PASS || f->enforced_reason == WEIR_REASON_FLOW_BOUND ? f->enforced_rule :
+												 WEIR_RULE_NONE;
+
+	if (f->enforced != WEIR_PASS) {
+		f->wanted = f->enforced = WEIR_PASS;
+		f->wanted_reason = f->enforced_reason = rule == WEIR_RULE_NONE ? WEIR_REASON_FLOW : WEIR_REASON_RULE;
+		f->wanted_rule = f->enforced_rule = rule;
+	}
+	f->flags &= (uint8_t)~WEIR_FF_LISTED;
+	f->generation = weir_config()->generation;
+	f->epoch = weir_config()->epoch;
+	f->edit = s->edit;
+	weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FLOW, rule);
 }
 
 /* A flow that this image has not judged yet, or denies: judge it, in its originator's view. 1: it may go on. */
@@ -81,23 +111,29 @@ __noinline int weir_rejudge(uint32_t half)
 	struct weir_scratch *s = weir_scratch_get();
 	const struct weir_config *cfg = weir_config();
 	struct weir_flow *f;
-	bool adopted;
+	bool adopted, listed = false;
 
 	if (!s)
 		return 0;
-	f = half ? bpf_map_lookup_elem(&weir_half, &s->key) : bpf_map_lookup_elem(&weir_flows, &s->key);
+	f = weir_flow_at(&s->key, half);
 	if (!f)
 		return 0;
 	weir_gather(weir_flow_way(s, f));
 	if (weir_failsafe_stage(0))
 		goto pass;
-	if (weir_lists_stage())
+	if (weir_lists_stage()) {
+		listed = weir_flow_let_in(f);
 		goto denied;
+	}
 	adopted = !f->epoch;
 	weir_flow_facts(s, f);
 	weir_rules_stage(weir_result_staged(&s->res));
-	if (s->res.enforced == WEIR_PASS && !adopted)
-		goto pass;
+	if (s->res.enforced == WEIR_PASS && !adopted) {
+		if (!weir_bounds_stay(f))
+			goto pass;
+		weir_flow_keep(s, f);
+		return 1;
+	}
 	if (adopted) {
 		if (s->res.enforced == WEIR_PASS && s->res.wanted == WEIR_PASS)
 			goto pass;
@@ -119,13 +155,10 @@ __noinline int weir_rejudge(uint32_t half)
 		goto denied;
 	f->flags |= WEIR_FF_KEPT;
 	f->kept_by = weir_rule_id(s->res.enforced_rule);
-	weir_result_set(&s->res, WEIR_PASS, WEIR_REASON_FLOW, f->enforced_rule);
-	f->generation = cfg->generation;
-	f->epoch = cfg->epoch;
-	f->edit = s->edit;
+	weir_flow_keep(s, f);
 	return 1;
 pass:
-	f->flags &= (uint8_t)~WEIR_FF_KEPT;
+	f->flags &= (uint8_t)~(WEIR_FF_KEPT | WEIR_FF_LISTED);
 	weir_flow_settle(s, f);
 	return 1;
 denied:
@@ -137,6 +170,7 @@ denied:
 		return 0;
 	}
 	/* it stays known, and is judged at each packet: what the responder goes on to send opens nothing new */
+	f->flags = (uint8_t)((f->flags & ~WEIR_FF_LISTED) | (listed ? WEIR_FF_LISTED : 0));
 	weir_flow_settle(s, f);
 	f->half[s->side & 1].last = s->now;
 	return 0;
@@ -154,7 +188,7 @@ __noinline int weir_bound_stop(uint32_t half)
 
 	if (!s)
 		return 1;
-	f = half ? bpf_map_lookup_elem(&weir_half, &s->key) : bpf_map_lookup_elem(&weir_flows, &s->key);
+	f = weir_flow_at(&s->key, half);
 	if (!f || ((f->bound & WEIR_FB_STAGED) && f->wanted_reason == WEIR_REASON_FLOW_BOUND))
 		return 0;
 	weir_gather(weir_flow_way(s, f));
@@ -174,7 +208,7 @@ __noinline int weir_bound_stop(uint32_t half)
 	f->wanted_rule = f->enforced_rule;
 	f->enforced = WEIR_DROP;
 	f->enforced_reason = WEIR_REASON_FLOW_BOUND;
-	f->half[s->side & 1].last = s->now;
+	weir_flow_stopped(f, &s->pkt, s->side, s->now);
 	return 1;
 }
 

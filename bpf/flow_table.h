@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The two flow tables: find, begin, promote, forget. What a flow is stands in core/flow.h. */
+/* The flow tables: find, begin, promote, forget. What a flow is stands in core/flow.h. */
 #pragma once
 #include "bpf/emit.h"
 
@@ -14,6 +14,26 @@ WEIR_INLINE uint32_t weir_flow_idle(const struct weir_flow *f)
 	return weir_flow_idle_of(f, idle_s);
 }
 
+/* The entry under this key, of the half-open ones or of the others. */
+WEIR_INLINE struct weir_flow *weir_flow_at(const struct weir_flow_key *key, bool half)
+{
+	if (half)
+		return bpf_map_lookup_elem(&weir_half, key);
+	if (key->zone >> 24 == WEIR_IPPROTO_TCP)
+		return bpf_map_lookup_elem(&weir_flows, key);
+	return bpf_map_lookup_elem(&weir_talks, key);
+}
+
+WEIR_INLINE void weir_flow_drop(const struct weir_flow_key *key, bool half)
+{
+	if (half)
+		bpf_map_delete_elem(&weir_half, key);
+	else if (key->zone >> 24 == WEIR_IPPROTO_TCP)
+		bpf_map_delete_elem(&weir_flows, key);
+	else
+		bpf_map_delete_elem(&weir_talks, key);
+}
+
 /* The live entry of a conversation whose end `side` sent the packet, or NULL. Sets *half. */
 WEIR_INLINE struct weir_flow *weir_flow_find(struct weir_scratch *s, const struct weir_flow_key *key, uint32_t side, bool *half)
 {
@@ -25,20 +45,17 @@ WEIR_INLINE struct weir_flow *weir_flow_find(struct weir_scratch *s, const struc
 	if ((cfg->test_flags & WEIR_TEST_NO_FLOW) || (s->ifflags & WEIR_IF_TEST))
 		return 0;
 	*half = false;
-	f = bpf_map_lookup_elem(&weir_flows, key);
+	f = weir_flow_at(key, false);
 	if (!f) {
 		*half = true;
-		f = bpf_map_lookup_elem(&weir_half, key);
+		f = weir_flow_at(key, true);
 		if (!f)
 			return 0;
 	}
 	idle_s = weir_flow_idle(f);
 	if (weir_flow_young(f, side, idle_s, s->now, cfg->hz) || !weir_flow_expired(f, proto, *half, idle_s, s->now, cfg->hz))
 		return f;
-	if (*half)
-		bpf_map_delete_elem(&weir_half, key);
-	else
-		bpf_map_delete_elem(&weir_flows, key);
+	weir_flow_drop(key, *half);
 	return 0;
 }
 
@@ -55,8 +72,8 @@ WEIR_INLINE void weir_flow_refused(struct weir_scratch *s)
 
 WEIR_INLINE void weir_flow_forget(const struct weir_flow_key *key)
 {
-	bpf_map_delete_elem(&weir_flows, key);
-	bpf_map_delete_elem(&weir_half, key);
+	weir_flow_drop(key, false);
+	weir_flow_drop(key, true);
 }
 
 /* Count the packet; move a half-open flow that proved itself into the table of promoted flows. */
@@ -66,7 +83,8 @@ WEIR_INLINE void weir_flow_advance(struct weir_scratch *s, struct weir_flow *f, 
 	if (!half || !weir_flow_proved(f, &s->pkt, s->side))
 		return;
 	s->flow = *f;
-	if (bpf_map_update_elem(&weir_flows, &s->key, &s->flow, BPF_ANY)) {
+	if (s->key.zone >> 24 == WEIR_IPPROTO_TCP ? bpf_map_update_elem(&weir_flows, &s->key, &s->flow, BPF_ANY) :
+						    bpf_map_update_elem(&weir_talks, &s->key, &s->flow, BPF_ANY)) {
 		weir_stat(WEIR_STAT_FAIL_TABLE); /* it goes on as a half-open one */
 		return;
 	}
@@ -74,12 +92,22 @@ WEIR_INLINE void weir_flow_advance(struct weir_scratch *s, struct weir_flow *f, 
 	weir_stat(WEIR_STAT_FLOW_PROMOTED);
 }
 
-WEIR_INLINE uint64_t weir_flow_next_id(void)
+/* Also counts them: a flood of first packets is noticed here. */
+WEIR_INLINE uint64_t weir_flow_next_id(const struct weir_scratch *s)
 {
 	uint32_t zero = 0;
 	struct weir_local *l = bpf_map_lookup_elem(&weir_local, &zero);
+	struct weir_control *ctl = weir_control_get();
 
-	return l ? (uint64_t)(bpf_get_smp_processor_id() + 1) << 48 | ++l->flow_id : 0;
+	if (!l || !ctl)
+		return 0;
+	if (s->now - l->began_at >= weir_config()->hz) {
+		l->began_at = s->now;
+		l->began = 0;
+	}
+	if (++l->began > WEIR_CROWD)
+		ctl->crowded = weir_time(s);
+	return (uint64_t)(bpf_get_smp_processor_id() + 1) << 48 | ++l->flow_id;
 }
 
 /* The bounds that the verdict in s->res brings: of the rule that is enforced, else of one that is staged. */
@@ -88,9 +116,11 @@ WEIR_INLINE void weir_flow_bounds(const struct weir_scratch *s, struct weir_flow
 	const struct weir_rule *r = 0;
 	bool staged = false;
 
-	if (!(weir_config()->proto_features & WEIR_FEAT_BOUNDS) && !f->bound && !f->max_duration && !f->max_bytes && !f->idle)
+	if (s->res.enforced != WEIR_PASS) /* it keeps those that it had, for when it goes on */
 		return;
-	if (s->res.enforced == WEIR_PASS && s->res.enforced_reason == WEIR_REASON_RULE)
+	if (!(weir_config()->proto_features & WEIR_FEAT_BOUNDS) && !f->bound && !weir_flow_bounded(f))
+		return;
+	if (s->res.enforced_reason == WEIR_REASON_RULE)
 		r = weir_img_rule(0, WEIR_RULES, s->res.enforced_rule);
 	if ((!r || !weir_rule_bounds(r)) && s->res.wanted == WEIR_PASS &&
 	    s->res.wanted_reason == WEIR_REASON_RULE) {
@@ -127,7 +157,7 @@ WEIR_INLINE uint64_t weir_flow_begin(struct weir_scratch *s, const struct weir_f
 	if (weir_config()->test_flags & WEIR_TEST_NO_FLOW)
 		return 0;
 	__builtin_memset(f, 0, sizeof *f);
-	f->id = weir_flow_next_id();
+	f->id = weir_flow_next_id(s);
 	f->created = weir_time(s);
 	f->dir = s->facts.dir;
 	f->family = s->pkt.family;
@@ -141,6 +171,7 @@ WEIR_INLINE uint64_t weir_flow_begin(struct weir_scratch *s, const struct weir_f
 	}
 	weir_flow_settle(s, f);
 	weir_flow_step(f, &s->pkt, s->side, s->now, s->segs);
+	weir_flow_over(f, 0, 0); /* its first packet alone may be more than it may have */
 	if (weir_simulates(weir_config(), WEIR_FAILURE_TABLE_FULL) || bpf_map_update_elem(&weir_half, key, f, BPF_ANY)) {
 		weir_flow_refused(s);
 		return 0;

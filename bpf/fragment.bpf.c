@@ -15,7 +15,7 @@ WEIR_INLINE struct weir_frag *weir_frag_find(const struct weir_scratch *s)
 {
 	struct weir_frag *f = bpf_map_lookup_elem(&weir_frags, &s->fkey);
 
-	return f && s->now - f->last <= 60 * weir_config()->hz ? f : 0;
+	return f && weir_jiffies_since(f->last, s->now, weir_config()->hz) <= 60 * weir_config()->hz ? f : 0;
 }
 
 __noinline int weir_frag_first(void)
@@ -26,7 +26,7 @@ __noinline int weir_frag_first(void)
 	if (!s || !weir_frag_kept(s) || weir_simulates(weir_config(), WEIR_FAILURE_FRAGMENT))
 		return WEIR_FRAG_UNKNOWN;
 	f = weir_frag_find(s);
-	return !f || f->early ? WEIR_FRAG_UNKNOWN : f->denied ? WEIR_FRAG_DENIED : WEIR_FRAG_PASSED;
+	return !f || f->early ? WEIR_FRAG_UNKNOWN : f->denied ? WEIR_FRAG_DENIED : f->admitted ? WEIR_FRAG_ADMITTED : WEIR_FRAG_PASSED;
 }
 
 /* Before its first: remember how much. */
@@ -62,10 +62,10 @@ __noinline int weir_frag_count(uint32_t first)
 		return 0;
 	s->key = f->key;
 	s->side = f->side;
-	w = bpf_map_lookup_elem(&weir_flows, &s->key);
+	w = weir_flow_at(&s->key, false);
 	if (!w) {
 		half = 1;
-		w = bpf_map_lookup_elem(&weir_half, &s->key);
+		w = weir_flow_at(&s->key, true);
 	}
 	if (!w)
 		return 0;
@@ -91,7 +91,7 @@ __noinline int weir_frag_gather(void)
 		return 0;
 	f = weir_frag_find(s);
 	if (f && f->early)
-		s->pkt.ip_len += (uint32_t)f->bytes;
+		s->pkt.ip_len += f->bytes;
 	return 0;
 }
 
@@ -99,8 +99,9 @@ __noinline int weir_frag_gather(void)
  * Of two firsts with one identification the stack keeps that which came first. A sender who may use two flows must not
  * have the bytes of the bounded one counted as the other's.
  */
-__noinline int weir_frag_remember(uint32_t bounded)
+__noinline int weir_frag_remember(uint32_t what)
 {
+	uint8_t bounded = what & 1;
 	struct weir_scratch *s = weir_scratch_get();
 	struct weir_frag *old, f = { 0 };
 
@@ -109,7 +110,8 @@ __noinline int weir_frag_remember(uint32_t bounded)
 	old = weir_frag_find(s);
 	f.last = s->now;
 	f.denied = s->res.enforced != WEIR_PASS;
-	f.bounded = (uint8_t)bounded;
+	f.bounded = bounded;
+	f.admitted = (what & 2) || s->res.enforced_reason == WEIR_REASON_FAILSAFE;
 	if (old && old->bounded && !old->denied && !f.denied && !bounded)
 		return 0;
 	f.side = (uint8_t)weir_flow_key_of(&s->pkt.t, &f.key);

@@ -77,6 +77,7 @@ WEIR_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, 1, uint32_t, struct weir_scratch, weir_scrat
 WEIR_MAP(BPF_MAP_TYPE_HASH, 4096, struct weir_vlan_key, uint32_t, weir_vlans);
 /* shared: promoted flows and half-open ones; programs write, the keeper seeds and reads */
 WEIR_MAP(BPF_MAP_TYPE_LRU_HASH, 65536, struct weir_flow_key, struct weir_flow, weir_flows);
+WEIR_MAP(BPF_MAP_TYPE_LRU_HASH, 16384, struct weir_flow_key, struct weir_flow, weir_talks);
 WEIR_MAP(BPF_MAP_TYPE_LRU_HASH, 16384, struct weir_flow_key, struct weir_flow, weir_half);
 /* shared: verdicts of first fragments, for the later ones */
 WEIR_MAP(BPF_MAP_TYPE_LRU_HASH, 8192, struct weir_frag_key, struct weir_frag, weir_frags);

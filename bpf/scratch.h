@@ -26,7 +26,9 @@ struct weir_frag {
 	uint8_t early;  /* its first has not been seen yet: only bytes counts */
 	uint8_t side;   /* of the datagram within its flow */
 	uint8_t bounded; /* that flow has max_bytes */
-	uint64_t bytes; /* of IP packets that came before the first */
+	uint32_t bytes; /* of IP packets that came before the first */
+	uint8_t admitted; /* by the failsafe: no list and no limit is asked */
+	uint8_t pad[3];
 	struct weir_flow_key key; /* of that flow */
 };
 
@@ -73,6 +75,7 @@ struct weir_local {
 	uint32_t refilled; /* jiffies of the last refill */
 	uint32_t woken;    /* jiffies << 6 when the reader of the rings was woken last, and the records since then */
 	uint64_t flow_id;
+	uint32_t began, began_at; /* flows that this CPU began since then (jiffies), for a second */
 };
 
 /* An interface that a hook saw, as of that number in struct weir_control. */

@@ -38,7 +38,7 @@ WEIR_INLINE bool weir_xdp_doubt(struct weir_scratch *s)
 {
 	bool opens = weir_opens(&s->pkt);
 
-	if (s->pkt.vlan[0] || s->pkt.frag)
+	if (s->pkt.vlan[0] || s->pkt.frag || (s->pkt.has & WEIR_HAS_INNER)) /* or an ICMP error about a flow */
 		return true;
 	if (weir_asked(s->pkt.proto)) {
 		s->asker.port = s->pkt.t.dport;
@@ -59,6 +59,20 @@ WEIR_INLINE bool weir_xdp_testing(const struct weir_scratch *s)
 		return false;
 	i = bpf_map_lookup_elem(&weir_ifaces, &key);
 	return i && (i->flags & WEIR_IF_TEST);
+}
+
+/*
+ * It is a limit that stops it, so TC never sees it: what the limits before that one count of it is taken here, and where one
+ * of them finds its own bucket empty, that one decides, as at TC.
+ */
+WEIR_INLINE void weir_xdp_charge(struct weir_scratch *s)
+{
+	if (s->res.enforced_reason != WEIR_REASON_LIMIT || s->res.enforced_rule == WEIR_RULE_LIMIT || weir_xdp_testing(s))
+		return;
+	s->res2 = s->res;
+	weir_result_init(&s->res);
+	if (!weir_limit_stage(WEIR_LIMIT_FLOOD)) /* a token came in between: it was refused all the same */
+		s->res = s->res2;
 }
 
 /* Is a bucket of its source empty? Then TC would drop it, too. */
@@ -178,6 +192,7 @@ int weir_xdp_in(struct xdp_md *ctx)
 	}
 	if (s->res.enforced == WEIR_PASS || s->res.enforced == WEIR_REJECT)
 		return XDP_PASS;
+	weir_xdp_charge(s);
 	weir_xdp_drop(s);
 	if (s->res.log && !weir_xdp_testing(s)) {
 		weir_flow_key_of(&s->pkt.t, &s->key);

@@ -136,7 +136,7 @@ struct weir_control {
 	uint64_t caught_until; /* written by the programs: when the last ban of theirs ends, ns since boot */
 	uint32_t asked;        /* written by the programs: jiffies of the last multicast query of this host, 0: none */
 	uint32_t ifaces;       /* raised by every change of what is known of interfaces, behind the change */
-	uint64_t reserved[1];
+	uint64_t crowded;      /* written by the programs: ns since boot when half-open flows were pushed out last within seconds */
 	struct weir_clock clock[2]; /* the time of day: two, so that the other one is written */
 	uint32_t clock_at;          /* which is read */
 	uint32_t clock_used;        /* the newest image has windows of the time of day */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Flows: the key, what is kept for each, and the steps of their life. Two tables use it: `half`, small, for
- * what only one side has spoken in, and `flows`, where only a conversation gets that both sides took part
- * in (TCP: a handshake whose numbers fit; else: an answer), so that a flood of forged sources cannot push
- * out a live connection.
+ * Flows: the key, what is kept for each, and the steps of their life. Three tables use it: `half`, small, for
+ * what only one side has spoken in; `flows`, where only TCP gets whose handshake has numbers that fit; and `talks` for what
+ * has no handshake, once it was answered: hosts answer forged sources, too, and a flood of those must not push out a live
+ * connection.
  */
 #pragma once
 #include "core/facts.h"
 #include "core/image.h"
+#include "core/reason.h"
 #include "core/wire.h"
 
 /* The two ends in a fixed order (lower address, then lower port, first): both directions find one entry. */
@@ -47,6 +48,7 @@ enum {
 	WEIR_FF_ICMP_ERR = 16,
 	WEIR_FF_PEER_B = 32,  /* end b of that key opened it: translation may change the order of the ends */
 	WEIR_FF_FAR = 64,     /* the rules judged the other face, and will again: ports are translated, too */
+	WEIR_FF_LISTED = 128, /* a ban or a blocklist stops what the rules had let in */
 };
 
 /* weir_flow.bound */
@@ -130,6 +132,8 @@ WEIR_INLINE uint32_t weir_flow_orig(const struct weir_flow *f)
 #define WEIR_CLOSED_S 30     /* after both FIN or a RST; new data from both sides ends it */
 #define WEIR_UDP_S 180
 #define WEIR_LIFE_MIN_S 30   /* the least of them all */
+#define WEIR_CROWD 4000u     /* flows that a CPU begins in a second: the half-open ones are pushed out before they prove themselves */
+#define WEIR_CROWD_S 10      /* so long after it the last packet of a handshake may find nothing of the first */
 #define WEIR_RST_WINDOW (1u << 20) /* sequence numbers in which a RST is believed */
 
 /* Seconds without a packet after which the entry counts as gone. */
@@ -155,6 +159,17 @@ WEIR_INLINE uint32_t weir_flow_timeout(const struct weir_flow *f, uint32_t proto
 WEIR_INLINE uint32_t weir_flow_idle_of(const struct weir_flow *f, uint32_t idle_s)
 {
 	return f->idle && !(f->bound & WEIR_FB_STAGED) && f->idle < idle_s ? f->idle : idle_s;
+}
+
+WEIR_INLINE bool weir_flow_bounded(const struct weir_flow *f)
+{
+	return f->max_duration || f->max_bytes || f->idle;
+}
+
+/* Had the rules let it in when they were asked last, whatever stops it since? */
+WEIR_INLINE bool weir_flow_let_in(const struct weir_flow *f)
+{
+	return f->enforced == WEIR_PASS || f->enforced_reason == WEIR_REASON_FLOW_BOUND || (f->flags & WEIR_FF_LISTED);
 }
 
 /* Take over the bounds of a rule; NULL: it has none. */
@@ -184,6 +199,30 @@ WEIR_INLINE bool weir_flow_closing(const struct weir_flow *f)
 {
 	return (f->half[0].flags & f->half[1].flags & WEIR_FH_FIN) ||
 	       ((f->half[0].flags | f->half[1].flags) & WEIR_FH_RST);
+}
+
+/*
+ * Who opened says that it is over: a FIN or RST of numbers that the other end waits for. Beyond a bound nobody hears it, but
+ * a SYN after it opens another conversation of the same ends. Without it a SYN is one more packet of the bounded one.
+ */
+WEIR_INLINE void weir_flow_stopped(struct weir_flow *f, const struct weir_pkt *p, uint32_t side, uint32_t now)
+{
+	struct weir_flow_half *me = &f->half[side & 1];
+	const struct weir_flow_half *you = &f->half[~side & 1];
+
+	me->last = now;
+	if (p->proto != WEIR_IPPROTO_TCP || !(p->tcp_flags & (WEIR_TCP_FIN | WEIR_TCP_RST)))
+		return;
+	if ((you->flags & WEIR_FH_ACK) && p->seq - you->last_ack <= WEIR_RST_WINDOW)
+		me->flags |= p->tcp_flags & WEIR_TCP_RST ? WEIR_FH_RST : WEIR_FH_FIN;
+}
+
+/* Does a SYN of who opened it find the conversation over? */
+WEIR_INLINE bool weir_flow_left(const struct weir_flow *f)
+{
+	if (f->enforced_reason == WEIR_REASON_FLOW_BOUND)
+		return weir_flow_closing(f) || (f->half[weir_flow_orig(f)].flags & (WEIR_FH_FIN | WEIR_FH_RST));
+	return weir_flow_closing(f) || f->enforced != WEIR_PASS;
 }
 
 /*
@@ -275,7 +314,7 @@ WEIR_INLINE bool weir_flow_proved(const struct weir_flow *f, const struct weir_p
 	uint32_t tcp = p->tcp_flags;
 
 	if (p->proto != WEIR_IPPROTO_TCP || (f->flags & WEIR_FF_ADOPTED))
-		return you->flags & WEIR_FH_SEEN;
+		return (you->flags & (WEIR_FH_SEEN | WEIR_FH_RST)) == WEIR_FH_SEEN; /* a RST is no conversation's */
 	return orig && !(tcp & (WEIR_TCP_SYN | WEIR_TCP_RST)) && (tcp & WEIR_TCP_ACK) && (you->flags & WEIR_FH_SYN) &&
-	       (me->flags & WEIR_FH_SYN) && p->ack - you->next_seq <= (1u << 20);
+	       (me->flags & WEIR_FH_SYN) && p->ack - you->next_seq <= you->bytes; /* nothing is acknowledged that was not sent */
 }

@@ -70,8 +70,9 @@ WEIR_INLINE bool weir_limit_take(const struct weir_limit *l, struct weir_limit_s
 
 	if (debt > l->room)
 		return false;
-	s->key = key;
 	s->full = now + debt + (n > l->most ? l->most : n) * l->per;
+	WEIR_REREAD(); /* who looks without the lock must not see the new key with the debt of the old one */
+	s->key = key;
 	return true;
 }
 

@@ -65,13 +65,13 @@ WEIR_INLINE uint64_t weir_memory_up(uint64_t x, uint64_t to)
 	return (x + to - 1) / to * to;
 }
 
-#define WEIR_MEMORY_FLOWS_MB (1048576u / 8) /* bytes of an MB that both tables of flows may take: an eighth of a MiB */
+#define WEIR_MEMORY_FLOWS_MB (1048576u / 20 * 3) /* bytes of an MB that the tables of flows may take: 15 % of a MiB */
 
-/* The half-open one has a quarter of the entries of the other. */
+/* That of half-open flows and that of flows without a handshake have a quarter of the entries of the first. */
 WEIR_INLINE uint32_t weir_memory_flows(uint32_t mb)
 {
 	uint64_t each = WEIR_MEM_HASHED + sizeof(struct weir_flow_key) + sizeof(struct weir_flow) + WEIR_MEM_BUCKET;
-	uint64_t fit = (uint64_t)mb * WEIR_MEMORY_FLOWS_MB / (each + each / 4);
+	uint64_t fit = (uint64_t)mb * WEIR_MEMORY_FLOWS_MB / (each + each / 2);
 	uint32_t n = WEIR_FLOWS_MAX;
 
 	while (n > WEIR_FLOWS_MIN && n > fit)

@@ -269,7 +269,7 @@ WEIR_INLINE void weir_judge_refused(const struct weir_config *cfg, struct weir_r
 /* Was a flow refused within the last so many seconds? `table_full`: when the last was, 0: none. */
 WEIR_INLINE bool weir_table_full(uint64_t table_full, uint64_t now, uint32_t seconds)
 {
-	return table_full && now - table_full < seconds * 1000000000ull;
+	return table_full && (int64_t)(now - table_full) < (int64_t)(seconds * 1000000000ull); /* another CPU may be ahead */
 }
 
 /*

@@ -53,7 +53,7 @@ static void both_directions_have_one_key(void **state)
 static bool step(struct weir_flow *f, uint32_t side, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t payload)
 {
 	struct weir_pkt p = {
-		.proto = 6, .tcp_flags = flags, .seq = seq, .ack = ack, .payload_len = payload, .ip_len = 40
+		.proto = 6, .tcp_flags = flags, .seq = seq, .ack = ack, .payload_len = payload, .ip_len = 40 + payload
 	};
 
 	weir_flow_step(f, &p, side, 1000, 1);
@@ -92,6 +92,8 @@ static void handshake_promotes_when_its_numbers_fit(void **state)
 		f = (struct weir_flow){ .flags = orig };
 		step(&f, o, SYN, 100, 0, 1000);
 		step(&f, !o, SYN | ACK, 5000, 1101, 0);
+		assert_false(step(&f, o, ACK, 1101, 5001 + 3000, 0)); /* nobody sent so much */
+		step(&f, !o, ACK, 5001, 1101, 3000);
 		assert_true(step(&f, o, ACK, 1101, 5001 + 3000, 0));
 	}
 }

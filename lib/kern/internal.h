@@ -21,6 +21,7 @@ struct ring_buffer;
 enum weir_shared {
 	WEIR_M_VLANS,
 	WEIR_M_FLOWS,
+	WEIR_M_TALKS,
 	WEIR_M_HALF,
 	WEIR_M_FRAGS,
 	WEIR_M_ASKERS,

@@ -7,7 +7,8 @@
 
 const char *const weir_shared_names[WEIR_M_COUNT] = {
 	[WEIR_M_VLANS] = "weir_vlans",         [WEIR_M_FLOWS] = "weir_flows",
-	[WEIR_M_HALF] = "weir_half",           [WEIR_M_FRAGS] = "weir_frags",
+	[WEIR_M_TALKS] = "weir_talks",         [WEIR_M_HALF] = "weir_half",
+	[WEIR_M_FRAGS] = "weir_frags",
 	[WEIR_M_ASKERS] = "weir_askers",       [WEIR_M_TOLD] = "weir_told",
 	[WEIR_M_NOTES] = "weir_notes",         [WEIR_M_BANS] = "weir_bans",
 	[WEIR_M_CAUGHT] = "weir_caught",       [WEIR_M_OWN] = "weir_own",
@@ -181,14 +182,16 @@ int weir_kern_flow_seed(struct weir_kern *k, const struct weir_tuple *t, uint32_
 	struct weir_flow f = { .dir = (uint8_t)dir, .flags = WEIR_FF_ADOPTED, .created = weir_kern_now() };
 	struct weir_flow_key key = { 0 };
 
-	if (k->shared[WEIR_M_FLOWS] < 0)
+	int fd = k->shared[t->zone >> 24 == WEIR_IPPROTO_TCP ? WEIR_M_FLOWS : WEIR_M_TALKS];
+
+	if (fd < 0)
 		return -EINVAL;
 	if (weir_flow_key_of(t, &key))
 		f.flags |= WEIR_FF_ORIG_B;
 	f.family = weir_addr_is_v4(t->src) ? 4 : 6;
 	f.half[0].last = f.half[1].last = jiffies_now(k);
 	f.half[0].flags = f.half[1].flags = WEIR_FH_SEEN;
-	if (bpf_map_update_elem(k->shared[WEIR_M_FLOWS], &key, &f, BPF_NOEXIST))
+	if (bpf_map_update_elem(fd, &key, &f, BPF_NOEXIST))
 		return errno == EEXIST ? 0 : -errno;
 	return 0;
 }
@@ -323,12 +326,17 @@ static int flow_table(struct weir_kern *k, int fd, bool half, weir_flow_cb cb, v
 
 int weir_kern_flow_each(struct weir_kern *k, weir_flow_cb cb, void *data)
 {
-	int a = flow_table(k, k->shared[WEIR_M_FLOWS], false, cb, data), b;
+	static const enum weir_shared tables[] = { WEIR_M_FLOWS, WEIR_M_TALKS, WEIR_M_HALF };
+	int sum = 0;
 
-	if (a < 0)
-		return a;
-	b = flow_table(k, k->shared[WEIR_M_HALF], true, cb, data);
-	return b < 0 ? b : a + b;
+	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+		int n = flow_table(k, k->shared[tables[i]], tables[i] == WEIR_M_HALF, cb, data);
+
+		if (n < 0)
+			return n;
+		sum += n;
+	}
+	return sum;
 }
 
 int weir_sum_counter(int fd, uint32_t index, struct weir_counter *ret)

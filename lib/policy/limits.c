@@ -6,7 +6,7 @@
 
 #include "lib/policy/build.h"
 
-/* The same number for the same limit in each image, so that an edit elsewhere leaves the buckets as they are. */
+/* The same number for the same limit in each image, so that an edit elsewhere leaves the buckets where they are. */
 static uint32_t identity(const struct weir_p_limit *p)
 {
 	uint32_t h = 2166136261u;
@@ -14,6 +14,16 @@ static uint32_t identity(const struct weir_p_limit *p)
 	for (const char *s = p->name; *s; s++)
 		h = (h ^ (uint8_t)*s) * 16777619u;
 	return (h ^ (uint32_t)p->per << 4 ^ p->count) * 16777619u;
+}
+
+/* What a bucket owes is kept as time: of another rate it would be more or less. So with another rate or burst all begin anew. */
+static uint32_t buckets_id(const struct weir_p_limit *p, uint32_t h)
+{
+	const uint64_t more[] = { p->rate.n, p->rate.seconds, p->burst };
+
+	for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+		h = (h ^ (uint32_t)(more[i] ^ more[i] >> 32)) * 16777619u;
+	return h;
 }
 
 static uint8_t mode(const struct weir_build *b, const struct weir_p_limit *p)
@@ -120,7 +130,7 @@ static int build_limit(struct weir_build *b, const struct weir_p_limit *p, uint3
 	*l = (struct weir_limit){ .rate = p->rate.n,
 				  .rate_s = p->rate.seconds,
 				  .burst = p->burst,
-				  .id = identity(p),
+				  .id = buckets_id(p, identity(p)),
 				  .mask = all ? 0 : lines->part - 1,
 				  .count = p->count - 1,
 				  .per_what = p->per - 1,
@@ -129,9 +139,9 @@ static int build_limit(struct weir_build *b, const struct weir_p_limit *p, uint3
 				  .mode = mode(b, p),
 				  .log = p->log };
 	if (all) {
-		l->first = take_place(lines->own, WEIR_LIMIT_OWN, l->id);
+		l->first = take_place(lines->own, WEIR_LIMIT_OWN, identity(p));
 	} else {
-		l->first = WEIR_LIMIT_OWN + lines->part * take_place(lines->parts, WEIR_LIMIT_LINES / lines->part, l->id);
+		l->first = WEIR_LIMIT_OWN + lines->part * take_place(lines->parts, WEIR_LIMIT_LINES / lines->part, identity(p));
 		l->bits4 = p->per == WEIR_PER_SOURCE + 1 ? 32 : (uint8_t)(p->v4 ? p->v4 : 24);
 		l->bits6 = p->per == WEIR_PER_SOURCE + 1 ? 128 : (uint8_t)(p->v6 ? p->v6 : 64);
 	}

@@ -86,7 +86,8 @@ static const char *remedy(uint32_t most)
 
 static uint64_t enough_mb(const struct weir_memory *m)
 {
-	return weir_memory_enough(m->most - m->map[WEIR_MEM_FLOWS].bytes - m->map[WEIR_MEM_HALF].bytes);
+	return weir_memory_enough(m->most - m->map[WEIR_MEM_FLOWS].bytes - m->map[WEIR_MEM_TALKS].bytes -
+				  m->map[WEIR_MEM_HALF].bytes);
 }
 
 static void put_sum(FILE *f, const struct weir_memory *m, bool given, uint32_t *ret_most)

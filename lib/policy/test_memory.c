@@ -86,7 +86,7 @@ static void test_the_sum_is_that_of_its_parts(void **state)
 	assert_true(many.map[WEIR_MEM_BUCKETS].bytes > 4000000);
 }
 
-static void test_flows_take_an_eighth(void **state)
+static void test_flows_take_a_part(void **state)
 {
 	uint32_t last = WEIR_FLOWS_MIN;
 
@@ -99,8 +99,8 @@ static void test_flows_take_an_eighth(void **state)
 		uint32_t n = weir_memory_flows(mb);
 
 		assert_true(n >= last && !(n & (n - 1)));
-		assert_true(n == WEIR_FLOWS_MIN || n * 5 / 4 * 400ull <= mb * 131072ull);
-		assert_true(n == WEIR_FLOWS_MAX || 2 * n * 5 / 4 * 400ull > mb * 131072ull);
+		assert_true(n == WEIR_FLOWS_MIN || n * 3 / 2 * 400ull <= mb * 157284ull);
+		assert_true(n == WEIR_FLOWS_MAX || 2 * n * 3 / 2 * 400ull > mb * 157284ull);
 		last = n;
 	}
 }
@@ -177,7 +177,7 @@ static void test_what_is_no_number_of_mb(void **state)
 static void test_enough(void **state)
 {
 	for (uint64_t rest = 15000000; rest < 16000000000ull; rest += rest / 4000) {
-		uint64_t mb = weir_memory_enough(rest), flows = weir_memory_flows((uint32_t)mb) * 5ull / 4 * 400;
+		uint64_t mb = weir_memory_enough(rest), flows = weir_memory_flows((uint32_t)mb) * 3ull / 2 * 400;
 
 		assert_true(rest + flows <= mb * 1000000);
 	}
@@ -187,7 +187,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_sum_is_that_of_its_parts),
-		cmocka_unit_test(test_flows_take_an_eighth),
+		cmocka_unit_test(test_flows_take_a_part),
 		cmocka_unit_test(test_enough),
 		cmocka_unit_test(test_too_much_is_refused_with_the_sum),
 		cmocka_unit_test(test_what_is_no_number_of_mb),
