@@ -138,7 +138,7 @@ static bool doubted(const struct weir_img *img, const struct weir_pkt *p)
 	bool opens = p->proto == WEIR_IPPROTO_TCP && (p->tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK)) == WEIR_TCP_SYN;
 	struct weir_facts f;
 
-	if (p->frag || p->vlan[0])
+	if (p->frag || p->vlan[0] || (p->has & WEIR_HAS_INNER)) /* an ICMP error may be one of a known flow */
 		return true;
 	for (size_t i = 0; i < sizeof dirs; i++) {
 		weir_facts_init(&f, p, dirs[i]);
