@@ -27,11 +27,14 @@
 static void lists_note(struct weir_worker *w)
 {
 	struct weir_gen *g = weir_history_find(&w->history, w->generation);
+	struct weir_gen *back = w->pending.on ? weir_history_find(&w->history, w->pending.back.generation) : NULL;
 
-	if (!g)
-		return;
-	memcpy(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
-	weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history));
+	if (g)
+		memcpy(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
+	if (back)
+		memcpy(back->lists, weir_policy_lists_digest(w->pending.back.policy), sizeof back->lists);
+	if (g || back)
+		weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history));
 }
 
 #define READING_NAME "lists-reading" /* in the state directory: how many have begun to read them and did not end it */
@@ -116,10 +119,44 @@ static void lists_keep(struct weir_worker *w, uint64_t read)
 	w->lists.kept = read;
 }
 
+void weir_lists_exchanged(struct weir_worker *w)
+{
+	w->lists.tried = 0;
+	w->lists.delay = 0;
+}
+
+void weir_lists_came_back(struct weir_worker *w)
+{
+	const struct weir_gen *g = weir_history_find(&w->history, w->generation);
+
+	w->lists.again = !g || memcmp(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
+}
+
+/*
+ * The same files for what a change that waits goes back to: it has the lists of today, even when the kernel goes back and
+ * nobody of us lives. NULL: it cannot have them; it reads them once it stands again, and says why.
+ */
+static struct weir_policy *back_again(struct weir_worker *w, struct weir_policy *now)
+{
+	_cleanup_policy_ struct weir_policy *p = NULL;
+	const struct weir_policy *old = w->pending.back.policy;
+	struct weir_diags diags = { 0 };
+	int r;
+
+	if (!w->pending.on || old == w->policy)
+		return w->pending.on ? now : NULL;
+	if (weir_policy_files_read(old) == weir_policy_files_now(old))
+		return NULL;
+	r = weir_policy_again(old, &p, &diags);
+	weir_diags_free(&diags);
+	return r || weir_policy_list_emptied(old, p) ? NULL : TAKE_PTR(p);
+}
+
 static int lists_read(struct weir_worker *w, char *why, size_t size)
 {
 	struct weir_diags diags = { 0 };
 	struct weir_change c = { 0 };
+	bool both = false;
 	const char *empty;
 	int r;
 
@@ -132,12 +169,17 @@ static int lists_read(struct weir_worker *w, char *why, size_t size)
 		snprintf(why, size, "%s " WEIR_LIST_EMPTY, empty);
 		r = -ENODATA;
 	}
-	if (!r && weir_late_files(w, c.policy))
+	if (!r && weir_late_files(w, c.policy)) {
+		c.back = back_again(w, c.policy);
+		both = c.back == c.policy;
 		r = weir_worker_put(w, &c, &diags, why, size);
+	}
 	if (r && !why[0] && diags.n && diags.v[0].file)
 		snprintf(why, size, "%s:%u: %s", diags.v[0].file, diags.v[0].line, diags.v[0].message);
 	else if (r && !why[0])
 		snprintf(why, size, "%s", diags.n ? diags.v[0].message : strerror(-r));
+	if (!both) /* what was not taken */
+		weir_policy_free(c.back);
 	if (r)
 		weir_policy_free(c.policy);
 	weir_diags_free(&diags);

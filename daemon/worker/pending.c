@@ -202,6 +202,7 @@ static void taken_back(struct weir_worker *w, enum weir_gen_end end, const char 
 	json_decref(w->hits);
 	w->hits = json_incref(b->hits);
 	weir_stand_clear(w);
+	weir_lists_came_back(w);
 	weir_history_end(weir_history_find(&w->history, from), end, unix_now());
 	weir_history_settle(w, false);
 	snprintf(text, sizeof text, "generation %u %s; generation %u is in force", from, how, w->generation);

@@ -400,6 +400,76 @@ static void a_start_without_a_copy(void **state)
 	start(f, NULL);
 }
 
+static void goes_back(struct fixture *f, bool clock)
+{
+	if (clock) {
+		weir_kern_fake_pass(weir_keeper_kern(f->keeper));
+		ticks(f, 1);
+	} else {
+		good(f, "rollback", NULL);
+	}
+	assert_int_equal(f->worker->generation, 1);
+}
+
+/* What a file holds does not hang on which policy stands: what was read while a change waited holds for both. */
+static void a_change_that_goes_back_keeps_the_lists(void **state)
+{
+	struct fixture *f = *state;
+	char path[320];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	test_file(path, "192.0.2.1\n192.0.2.3\n");
+	write_policy(f, PLAIN);
+	start(f, NULL);
+	ticks(f, 2);
+	for (uint8_t i = 0; i < 4; i++) {
+		char text[32];
+
+		if (i < 2) {
+			write_policy(f, i ? PLAIN "# C\n" : PLAIN "# B\n");
+			good(f, "apply", json_pack("{s:i}", "confirm", 100));
+		} else { /* one policy for both */
+			good(f, "mode", json_pack("{s:s, s:i}", "mode", "detect", "confirm", 100));
+		}
+		snprintf(text, sizeof text, "192.0.2.1\n192.0.2.%u\n", 10 + i);
+		test_file(path, text);
+		ticks(f, 3);
+		assert_true(listed(f, 10 + i) && !listed(f, 9 + i) && !listed(f, 3));
+		goes_back(f, i & 1);
+		assert_true(listed(f, 10 + i) && !listed(f, 9 + i) && !listed(f, 3));
+		ticks(f, 3);
+		assert_true(listed(f, 10 + i) && !listed(f, 9 + i) && !listed(f, 3));
+		degraded(f, NULL);
+	}
+}
+
+/* Where what comes back cannot have them, it says so when it stands again, and has them once they are sound. */
+static void what_came_back_reads_them_again(void **state)
+{
+	struct fixture *f = *state;
+	char path[320];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	test_file(path, "192.0.2.1\n");
+	write_policy(f, PLAIN);
+	start(f, NULL);
+	ticks(f, 2);
+	write_policy(f, "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\n"
+			"rules: [ { name: web, action: allow, ports: 80, from: $bad } ]\n");
+	good(f, "apply", json_pack("{s:i}", "confirm", 100));
+	test_file(path, "192.0.2.2\n0.0.0.0/0\n"); /* a blocklist is not for everybody, a rule may be */
+	ticks(f, 3);
+	degraded(f, NULL);
+	goes_back(f, false);
+	ticks(f, 3);
+	assert_true(listed(f, 1) && !listed(f, 2));
+	degraded(f, "ips.txt:2: every IPv4 address");
+	test_file(path, "192.0.2.2\n");
+	ticks(f, 3);
+	assert_true(listed(f, 2) && !listed(f, 1));
+	degraded(f, NULL);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -408,6 +478,7 @@ int main(void)
 		T(lists_follow_their_files),   T(lists_that_never_rest), T(lists_of_rules_follow_as_well),
 		T(what_passes_is_tried_again), T(edits_are_taken_back),	 T(a_start_keeps_what_was_in_force),
 		T(a_start_without_a_copy),     T(a_list_that_kills),
+		T(a_change_that_goes_back_keeps_the_lists), T(what_came_back_reads_them_again),
 	};
 
 	return cmocka_run_group_tests_name("lists", tests, NULL, NULL);
