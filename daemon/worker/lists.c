@@ -24,7 +24,7 @@
 #define KEEP_AGAIN_S 30 /* a disk that is full is not written to every second */
 
 /* The generation is the same, with other lists: a restart that finds these takes it for what it is. */
-static void lists_note(struct weir_worker *w)
+void weir_lists_note(struct weir_worker *w)
 {
 	struct weir_gen *g = weir_history_find(&w->history, w->generation);
 	struct weir_gen *back = w->pending.on ? weir_history_find(&w->history, w->pending.back.generation) : NULL;
@@ -33,8 +33,6 @@ static void lists_note(struct weir_worker *w)
 		memcpy(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
 	if (back)
 		memcpy(back->lists, weir_policy_lists_digest(w->pending.back.policy), sizeof back->lists);
-	if (g || back)
-		weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history));
 }
 
 #define READING_NAME "lists-reading" /* in the state directory: how many have begun to read them and did not end it */
@@ -123,13 +121,15 @@ void weir_lists_exchanged(struct weir_worker *w)
 {
 	w->lists.tried = 0;
 	w->lists.delay = 0;
+	w->lists.again = false;
 }
 
 void weir_lists_came_back(struct weir_worker *w)
 {
 	const struct weir_gen *g = weir_history_find(&w->history, w->generation);
 
-	w->lists.again = !g || memcmp(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
+	w->lists.again = !g || weir_policy_lists_stale(w->policy) ||
+			 memcmp(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
 }
 
 /*
@@ -145,7 +145,7 @@ static struct weir_policy *back_again(struct weir_worker *w, struct weir_policy 
 
 	if (!w->pending.on || old == w->policy)
 		return w->pending.on ? now : NULL;
-	if (weir_policy_files_read(old) == weir_policy_files_now(old))
+	if (weir_policy_files_read(old) == weir_policy_files_now(old) && !weir_policy_lists_stale(old))
 		return NULL;
 	r = weir_policy_again(old, &p, &diags);
 	weir_diags_free(&diags);
@@ -202,7 +202,7 @@ void weir_lists_tick(struct weir_worker *w)
 {
 	uint64_t read = weir_policy_files_read(w->policy), now;
 	char why[sizeof w->lists.why - 64];
-	bool same;
+	bool same, due;
 	int r;
 
 	/* after a crash the policy in force may not be to be had: then what is in force stays */
@@ -211,17 +211,17 @@ void weir_lists_tick(struct weir_worker *w)
 		return;
 	}
 	now = weir_policy_files_now(w->policy);
-	if (now == read && !w->lists.again) {
+	due = now != read || w->lists.again;
+	if (!due) {
 		weir_lists_stale(w);
 		lists_keep(w, read);
 	}
 	if (now == read)
 		w->lists.latest = w->ticks + LATEST_S;
-	if (!w->lists.again && (now == read || (now != w->lists.seen && w->ticks < w->lists.latest) || !retry_now(w, now))) {
+	if (!due || (now != w->lists.seen && w->ticks < w->lists.latest) || !retry_now(w, now)) {
 		w->lists.seen = now;
 		return;
 	}
-	w->lists.again = false;
 	w->lists.latest = w->ticks + LATEST_S;
 	same = w->lists.delay && now == w->lists.tried;
 	w->lists.tried = now;
@@ -231,7 +231,9 @@ void weir_lists_tick(struct weir_worker *w)
 	if (!r) {
 		w->lists.why[0] = 0;
 		w->lists.delay = 0;
-		lists_note(w);
+		w->lists.again = false;
+		weir_lists_note(w);
+		weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history));
 		weir_worker_kill(w);
 		weir_api_audit(w, 0, getpid(), "lists read again", w->path, "ok");
 		return;

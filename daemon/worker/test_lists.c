@@ -11,34 +11,8 @@
 
 #include <cmocka.h>
 
-#include "core/image_blob.h"
-#include "core/policy.h"
-#include "daemon/worker/test_instance.h"
+#include "daemon/worker/test_listed.h"
 #include "lib/state/file.h"
-
-static bool listed(struct fixture *f, uint8_t last)
-{
-	uint8_t addr[16] = { [10] = 0xff, 0xff, 192, 0, 2, last };
-
-	return weir_block_find(&f->worker->img, addr);
-}
-
-static void ticks(struct fixture *f, int n)
-{
-	while (n-- > 0)
-		weir_worker_tick(f->worker);
-}
-
-static void degraded(struct fixture *f, const char *what)
-{
-	json_t *j = ask(f, "status", NULL);
-	char *text = json_dumps(json_object_get(json_object_get(j, "result"), "degraded"), 0);
-
-	if (what ? !strstr(text, what) : strstr(text, "older than their files") != NULL)
-		fail_msg("degraded: %s", text);
-	free(text);
-	json_decref(j);
-}
 
 /* What only blocklists name changes at once, with the programs that are there; a broken file changes nothing. */
 static void lists_follow_their_files(void **state)
@@ -203,11 +177,6 @@ static size_t edits(const struct fixture *f)
 	return f->worker->overlay.list.n_edits;
 }
 
-static json_t *edit(const char *element)
-{
-	return json_pack("{s:s, s:s}", "set", "bad", "element", element);
-}
-
 /* What takes an edit back leaves no other edit behind, and reset forgets them. */
 static void edits_are_taken_back(void **state)
 {
@@ -269,10 +238,6 @@ static void edits_are_taken_back(void **state)
 	bad(f, "set add", json_pack("{s:s, s:[]}", "set", "bad", "elements"), "either 'element' or 'elements'");
 	bad(f, "set add", json_pack("{s:s}", "set", "bad"), "either 'element' or 'elements'");
 }
-
-#define PLAIN                                                                                              \
-	"version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n" \
-	"rules: [ { name: web, action: allow, ports: 80 } ]\n"
 
 static void again(struct fixture *f)
 {
@@ -400,76 +365,6 @@ static void a_start_without_a_copy(void **state)
 	start(f, NULL);
 }
 
-static void goes_back(struct fixture *f, bool clock)
-{
-	if (clock) {
-		weir_kern_fake_pass(weir_keeper_kern(f->keeper));
-		ticks(f, 1);
-	} else {
-		good(f, "rollback", NULL);
-	}
-	assert_int_equal(f->worker->generation, 1);
-}
-
-/* What a file holds does not hang on which policy stands: what was read while a change waited holds for both. */
-static void a_change_that_goes_back_keeps_the_lists(void **state)
-{
-	struct fixture *f = *state;
-	char path[320];
-
-	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
-	test_file(path, "192.0.2.1\n192.0.2.3\n");
-	write_policy(f, PLAIN);
-	start(f, NULL);
-	ticks(f, 2);
-	for (uint8_t i = 0; i < 4; i++) {
-		char text[32];
-
-		if (i < 2) {
-			write_policy(f, i ? PLAIN "# C\n" : PLAIN "# B\n");
-			good(f, "apply", json_pack("{s:i}", "confirm", 100));
-		} else { /* one policy for both */
-			good(f, "mode", json_pack("{s:s, s:i}", "mode", "detect", "confirm", 100));
-		}
-		snprintf(text, sizeof text, "192.0.2.1\n192.0.2.%u\n", 10 + i);
-		test_file(path, text);
-		ticks(f, 3);
-		assert_true(listed(f, 10 + i) && !listed(f, 9 + i) && !listed(f, 3));
-		goes_back(f, i & 1);
-		assert_true(listed(f, 10 + i) && !listed(f, 9 + i) && !listed(f, 3));
-		ticks(f, 3);
-		assert_true(listed(f, 10 + i) && !listed(f, 9 + i) && !listed(f, 3));
-		degraded(f, NULL);
-	}
-}
-
-/* Where what comes back cannot have them, it says so when it stands again, and has them once they are sound. */
-static void what_came_back_reads_them_again(void **state)
-{
-	struct fixture *f = *state;
-	char path[320];
-
-	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
-	test_file(path, "192.0.2.1\n");
-	write_policy(f, PLAIN);
-	start(f, NULL);
-	ticks(f, 2);
-	write_policy(f, "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\n"
-			"rules: [ { name: web, action: allow, ports: 80, from: $bad } ]\n");
-	good(f, "apply", json_pack("{s:i}", "confirm", 100));
-	test_file(path, "192.0.2.2\n0.0.0.0/0\n"); /* a blocklist is not for everybody, a rule may be */
-	ticks(f, 3);
-	degraded(f, NULL);
-	goes_back(f, false);
-	ticks(f, 3);
-	assert_true(listed(f, 1) && !listed(f, 2));
-	degraded(f, "ips.txt:2: every IPv4 address");
-	test_file(path, "192.0.2.2\n");
-	ticks(f, 3);
-	assert_true(listed(f, 2) && !listed(f, 1));
-	degraded(f, NULL);
-}
-
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -478,7 +373,6 @@ int main(void)
 		T(lists_follow_their_files),   T(lists_that_never_rest), T(lists_of_rules_follow_as_well),
 		T(what_passes_is_tried_again), T(edits_are_taken_back),	 T(a_start_keeps_what_was_in_force),
 		T(a_start_without_a_copy),     T(a_list_that_kills),
-		T(a_change_that_goes_back_keeps_the_lists), T(what_came_back_reads_them_again),
 	};
 
 	return cmocka_run_group_tests_name("lists", tests, NULL, NULL);

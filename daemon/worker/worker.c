@@ -359,6 +359,7 @@ static int begin(struct weir_worker *w, struct weir_diags *diags, char *why, siz
 	r = weir_worker_put(w, &c, diags, why, why_size);
 	if (r)
 		return r;
+	weir_lists_note(w); /* of the same generation they may be others */
 	weir_history_settle(w, false);
 	origin_write(w);
 	return started(w);
