@@ -206,6 +206,44 @@ static void a_pair_that_goes_on(void **state)
 	}
 }
 
+/* A file that is sound and that the policy cannot hold takes it away no more than a broken one. */
+static void a_start_with_one_too_large(void **state)
+{
+	struct fixture *f = *state;
+	char path[320], many[320];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	snprintf(many, sizeof many, "%s/many.txt", f->etc);
+	test_file(path, "192.0.2.1\n");
+	test_file(many, "198.51.100.1\n");
+	write_policy(f, RULED);
+	start(f, NULL);
+	ticks(f, 2);
+	for (int i = 0; i < 3; i++) {
+		if (i != 1)
+			too_large(many);
+		end(f, i != 2); /* a reboot, twice; then a restart */
+		start(f, NULL);
+		assert_int_equal(f->worker->generation, 1);
+		assert_true(listed(f, 1) && weir_img_rule_count(&f->worker->img) == 1);
+		degraded(f, "many.txt: ");
+		degraded(f, "at most 262144");
+		good(f, "set add", edit("192.0.2.5"));
+		ticks(f, 70);
+		degraded(f, "at most 262144");
+		assert_true(listed(f, 1) && listed(f, 5));
+		good(f, "set reset", json_pack("{s:s}", "set", "bad"));
+		if (!i)
+			continue;
+		test_file(many, "198.51.100.2\n");
+		ticks(f, 3);
+		degraded(f, NULL);
+		ticks(f, 2);
+	}
+	too_large(many);
+	bad(f, "apply", NULL, "at most 262144"); /* who asks for it is told */
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -215,6 +253,7 @@ int main(void)
 		T(what_came_back_reads_them_again),
 		T(a_worker_that_goes_on),
 		T(a_pair_that_goes_on),
+		T(a_start_with_one_too_large),
 	};
 
 	return cmocka_run_group_tests_name("lists that come back", tests, NULL, NULL);
