@@ -24,14 +24,15 @@
 #define KEEP_AGAIN_S 30 /* a disk that is full is not written to every second */
 
 /* The generation is the same, with other lists: a restart that finds these takes it for what it is. */
-static void lists_note(struct weir_worker *w)
+void weir_lists_note(struct weir_worker *w)
 {
 	struct weir_gen *g = weir_history_find(&w->history, w->generation);
+	struct weir_gen *back = w->pending.on ? weir_history_find(&w->history, w->pending.back.generation) : NULL;
 
-	if (!g)
-		return;
-	memcpy(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
-	weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history));
+	if (g)
+		memcpy(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
+	if (back)
+		memcpy(back->lists, weir_policy_lists_digest(w->pending.back.policy), sizeof back->lists);
 }
 
 #define READING_NAME "lists-reading" /* in the state directory: how many have begun to read them and did not end it */
@@ -116,10 +117,46 @@ static void lists_keep(struct weir_worker *w, uint64_t read)
 	w->lists.kept = read;
 }
 
+void weir_lists_exchanged(struct weir_worker *w)
+{
+	w->lists.tried = 0;
+	w->lists.delay = 0;
+	w->lists.again = false;
+}
+
+void weir_lists_came_back(struct weir_worker *w)
+{
+	const struct weir_gen *g = weir_history_find(&w->history, w->generation);
+
+	w->lists.again = !g || weir_policy_lists_stale(w->policy) ||
+			 memcmp(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
+}
+
+/*
+ * The same files for what a change that waits goes back to: it has the lists of today, even when the kernel goes back and
+ * nobody of us lives. NULL: it cannot have them; it reads them once it stands again, and says why.
+ */
+static struct weir_policy *back_again(struct weir_worker *w, struct weir_policy *now)
+{
+	_cleanup_policy_ struct weir_policy *p = NULL;
+	const struct weir_policy *old = w->pending.back.policy;
+	struct weir_diags diags = { 0 };
+	int r;
+
+	if (!w->pending.on || old == w->policy)
+		return w->pending.on ? now : NULL;
+	if (weir_policy_files_read(old) == weir_policy_files_now(old) && !weir_policy_lists_stale(old))
+		return NULL;
+	r = weir_policy_again(old, &p, &diags);
+	weir_diags_free(&diags);
+	return r || weir_policy_list_emptied(old, p) ? NULL : TAKE_PTR(p);
+}
+
 static int lists_read(struct weir_worker *w, char *why, size_t size)
 {
 	struct weir_diags diags = { 0 };
 	struct weir_change c = { 0 };
+	bool both = false;
 	const char *empty;
 	int r;
 
@@ -132,12 +169,17 @@ static int lists_read(struct weir_worker *w, char *why, size_t size)
 		snprintf(why, size, "%s " WEIR_LIST_EMPTY, empty);
 		r = -ENODATA;
 	}
-	if (!r && weir_late_files(w, c.policy))
+	if (!r && weir_late_files(w, c.policy)) {
+		c.back = back_again(w, c.policy);
+		both = c.back == c.policy;
 		r = weir_worker_put(w, &c, &diags, why, size);
+	}
 	if (r && !why[0] && diags.n && diags.v[0].file)
 		snprintf(why, size, "%s:%u: %s", diags.v[0].file, diags.v[0].line, diags.v[0].message);
 	else if (r && !why[0])
 		snprintf(why, size, "%s", diags.n ? diags.v[0].message : strerror(-r));
+	if (!both) /* what was not taken */
+		weir_policy_free(c.back);
 	if (r)
 		weir_policy_free(c.policy);
 	weir_diags_free(&diags);
@@ -160,7 +202,7 @@ void weir_lists_tick(struct weir_worker *w)
 {
 	uint64_t read = weir_policy_files_read(w->policy), now;
 	char why[sizeof w->lists.why - 64];
-	bool same;
+	bool same, due;
 	int r;
 
 	/* after a crash the policy in force may not be to be had: then what is in force stays */
@@ -169,17 +211,17 @@ void weir_lists_tick(struct weir_worker *w)
 		return;
 	}
 	now = weir_policy_files_now(w->policy);
-	if (now == read && !w->lists.again) {
+	due = now != read || w->lists.again;
+	if (!due) {
 		weir_lists_stale(w);
 		lists_keep(w, read);
 	}
 	if (now == read)
 		w->lists.latest = w->ticks + LATEST_S;
-	if (!w->lists.again && (now == read || (now != w->lists.seen && w->ticks < w->lists.latest) || !retry_now(w, now))) {
+	if (!due || (now != w->lists.seen && w->ticks < w->lists.latest) || !retry_now(w, now)) {
 		w->lists.seen = now;
 		return;
 	}
-	w->lists.again = false;
 	w->lists.latest = w->ticks + LATEST_S;
 	same = w->lists.delay && now == w->lists.tried;
 	w->lists.tried = now;
@@ -189,7 +231,9 @@ void weir_lists_tick(struct weir_worker *w)
 	if (!r) {
 		w->lists.why[0] = 0;
 		w->lists.delay = 0;
-		lists_note(w);
+		w->lists.again = false;
+		weir_lists_note(w);
+		weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history));
 		weir_worker_kill(w);
 		weir_api_audit(w, 0, getpid(), "lists read again", w->path, "ok");
 		return;

@@ -202,6 +202,7 @@ static void taken_back(struct weir_worker *w, enum weir_gen_end end, const char 
 	json_decref(w->hits);
 	w->hits = json_incref(b->hits);
 	weir_stand_clear(w);
+	weir_lists_came_back(w);
 	weir_history_end(weir_history_find(&w->history, from), end, unix_now());
 	weir_history_settle(w, false);
 	snprintf(text, sizeof text, "generation %u %s; generation %u is in force", from, how, w->generation);
@@ -342,16 +343,39 @@ static int note_read(struct weir_worker *w, struct note *n)
 	return r;
 }
 
+/*
+ * After a crash: with the copies of its lists, where those are what is in force. An edit holds for that, whatever
+ * became of the files; they are read in their turn. NULL: they are not.
+ */
+static struct weir_policy *policy_as_it_stands(struct weir_worker *w, const struct weir_gen *g)
+{
+	const char *instead = w->lists.keep.instead;
+	struct weir_diags diags = { 0 };
+	struct weir_policy *p = NULL;
+	char why[256];
+
+	w->lists.keep.instead = instead ?: "it has changed since";
+	if (!weir_history_policy(w, g, &p, &diags, why, sizeof why))
+		w->lists.again = !instead && weir_policy_lists_stale(p);
+	w->lists.keep.instead = instead;
+	weir_diags_free(&diags);
+	return p;
+}
+
 /* This generation, from the history, as what is in force here. */
 static int resume(struct weir_worker *w, uint32_t generation, char *why, size_t why_size)
 {
 	const struct weir_gen *g = weir_history_find(&w->history, generation);
-	struct weir_policy *p = NULL;
+	struct weir_policy *p = g && w->o.resume ? policy_as_it_stands(w, g) : NULL;
 	struct weir_diags diags = { 0 };
-	int r = g ? history_policy(w, g, &p, &w->lists.again, &diags, why, why_size) : -ENOENT;
+	int r = 0;
 
-	if (!g)
+	if (g && !p)
+		r = history_policy(w, g, &p, &w->lists.again, &diags, why, why_size);
+	if (!g) {
+		r = -ENOENT;
 		snprintf(why, why_size, "the history does not know generation %u", generation);
+	}
 	weir_diags_free(&diags);
 	if (r)
 		return r;

@@ -158,6 +158,11 @@ int weir_port_new_local(struct weir_keeper *k, struct weir_port **ret)
 	return port_new(k, -1, ret);
 }
 
+void weir_port_next(struct weir_port *p)
+{
+	p->before_known = false;
+}
+
 int weir_port_new_fd(int fd, struct weir_port **ret)
 {
 	return port_new(NULL, fd, ret);

@@ -11,6 +11,7 @@ struct weir_port;
 
 /* A keeper in the same process: for tests. */
 int weir_port_new_local(struct weir_keeper *k, struct weir_port **ret);
+void weir_port_next(struct weir_port *p); /* unit tests: another worker uses it from now on */
 /* Over a socket to a keeper process; takes the fd. */
 int weir_port_new_fd(int fd, struct weir_port **ret);
 void weir_port_free(struct weir_port *p); /* takes NULL */

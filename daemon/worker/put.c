@@ -173,6 +173,7 @@ void weir_worker_stand(struct weir_worker *w, struct weir_policy *policy, struct
 		if (w->policy != w->pending.back.policy)
 			weir_policy_free(w->policy);
 		w->policy = policy;
+		weir_lists_exchanged(w);
 	}
 	free(w->blob);
 	w->blob = TAKE_PTR(m->blob);
@@ -201,10 +202,17 @@ static void stand_aside(struct weir_worker *w, json_t *hits)
 }
 
 /* An edit beside a change that waits: the other of the two has it now, too. */
-static void back_edited(struct weir_worker *w, struct weir_image *m)
+static void back_edited(struct weir_worker *w, struct weir_change *c, struct weir_image *m)
 {
 	struct weir_stand *b = &w->pending.back;
 
+	if (c->back) {
+		if (w->failing.stand_in == b->policy)
+			w->failing.stand_in = c->back;
+		if (b->policy != w->policy)
+			weir_policy_free(b->policy);
+		b->policy = TAKE_PTR(c->back);
+	}
 	free(b->blob);
 	b->blob = TAKE_PTR(m->blob);
 	b->img = m->img;
@@ -247,6 +255,29 @@ static void take_over(struct weir_worker *w, struct weir_change *c, struct weir_
 		memcpy(p->from, c->by->from, sizeof p->from);
 }
 
+/* What would come back: with its files as they stand now, else as they were read for it. */
+static int back_make(struct weir_worker *w, struct weir_change *c, struct weir_image *ret, struct weir_diags *diags,
+		     char *why, size_t why_size)
+{
+	struct weir_stand with = w->pending.back;
+	struct weir_diags own = { 0 };
+	int r;
+
+	if (c->back) {
+		with.policy = c->back;
+		r = weir_worker_compile(w, &with, c, ret, &own, why, why_size);
+		weir_diags_free(&own);
+		if (!r)
+			return 0;
+		free(TAKE_PTR(ret->blob));
+		why[0] = 0;
+		if (c->back != c->policy)
+			weir_policy_free(c->back);
+		c->back = NULL;
+	}
+	return weir_worker_compile(w, &w->pending.back, c, ret, diags, why, why_size);
+}
+
 /* Both of a pair, or the one; nothing of what is in force is given up. */
 static int images_make(struct weir_worker *w, struct weir_change *c, struct weir_image *now, struct weir_image *back,
 		       struct weir_diags *diags, char *why, size_t why_size)
@@ -262,7 +293,7 @@ static int images_make(struct weir_worker *w, struct weir_change *c, struct weir
 		r = weir_lockout_check(w, &now->img, NULL, c->by, why, why_size);
 	if (r || c->new_generation || !w->pending.on)
 		return r;
-	r = weir_worker_compile(w, &w->pending.back, c, back, &other, why, why_size);
+	r = back_make(w, c, back, &other, why, why_size);
 	if (r && !why[0])
 		snprintf(why, why_size, "generation %u, which would come back unless you confirm, does not take it: %s",
 			 w->pending.back.generation, other.n ? other.v[0].message : strerror(-r));
@@ -322,7 +353,7 @@ static int images_install(struct weir_worker *w, struct weir_change *c, struct w
 			weir_recent_settle(w); /* it judged until now */
 		take_over(w, c, now, hits);
 		if (back->blob)
-			back_edited(w, back);
+			back_edited(w, c, back);
 	}
 	json_decref(hits);
 	return r;
@@ -364,13 +395,15 @@ static int put_once(struct weir_worker *w, struct weir_change *c, struct weir_di
 int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why,
 		    size_t why_size)
 {
+	const struct weir_policy *stood = w->policy;
 	int r = put_once(w, c, diags, why, why_size);
 
 	if (r != -ECANCELED || !w->pending.on)
 		return r;
-	/* a command decided it in the kernel: an edit holds for what is in force now */
+	/* a command decided it in the kernel: an edit holds for what is in force now, lists for the policy that names them */
 	weir_pending_tick(w);
-	return c->new_generation || w->pending.on ? r : put_once(w, c, diags, why, why_size);
+	return c->new_generation || w->pending.on || (c->policy && w->policy != stood) ? r :
+		       put_once(w, c, diags, why, why_size);
 }
 
 int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_caller *by,

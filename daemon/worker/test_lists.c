@@ -11,34 +11,8 @@
 
 #include <cmocka.h>
 
-#include "core/image_blob.h"
-#include "core/policy.h"
-#include "daemon/worker/test_instance.h"
+#include "daemon/worker/test_listed.h"
 #include "lib/state/file.h"
-
-static bool listed(struct fixture *f, uint8_t last)
-{
-	uint8_t addr[16] = { [10] = 0xff, 0xff, 192, 0, 2, last };
-
-	return weir_block_find(&f->worker->img, addr);
-}
-
-static void ticks(struct fixture *f, int n)
-{
-	while (n-- > 0)
-		weir_worker_tick(f->worker);
-}
-
-static void degraded(struct fixture *f, const char *what)
-{
-	json_t *j = ask(f, "status", NULL);
-	char *text = json_dumps(json_object_get(json_object_get(j, "result"), "degraded"), 0);
-
-	if (what ? !strstr(text, what) : strstr(text, "older than their files") != NULL)
-		fail_msg("degraded: %s", text);
-	free(text);
-	json_decref(j);
-}
 
 /* What only blocklists name changes at once, with the programs that are there; a broken file changes nothing. */
 static void lists_follow_their_files(void **state)
@@ -203,11 +177,6 @@ static size_t edits(const struct fixture *f)
 	return f->worker->overlay.list.n_edits;
 }
 
-static json_t *edit(const char *element)
-{
-	return json_pack("{s:s, s:s}", "set", "bad", "element", element);
-}
-
 /* What takes an edit back leaves no other edit behind, and reset forgets them. */
 static void edits_are_taken_back(void **state)
 {
@@ -269,10 +238,6 @@ static void edits_are_taken_back(void **state)
 	bad(f, "set add", json_pack("{s:s, s:[]}", "set", "bad", "elements"), "either 'element' or 'elements'");
 	bad(f, "set add", json_pack("{s:s}", "set", "bad"), "either 'element' or 'elements'");
 }
-
-#define PLAIN                                                                                              \
-	"version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n" \
-	"rules: [ { name: web, action: allow, ports: 80 } ]\n"
 
 static void again(struct fixture *f)
 {

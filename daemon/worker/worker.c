@@ -333,6 +333,46 @@ static int go_on(struct weir_worker *w, bool found, char *why, size_t why_size)
 	return 0;
 }
 
+/*
+ * What was chosen cannot be put in force, as `r` says, maybe by what a file has become: sound, and too large for it, say.
+ * A start takes the copies then, as it does for files that are broken.
+ */
+static int put_kept(struct weir_worker *w, struct weir_change *c, int r, struct weir_diags *diags, char *why,
+		    size_t why_size)
+{
+	_cleanup_policy_ struct weir_policy *p = NULL;
+	struct weir_diags own = { 0 };
+	char again[256];
+	const char *text;
+	size_t len;
+	int kept;
+
+	if (w->lists.keep.instead || !weir_worker_kept_lists(w) || !weir_policy_files_read(w->policy))
+		return r;
+	snprintf(w->lists.instead, sizeof w->lists.instead, "with it the policy cannot be put in force: %.100s",
+		 why[0] ? why : diags->n ? diags->v[0].message : strerror(-r));
+	text = weir_policy_text(w->policy, &len);
+	w->lists.keep.instead = w->lists.instead;
+	kept = weir_worker_text_read(w, w->path, text, len, &p, &own);
+	w->lists.keep.instead = NULL;
+	if (!kept && !memcmp(weir_policy_digest(p), weir_policy_digest(w->policy), 32) &&
+	    memcmp(weir_policy_lists_digest(p), weir_policy_lists_digest(w->policy), 32)) {
+		weir_failures_again(w, p);
+		weir_policy_free(w->policy);
+		w->policy = TAKE_PTR(p);
+		kept = weir_worker_put(w, c, &own, again, sizeof again);
+		if (!kept) {
+			weir_diags_free(diags);
+			*diags = (struct weir_diags){ 0 };
+			snprintf(why, why_size, "%s", "");
+			w->lists.again = true; /* it may pass */
+			r = 0;
+		}
+	}
+	weir_diags_free(&own);
+	return r;
+}
+
 static int begin(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
 {
 	const struct weir_kern_pinned *before = weir_port_before(w->port);
@@ -358,7 +398,10 @@ static int begin(struct weir_worker *w, struct weir_diags *diags, char *why, siz
 	c.generation = found == 2 ? w->generation : 0;
 	r = weir_worker_put(w, &c, diags, why, why_size);
 	if (r)
+		r = put_kept(w, &c, r, diags, why, why_size);
+	if (r)
 		return r;
+	weir_lists_note(w); /* of the same generation they may be others */
 	weir_history_settle(w, false);
 	origin_write(w);
 	return started(w);

@@ -114,7 +114,7 @@ struct weir_worker {
 		bool starting;        /* a file that is broken does not take the policy away: the copy of its list counts */
 		uint64_t kept;        /* how they stood when copies were made; 0: not yet */
 		uint64_t keep_again;  /* unix seconds: not before this */
-		bool again;           /* they changed while no worker looked */
+		bool again;           /* they changed while no worker looked, and are not in force yet */
 		uint64_t latest;      /* tick at which they are read although somebody goes on writing */
 		char why[640];        /* why they are not in force; "" = they are */
 	} lists;
@@ -161,6 +161,7 @@ struct weir_caller {
 /* One change of what is in force: what is NULL or unset stays. */
 struct weir_change {
 	struct weir_policy *policy;               /* taken over on success */
+	struct weir_policy *back;                 /* so is this, for what a change that waits goes back to; NULL: as it is */
 	const struct weir_overlay_store *overlay; /* only read */
 	bool set_ceiling;                         /* has_ceiling and ceiling count */
 	bool has_ceiling;
@@ -238,6 +239,12 @@ const char *weir_session_words(const struct weir_session *s, char *buf, size_t s
 
 /* lists.c: read the files of addresses again when they have changed. */
 void weir_lists_tick(struct weir_worker *w);
+/* In the history, which the caller saves: of which lists that is which is in force. */
+void weir_lists_note(struct weir_worker *w);
+/* Another policy is in force: how its files stood for the one before says nothing. */
+void weir_lists_exchanged(struct weir_worker *w);
+/* What is in force was made before its policy was read, maybe: are the lists those that it was made of? */
+void weir_lists_came_back(struct weir_worker *w);
 /* Before they are read, and after: two deaths in between, and a start takes copies. */
 void weir_lists_begin(struct weir_worker *w);
 void weir_lists_end(struct weir_worker *w);
