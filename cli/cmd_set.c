@@ -13,6 +13,7 @@ static int edit(const struct weir_cli *cli, const struct weir_cmd *c, int argc, 
 	const struct weir_opt opts[] = { { "--force", .flag = &force }, { NULL } };
 	int n = weir_opts_parse(c, opts, argc, argv);
 	json_t *j, *elements;
+	json_int_t named;
 
 	if (n < 0)
 		return -n;
@@ -26,12 +27,13 @@ static int edit(const struct weir_cli *cli, const struct weir_cmd *c, int argc, 
 		return WEIR_EXIT_FAIL;
 	if (weir_answered_json(cli, j))
 		return WEIR_EXIT_OK;
-	if (n == 2)
+	named = weir_int(j, "named"); /* an element that was given twice counts once */
+	if (named == 1)
 		printf("%s is", argv[2]);
 	else
-		printf("%lld of %d elements are", (long long)weir_int(j, "changed"), n - 1);
-	printf(" %s $%s%s\n", weir_bool(j, "removed") ? "taken out of" : n == 2 ? "in" : "put into", weir_str(j, "set"),
-	       n == 2 || weir_int(j, "changed") == n - 1 ? "" : "; the others were so already");
+		printf("%lld of %lld elements are", (long long)weir_int(j, "changed"), (long long)named);
+	printf(" %s $%s%s\n", weir_bool(j, "removed") ? "taken out of" : named == 1 ? "in" : "put into", weir_str(j, "set"),
+	       weir_int(j, "changed") == named ? "" : "; the others were so already");
 	json_decref(j);
 	return WEIR_EXIT_OK;
 }

@@ -180,7 +180,8 @@ static int do_ban_list(struct weir_worker *w, const struct weir_request *rq, str
 
 /* Several elements of one set, and which of them take back an earlier edit. */
 struct elements_in {
-	const char *set, **v;
+	const char *set, **v; /* no two alike */
+	json_t *seen;	      /* those, as keys */
 	size_t n;
 	bool remove;
 	const char **back;	     /* those */
@@ -190,6 +191,7 @@ struct elements_in {
 
 static void elements_free(struct elements_in *e)
 {
+	json_decref(e->seen);
 	free(e->v);
 	free(e->back);
 	free(e->held);
@@ -203,11 +205,12 @@ static int elements_read(struct weir_worker *w, const json_t *list, struct eleme
 	const json_t *one;
 	int r = 0;
 
+	e->seen = json_object();
 	e->v = calloc(n + 1, sizeof *e->v);
 	e->back = calloc(n + 1, sizeof *e->back);
 	e->held = calloc(n + 1, sizeof *e->held);
 	e->file = calloc(n + 1, sizeof *e->file);
-	if (!e->v || !e->back || !e->held || !e->file)
+	if (!e->seen || !e->v || !e->back || !e->held || !e->file)
 		return -ENOMEM;
 	json_array_foreach (list, i, one) {
 		const char *element = json_string_value(one);
@@ -217,6 +220,10 @@ static int elements_read(struct weir_worker *w, const json_t *list, struct eleme
 		r = weir_policy_check_edit(w->policy, e->set, element, e->remove, &rp->diags);
 		if (r)
 			return weir_reply_fail(rp, r, "weir set list", "the set was not changed");
+		if (json_object_get(e->seen, element)) /* named twice, it is meant once */
+			continue;
+		if (json_object_set_new(e->seen, element, json_true()))
+			return -ENOMEM;
 		e->v[e->n++] = element;
 	}
 	return 0;
@@ -289,13 +296,14 @@ static int edits_put(struct weir_worker *w, const struct weir_request *rq, bool 
 
 /* Of several elements those that are there already are passed over: one that is named alone was meant. */
 static int edits_note(struct weir_worker *w, struct weir_overlay_store *edited, const char *set, const json_t *elements,
-		      bool remove, struct weir_reply *rp, size_t *ret_changed)
+		      bool remove, struct weir_reply *rp, size_t *ret_changed, size_t *ret_named)
 {
 	_cleanup_elements_ struct elements_in e = { .set = set, .remove = remove };
 	int r = elements_read(w, elements, &e, rp);
 	size_t k = 0;
 
 	*ret_changed = 0;
+	*ret_named = e.n;
 	r = r ? r : elements_back(w, edited, &e, rp);
 	if (r)
 		return r;
@@ -316,7 +324,7 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 	struct weir_overlay_store edited;
 	const char *set = NULL, *element = NULL;
 	json_t *list = NULL, *elements;
-	size_t changed = 0;
+	size_t changed = 0, named = 0;
 	int force = 0, r = WEIR_ARGS(rq, rp, "{s:s, s?s, s?o, s?b}", "set", &set, "element", &element, "elements", &list, "force",
 				     &force);
 
@@ -337,10 +345,11 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 	weir_port_busy(w->port);
 	r = weir_overlay_store_copy(&w->overlay, &edited);
 	if (!r)
-		r = edits_put(w, rq, force, &edited, edits_note(w, &edited, set, elements, remove, rp, &changed), rp);
+		r = edits_put(w, rq, force, &edited, edits_note(w, &edited, set, elements, remove, rp, &changed, &named),
+			      rp);
 	if (!r)
-		rp->result = json_pack("{s:s, s:s*, s:O*, s:I, s:b}", "set", set, "element", list ? NULL : element, "elements", list, "changed",
-				       (json_int_t)changed, "removed", (int)remove);
+		rp->result = json_pack("{s:s, s:s*, s:O*, s:I, s:I, s:b}", "set", set, "element", list ? NULL : element, "elements",
+				       list, "named", (json_int_t)named, "changed", (json_int_t)changed, "removed", (int)remove);
 	json_decref(elements);
 	return r;
 }

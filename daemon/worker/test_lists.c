@@ -270,6 +270,48 @@ static void edits_are_taken_back(void **state)
 	bad(f, "set add", json_pack("{s:s}", "set", "bad"), "either 'element' or 'elements'");
 }
 
+static json_t *several(const char *a, const char *b, const char *c)
+{
+	return json_pack("{s:s, s:[sss]}", "set", "bad", "elements", a, b, c);
+}
+
+static json_int_t answer(struct fixture *f, const char *verb, json_t *args, const char *field)
+{
+	json_t *j = ask(f, verb, args);
+	json_int_t n = json_integer_value(json_object_get(json_object_get(j, "result"), field));
+
+	if (!json_is_true(json_object_get(j, "ok")))
+		fail_msg("%s: %s", verb, json_dumps(j, 0));
+	json_decref(j);
+	return n;
+}
+
+static void bad_list(struct fixture *f, const char *text)
+{
+	char path[320];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	test_file(path, text);
+	write_policy(
+		f, "version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n");
+	start(f, NULL);
+	ticks(f, 1);
+}
+
+/* One that is named twice is meant once: no edit is left that would defeat the file later. */
+static void an_element_named_twice(void **state)
+{
+	struct fixture *f = *state;
+
+	bad_list(f, "192.0.2.1\n");
+	good(f, "set add", edit("192.0.2.20"));
+	assert_int_equal(answer(f, "set remove", several("192.0.2.20", "192.0.2.20", "192.0.2.20"), "named"), 1);
+	assert_false(listed(f, 20));
+	assert_int_equal(edits(f), 0);
+	assert_int_equal(answer(f, "set add", several("192.0.2.20", "192.0.2.21", "192.0.2.20"), "changed"), 2);
+	bad(f, "set add", several("192.0.2.20", "192.0.2.20", "192.0.2.20"), "192.0.2.20 was added to $bad already");
+}
+
 #define PLAIN                                                                                              \
 	"version: 1\nmode: prevent\nsets: { bad: { addresses: { file: ips.txt } } }\nblocklists: [$bad]\n" \
 	"rules: [ { name: web, action: allow, ports: 80 } ]\n"
@@ -407,7 +449,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(lists_follow_their_files),   T(lists_that_never_rest), T(lists_of_rules_follow_as_well),
 		T(what_passes_is_tried_again), T(edits_are_taken_back),	 T(a_start_keeps_what_was_in_force),
-		T(a_start_without_a_copy),     T(a_list_that_kills),
+		T(a_start_without_a_copy),     T(a_list_that_kills),	T(an_element_named_twice),
 	};
 
 	return cmocka_run_group_tests_name("lists", tests, NULL, NULL);
