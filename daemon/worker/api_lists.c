@@ -178,39 +178,50 @@ static int do_ban_list(struct weir_worker *w, const struct weir_request *rq, str
 	return 0;
 }
 
-/* Several elements of one set, and which of them take back an earlier edit. */
+/* Several elements of one set, and what becomes of them. */
 struct elements_in {
 	const char *set, **v; /* no two alike */
 	json_t *seen;	      /* those, as keys */
 	size_t n;
 	bool remove;
-	const char **back;	     /* those */
-	enum weir_held *held, *file; /* of each of those: what the set holds of it without that edit, and without any */
-	size_t n_back;
+	enum weir_edited *edited;    /* beside v: what was said of it before */
+	const char **back, **kept;   /* those that take back an earlier edit; those of which an edit is kept */
+	enum weir_held *held, *file; /* beside back: what the set holds of it without that edit, and without any */
+	size_t n_back, n_kept;
 };
 
 static void elements_free(struct elements_in *e)
 {
 	json_decref(e->seen);
 	free(e->v);
+	free(e->edited);
 	free(e->back);
+	free(e->kept);
 	free(e->held);
 	free(e->file);
 }
 #define _cleanup_elements_ __attribute__((cleanup(elements_free)))
 
-static int elements_read(struct weir_worker *w, const json_t *list, struct elements_in *e, struct weir_reply *rp)
+/* Room for n of each. */
+static bool elements_room(struct elements_in *e, size_t n)
 {
-	size_t n = json_array_size(list), i;
-	const json_t *one;
-	int r = 0;
-
 	e->seen = json_object();
 	e->v = calloc(n + 1, sizeof *e->v);
+	e->edited = calloc(n + 1, sizeof *e->edited);
 	e->back = calloc(n + 1, sizeof *e->back);
+	e->kept = calloc(n + 1, sizeof *e->kept);
 	e->held = calloc(n + 1, sizeof *e->held);
 	e->file = calloc(n + 1, sizeof *e->file);
-	if (!e->seen || !e->v || !e->back || !e->held || !e->file)
+	return e->seen && e->v && e->edited && e->back && e->kept && e->held && e->file;
+}
+
+static int elements_read(struct weir_worker *w, const json_t *list, struct elements_in *e, struct weir_reply *rp)
+{
+	const json_t *one;
+	size_t i;
+	int r = 0;
+
+	if (!elements_room(e, json_array_size(list)))
 		return -ENOMEM;
 	json_array_foreach (list, i, one) {
 		const char *element = json_string_value(one);
@@ -232,31 +243,33 @@ static int elements_read(struct weir_worker *w, const json_t *list, struct eleme
 /* Forget the edits that are taken back, and look what the policy says then: of all of them at once. */
 static int elements_back(struct weir_worker *w, struct weir_overlay_store *edited, struct elements_in *e, struct weir_reply *rp)
 {
-	int r = 0;
+	enum weir_edited opposite = e->remove ? WEIR_EDITED_IN : WEIR_EDITED_OUT;
+	int r = weir_overlay_look(edited, e->set, e->v, e->n, e->edited);
 
-	for (size_t i = 0; i < e->n; i++) {
-		if (!weir_overlay_edited(edited, e->set, e->v[i], !e->remove))
-			continue;
-		weir_overlay_reset(edited, e->set, e->v[i]);
-		e->back[e->n_back++] = e->v[i];
-	}
-	if (e->n_back)
-		r = weir_policy_set_holds(w->policy, &edited->list, e->set, e->back, e->n_back, e->held);
+	for (size_t i = 0; !r && i < e->n; i++)
+		if (e->edited[i] == opposite)
+			e->back[e->n_back++] = e->v[i];
 	if (!r && e->n_back)
+		r = weir_overlay_forget(edited, e->set, e->back, e->n_back);
+	if (!r && e->n_back)
+		r = weir_policy_set_holds(w->policy, &edited->list, e->set, e->back, e->n_back, e->held);
+	if (!r && e->n_back && e->remove)
 		r = weir_policy_set_holds(w->policy, NULL, e->set, e->back, e->n_back, e->file);
 	return r ? weir_reply_fail(rp, r, NULL, "cannot look into $%s: %s", e->set, strerror(-r)) : 0;
 }
 
 /*
- * Note one edit. What takes back an earlier one of the same element only forgets that, where the policy says the same
- * without it: a file that holds it later counts then. `k`: which of those that are taken back is next.
+ * Is an edit to be kept of this element? What takes back an earlier one of it only forgets that, where the policy says the
+ * same without it: a file that holds it later counts then. `k`: which of those that are taken back is next.
  */
-static int edit_note(struct weir_overlay_store *edited, const struct elements_in *e, const char *element, size_t *k,
-		     struct weir_reply *rp)
+static int edit_note(struct elements_in *e, size_t i, size_t *k, struct weir_reply *rp)
 {
-	int r;
+	const char *element = e->v[i];
 
-	if (*k < e->n_back && e->back[*k] == element) {
+	if (e->edited[i] == (e->remove ? WEIR_EDITED_OUT : WEIR_EDITED_IN))
+		return weir_reply_fail(rp, -EALREADY, "weir set list", "%s was %s $%s already", element,
+				       e->remove ? "taken out of" : "added to", e->set);
+	if (e->edited[i] != WEIR_EDITED_NOT) {
 		size_t at = (*k)++;
 
 		if (e->held[at] == (e->remove ? WEIR_HELD_NOT : WEIR_HELD_ALL))
@@ -269,10 +282,14 @@ static int edit_note(struct weir_overlay_store *edited, const struct elements_in
 			return weir_reply_fail(rp, -EINVAL, hint, "the policy holds a part of %s in $%s itself", element, e->set);
 		}
 	}
-	r = weir_overlay_edit(edited, e->set, element, e->remove);
-	if (r == -EALREADY)
-		return weir_reply_fail(rp, r, "weir set list", "%s was %s $%s already", element,
-				       e->remove ? "taken out of" : "added to", e->set);
+	e->kept[e->n_kept++] = element;
+	return 0;
+}
+
+static int edits_keep(struct weir_overlay_store *edited, const struct elements_in *e, struct weir_reply *rp)
+{
+	int r = weir_overlay_edit(edited, e->set, e->kept, e->n_kept, e->remove);
+
 	if (r == -ENOSPC)
 		return weir_reply_fail(rp, r, "write them into the policy or a file of it", "there are %d edits of sets, and no more can be "
 				       "kept", WEIR_OVERLAY_EDITS_MAX);
@@ -308,12 +325,13 @@ static int edits_note(struct weir_worker *w, struct weir_overlay_store *edited, 
 	if (r)
 		return r;
 	for (size_t i = 0; i < e.n; i++) {
-		r = edit_note(edited, &e, e.v[i], &k, rp);
+		r = edit_note(&e, i, &k, rp);
 		if (r && (r != -EALREADY || e.n == 1))
 			return r;
 		*ret_changed += !r;
 	}
-	return *ret_changed ? 0 : weir_reply_fail(rp, -EALREADY, "weir set list", "nothing of that changes $%s", set);
+	return *ret_changed ? edits_keep(edited, &e, rp) :
+			      weir_reply_fail(rp, -EALREADY, "weir set list", "nothing of that changes $%s", set);
 }
 
 #define ELEMENTS_MAX 16384

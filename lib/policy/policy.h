@@ -93,7 +93,6 @@ struct weir_set_edit {
 	char *set;     /* name without $ */
 	char *element; /* address, CIDR or range */
 	bool remove;
-	uint32_t hash; /* lib/state finds it by this */
 };
 
 struct weir_overlay {
