@@ -99,8 +99,8 @@ const struct weir_cmd weir_cmd_set_reset = {
 	.name = "set reset",
 	.args = "SET [ADDRESS|NETWORK|RANGE] [--force]",
 	.summary = "forget edits of a set",
-	.help = "What the policy and its files say counts again: for one element, as it was given to 'weir set add' or\n"
-		"'weir set remove', or without it for all of the set.\n\n"
+	.help = "What the policy and its files say counts again: for one element that was given to 'weir set add' or\n"
+		"'weir set remove' (192.0.2.8/31 is 192.0.2.8-192.0.2.9, too), or without it for all of the set.\n\n"
 		"  --force   although it cuts your own session, or your next one\n\n"
 		"  sudo weir set reset office 192.0.2.7",
 	.run = run_reset,

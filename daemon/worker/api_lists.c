@@ -180,11 +180,12 @@ static int do_ban_list(struct weir_worker *w, const struct weir_request *rq, str
 
 /* Several elements of one set, and what becomes of them. */
 struct elements_in {
-	const char *set, **v; /* no two alike */
-	json_t *seen;	      /* those, as keys */
+	const char *set, **v; /* no two alike, each written in the one way */
+	json_t *seen;	      /* has them as keys */
 	size_t n;
 	bool remove;
-	enum weir_edited *edited;    /* beside v: what was said of it before */
+	enum weir_edited *edited;    /* beside v: what was said of it before, */
+	enum weir_held *before;	     /* and what the set held of it then */
 	const char **back, **kept;   /* those that take back an earlier edit; those of which an edit is kept */
 	enum weir_held *held, *file; /* beside back: what the set holds of it without that edit, and without any */
 	size_t n_back, n_kept;
@@ -195,6 +196,7 @@ static void elements_free(struct elements_in *e)
 	json_decref(e->seen);
 	free(e->v);
 	free(e->edited);
+	free(e->before);
 	free(e->back);
 	free(e->kept);
 	free(e->held);
@@ -208,11 +210,12 @@ static bool elements_room(struct elements_in *e, size_t n)
 	e->seen = json_object();
 	e->v = calloc(n + 1, sizeof *e->v);
 	e->edited = calloc(n + 1, sizeof *e->edited);
+	e->before = calloc(n + 1, sizeof *e->before);
 	e->back = calloc(n + 1, sizeof *e->back);
 	e->kept = calloc(n + 1, sizeof *e->kept);
 	e->held = calloc(n + 1, sizeof *e->held);
 	e->file = calloc(n + 1, sizeof *e->file);
-	return e->seen && e->v && e->edited && e->back && e->kept && e->held && e->file;
+	return e->seen && e->v && e->edited && e->before && e->back && e->kept && e->held && e->file;
 }
 
 static int elements_read(struct weir_worker *w, const json_t *list, struct elements_in *e, struct weir_reply *rp)
@@ -225,26 +228,39 @@ static int elements_read(struct weir_worker *w, const json_t *list, struct eleme
 		return -ENOMEM;
 	json_array_foreach (list, i, one) {
 		const char *element = json_string_value(one);
+		char text[WEIR_ELEMENT_SIZE];
 
 		if (!element)
 			return weir_reply_fail(rp, -EINVAL, NULL, "an element is a string");
 		r = weir_policy_check_edit(w->policy, e->set, element, e->remove, &rp->diags);
 		if (r)
 			return weir_reply_fail(rp, r, "weir set list", "the set was not changed");
+		element = weir_policy_element(element, text);
 		if (json_object_get(e->seen, element)) /* named twice, it is meant once */
 			continue;
 		if (json_object_set_new(e->seen, element, json_true()))
 			return -ENOMEM;
-		e->v[e->n++] = element;
+		e->v[e->n++] = json_object_iter_key(json_object_iter_at(e->seen, element));
 	}
 	return 0;
+}
+
+/* What was said of the elements before; and does that count? A later edit of other addresses may be over it. */
+static int elements_look(struct weir_worker *w, const struct weir_overlay_store *edited, struct elements_in *e)
+{
+	int r = weir_overlay_look(edited, e->set, e->v, e->n, e->edited);
+	bool look = false;
+
+	for (size_t i = 0; i < e->n && !look; i++)
+		look = e->edited[i] == (e->remove ? WEIR_EDITED_OUT : WEIR_EDITED_IN);
+	return r || !look ? r : weir_policy_set_holds(w->policy, &edited->list, e->set, e->v, e->n, e->before);
 }
 
 /* Forget the edits that are taken back, and look what the policy says then: of all of them at once. */
 static int elements_back(struct weir_worker *w, struct weir_overlay_store *edited, struct elements_in *e, struct weir_reply *rp)
 {
 	enum weir_edited opposite = e->remove ? WEIR_EDITED_IN : WEIR_EDITED_OUT;
-	int r = weir_overlay_look(edited, e->set, e->v, e->n, e->edited);
+	int r = elements_look(w, edited, e);
 
 	for (size_t i = 0; !r && i < e->n; i++)
 		if (e->edited[i] == opposite)
@@ -264,15 +280,17 @@ static int elements_back(struct weir_worker *w, struct weir_overlay_store *edite
  */
 static int edit_note(struct elements_in *e, size_t i, size_t *k, struct weir_reply *rp)
 {
+	enum weir_held want = e->remove ? WEIR_HELD_NOT : WEIR_HELD_ALL;
 	const char *element = e->v[i];
 
-	if (e->edited[i] == (e->remove ? WEIR_EDITED_OUT : WEIR_EDITED_IN))
-		return weir_reply_fail(rp, -EALREADY, "weir set list", "%s was %s $%s already", element,
-				       e->remove ? "taken out of" : "added to", e->set);
-	if (e->edited[i] != WEIR_EDITED_NOT) {
+	if (e->edited[i] == (e->remove ? WEIR_EDITED_OUT : WEIR_EDITED_IN)) {
+		if (e->before[i] == want)
+			return weir_reply_fail(rp, -EALREADY, "weir set list", "%s was %s $%s already", element,
+					       e->remove ? "taken out of" : "added to", e->set);
+	} else if (e->edited[i] != WEIR_EDITED_NOT) {
 		size_t at = (*k)++;
 
-		if (e->held[at] == (e->remove ? WEIR_HELD_NOT : WEIR_HELD_ALL))
+		if (e->held[at] == want)
 			return 0;
 		if (e->remove && e->file[at] == WEIR_HELD_PARTLY) {
 			char hint[256];
@@ -388,6 +406,7 @@ static int do_set_reset(struct weir_worker *w, const struct weir_request *rq, st
 	const char *set = NULL, *element = NULL;
 	int force = 0, r = WEIR_ARGS(rq, rp, "{s:s, s?s, s?b}", "set", &set, "element", &element, "force", &force);
 	struct weir_overlay_store edited;
+	char text[WEIR_ELEMENT_SIZE];
 	size_t n;
 
 	if (!r)
@@ -396,7 +415,7 @@ static int do_set_reset(struct weir_worker *w, const struct weir_request *rq, st
 		return r;
 	set += *set == '$';
 	weir_reply_detail(rp, "%s%s%s", set, element ? " " : "", element ?: "");
-	n = weir_overlay_reset(&edited, set, element);
+	n = weir_overlay_reset(&edited, set, element ? weir_policy_element(element, text) : NULL);
 	if (!n)
 		r = weir_reply_fail(rp, -ENOENT, "weir set list", "no edit %s%s%s$%s is kept", element ? "of " : "", element ?: "",
 				    element ? " in " : "of ", set);

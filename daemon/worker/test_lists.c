@@ -313,6 +313,78 @@ static void an_element_named_twice(void **state)
 	bad(f, "set add", several("192.0.2.20", "192.0.2.20", "192.0.2.20"), "192.0.2.20 was added to $bad already");
 }
 
+static bool listed6(struct fixture *f)
+{
+	uint8_t addr[16] = { 0x20, 0x01, 0x0d, 0xb8, [15] = 1 };
+
+	return weir_block_find(&f->worker->img, addr);
+}
+
+/* However it is written, it is one element; also for reset. */
+static void an_element_has_many_forms(void **state)
+{
+	struct fixture *f = *state;
+
+	bad_list(f, "198.51.100.1\n");
+	good(f, "set add", edit("192.0.2.7"));
+	good(f, "set remove", edit("192.0.2.7/32"));
+	assert_int_equal(edits(f), 0);
+	good(f, "set add", edit("192.0.2.7-192.0.2.7"));
+	assert_true(listed(f, 7));
+	bad(f, "set add", edit("192.0.2.7/32"), "192.0.2.7 was added to $bad already");
+	good(f, "set add", edit("2001:DB8::1"));
+	good(f, "set remove", edit("2001:db8:0::1"));
+	assert_false(listed6(f));
+	good(f, "set add", edit("2001:DB8::1"));
+	assert_true(listed6(f));
+	good(f, "set remove", several("2001:db8::1", "2001:DB8::1", "192.0.2.7/32"));
+	assert_false(listed6(f) || listed(f, 7));
+	assert_int_equal(edits(f), 0);
+	good(f, "set add", edit("192.0.2.8-192.0.2.9"));
+	assert_true(listed(f, 9));
+	good(f, "set reset", edit("192.0.2.8/31"));
+	assert_false(listed(f, 9));
+	bad(f, "set reset", edit("192.0.2.8-"), "no edit of 192.0.2.8- in $bad is kept");
+	good(f, "set remove", edit("::/0"));
+	bad(f, "set remove", edit("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), "already"); /* IPv4 is not meant */
+}
+
+/* Already said is what is so: not what an edit of other addresses was laid over. And nothing is compiled for it. */
+static void the_later_word_counts(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t installs;
+
+	bad_list(f, "192.0.2.200\n");
+	installs = fake(f)->installs;
+	good(f, "set add", edit("192.0.2.0/24"));
+	good(f, "set remove", edit("192.0.2.5"));
+	good(f, "set add", edit("192.0.2.0/24"));
+	assert_true(listed(f, 5) && listed(f, 6));
+	bad(f, "set add", edit("192.0.2.0/24"), "already");
+	assert_int_equal(edits(f), 2);
+	good(f, "set remove", edit("192.0.2.5"));
+	assert_false(listed(f, 5));
+	assert_int_equal(answer(f, "set add", several("192.0.2.0/24", "198.51.100.7", "192.0.2.5"), "changed"), 3);
+	assert_true(listed(f, 5));
+	good(f, "set reset", json_pack("{s:s}", "set", "bad"));
+	good(f, "set remove", edit("192.0.2.0/24"));
+	good(f, "set add", several("192.0.2.1", "192.0.2.2", "192.0.2.200"));
+	assert_true(listed(f, 1) && listed(f, 200));
+	assert_int_equal(answer(f, "set remove", several("192.0.2.0/24", "198.51.100.7", "198.51.100.8"), "changed"), 3);
+	assert_false(listed(f, 1) || listed(f, 200));
+	bad(f, "set remove", edit("192.0.2.0/24"), "already");
+	bad(f, "set remove", several("192.0.2.0/24", "198.51.100.7", "198.51.100.8"), "nothing of that changes $bad");
+	assert_int_equal(fake(f)->installs, installs);
+	assert_int_equal(fake(f)->blocks, 0);
+	end(f, false);
+	start(f, NULL);
+	assert_false(listed(f, 1) || listed(f, 200));
+	bad(f, "set remove", edit("192.0.2.0/24"), "already");
+	good(f, "set reset", json_pack("{s:s}", "set", "bad"));
+	assert_true(!listed(f, 1) && listed(f, 200));
+}
+
 /* Of as many edits as may be kept, many are taken back at once: in one pass. */
 static void many_edits_are_taken_back(void **state)
 {
@@ -480,6 +552,7 @@ int main(void)
 		T(what_passes_is_tried_again), T(edits_are_taken_back),	 T(a_start_keeps_what_was_in_force),
 		T(a_start_without_a_copy),     T(a_list_that_kills),	T(an_element_named_twice),
 		T(many_edits_are_taken_back),
+		T(an_element_has_many_forms),  T(the_later_word_counts),
 	};
 
 	return cmocka_run_group_tests_name("lists", tests, NULL, NULL);

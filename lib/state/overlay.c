@@ -112,11 +112,13 @@ static int rule_from_json(struct weir_overlay_store *s, const json_t *j)
 static int edit_from_json(struct weir_overlay_store *s, const json_t *j)
 {
 	const char *set = NULL, *element = NULL;
+	char text[WEIR_ELEMENT_SIZE];
 	int remove = 0;
 
 	if (json_unpack((json_t *)j, "{s:s, s:s, s:b}", "set", &set, "element", &element, "remove", &remove))
 		return -EBADMSG;
-	return edit_put(&s->list, set, element, remove);
+	/* as it was given, in a file of before there was one way to write it */
+	return edit_put(&s->list, set, weir_policy_element(element, text), remove);
 }
 
 static int store_from_json(struct weir_overlay_store *s, const json_t *j)

@@ -186,6 +186,27 @@ static void it_is_bounded(void **state)
 	weir_overlay_store_clear(&s);
 }
 
+/* A file of before elements were written in one way. */
+static void elements_of_an_older_file(void **state)
+{
+	static const char text[] = "{\"version\":1,\"next_id\":1,\"changes\":0,\"rules\":[],\"sets\":["
+				   "{\"set\":\"a\",\"element\":\"2001:DB8::1\",\"remove\":false},"
+				   "{\"set\":\"a\",\"element\":\"192.0.2.7/32\",\"remove\":false},"
+				   "{\"set\":\"a\",\"element\":\"192.0.2.7\",\"remove\":true}]}";
+	struct weir_overlay_store s;
+	enum weir_edited what;
+	char note[300];
+
+	assert_int_equal(weir_state_replace(*state, "overlay.json", text, strlen(text)), 0);
+	assert_int_equal(weir_overlay_load(*state, &s, note, sizeof note), 0);
+	assert_string_equal(s.list.edits[0].element, "2001:db8::1");
+	assert_int_equal(weir_overlay_look(&s, "a", (const char *[]){ "192.0.2.7" }, 1, &what), 0);
+	assert_int_equal(what, WEIR_EDITED_OUT); /* the later one */
+	assert_int_equal(edit(&s, "a", "192.0.2.7", false), 0);
+	assert_int_equal(s.list.n_edits, 2);
+	weir_overlay_store_clear(&s);
+}
+
 static void a_strange_file_is_set_aside(void **state)
 {
 	static const char *const bad[] = {
@@ -221,6 +242,7 @@ int main(void)
 		cmocka_unit_test(many_edits_at_once),
 		cmocka_unit_test(a_copy_is_its_own),
 		cmocka_unit_test(it_is_bounded),
+		cmocka_unit_test_setup_teardown(elements_of_an_older_file, test_dir_make, test_dir_remove),
 		cmocka_unit_test_setup_teardown(a_strange_file_is_set_aside, test_dir_make, test_dir_remove),
 	};
 
