@@ -245,11 +245,14 @@ static int elements_read(struct weir_worker *w, const json_t *list, struct eleme
 	return 0;
 }
 
-/* What was said of the elements before; and does that count? A later edit of other addresses may be over it. */
+/*
+ * What was said of the elements before; and does that count? A later edit of other addresses may be over it. Who takes
+ * elements out is told, too, which of them the set did not hold.
+ */
 static int elements_look(struct weir_worker *w, const struct weir_overlay_store *edited, struct elements_in *e)
 {
 	int r = weir_overlay_look(edited, e->set, e->v, e->n, e->edited);
-	bool look = false;
+	bool look = e->remove;
 
 	for (size_t i = 0; i < e->n && !look; i++)
 		look = e->edited[i] == (e->remove ? WEIR_EDITED_OUT : WEIR_EDITED_IN);
@@ -261,6 +264,7 @@ static int elements_back(struct weir_worker *w, struct weir_overlay_store *edite
 {
 	enum weir_edited opposite = e->remove ? WEIR_EDITED_IN : WEIR_EDITED_OUT;
 	int r = elements_look(w, edited, e);
+	bool file = false;
 
 	for (size_t i = 0; !r && i < e->n; i++)
 		if (e->edited[i] == opposite)
@@ -269,7 +273,9 @@ static int elements_back(struct weir_worker *w, struct weir_overlay_store *edite
 		r = weir_overlay_forget(edited, e->set, e->back, e->n_back);
 	if (!r && e->n_back)
 		r = weir_policy_set_holds(w->policy, &edited->list, e->set, e->back, e->n_back, e->held);
-	if (!r && e->n_back && e->remove)
+	for (size_t i = 0; e->remove && i < e->n_back && !file; i++)
+		file = e->held[i] != WEIR_HELD_NOT;
+	if (!r && file)
 		r = weir_policy_set_holds(w->policy, NULL, e->set, e->back, e->n_back, e->file);
 	return r ? weir_reply_fail(rp, r, NULL, "cannot look into $%s: %s", e->set, strerror(-r)) : 0;
 }
@@ -329,16 +335,19 @@ static int edits_put(struct weir_worker *w, const struct weir_request *rq, bool 
 	return r;
 }
 
+struct edits_done {
+	size_t named, changed, absent; /* absent: taken out, and not in the set before */
+};
+
 /* Of several elements those that are there already are passed over: one that is named alone was meant. */
 static int edits_note(struct weir_worker *w, struct weir_overlay_store *edited, const char *set, const json_t *elements,
-		      bool remove, struct weir_reply *rp, size_t *ret_changed, size_t *ret_named)
+		      bool remove, struct weir_reply *rp, struct edits_done *ret)
 {
 	_cleanup_elements_ struct elements_in e = { .set = set, .remove = remove };
 	int r = elements_read(w, elements, &e, rp);
 	size_t k = 0;
 
-	*ret_changed = 0;
-	*ret_named = e.n;
+	*ret = (struct edits_done){ .named = e.n };
 	r = r ? r : elements_back(w, edited, &e, rp);
 	if (r)
 		return r;
@@ -346,9 +355,10 @@ static int edits_note(struct weir_worker *w, struct weir_overlay_store *edited, 
 		r = edit_note(&e, i, &k, rp);
 		if (r && (r != -EALREADY || e.n == 1))
 			return r;
-		*ret_changed += !r;
+		ret->changed += !r;
+		ret->absent += !r && remove && e.before[i] == WEIR_HELD_NOT;
 	}
-	return *ret_changed ? edits_keep(edited, &e, rp) :
+	return ret->changed ? edits_keep(edited, &e, rp) :
 			      weir_reply_fail(rp, -EALREADY, "weir set list", "nothing of that changes $%s", set);
 }
 
@@ -360,7 +370,7 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 	struct weir_overlay_store edited;
 	const char *set = NULL, *element = NULL;
 	json_t *list = NULL, *elements;
-	size_t changed = 0, named = 0;
+	struct edits_done done = { 0 };
 	int force = 0, r = WEIR_ARGS(rq, rp, "{s:s, s?s, s?o, s?b}", "set", &set, "element", &element, "elements", &list, "force",
 				     &force);
 
@@ -381,11 +391,11 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 	weir_port_busy(w->port);
 	r = weir_overlay_store_copy(&w->overlay, &edited);
 	if (!r)
-		r = edits_put(w, rq, force, &edited, edits_note(w, &edited, set, elements, remove, rp, &changed, &named),
-			      rp);
+		r = edits_put(w, rq, force, &edited, edits_note(w, &edited, set, elements, remove, rp, &done), rp);
 	if (!r)
-		rp->result = json_pack("{s:s, s:s*, s:O*, s:I, s:I, s:b}", "set", set, "element", list ? NULL : element, "elements",
-				       list, "named", (json_int_t)named, "changed", (json_int_t)changed, "removed", (int)remove);
+		rp->result = json_pack("{s:s, s:s*, s:O*, s:I, s:I, s:I, s:b}", "set", set, "element", list ? NULL : element, "elements",
+				       list, "named", (json_int_t)done.named, "changed", (json_int_t)done.changed, "absent",
+				       (json_int_t)done.absent, "removed", (int)remove);
 	json_decref(elements);
 	return r;
 }

@@ -385,6 +385,31 @@ static void the_later_word_counts(void **state)
 	assert_true(!listed(f, 1) && listed(f, 200));
 }
 
+/* What is taken out and was nowhere is told from what was there, and stays out when a file lists it later. */
+static void what_the_set_does_not_hold(void **state)
+{
+	struct fixture *f = *state;
+	char path[320];
+
+	bad_list(f, "192.0.2.1\n192.0.2.2\n192.0.2.64/27\n");
+	assert_int_equal(answer(f, "set remove", edit("192.0.2.9"), "absent"), 1);
+	bad(f, "set remove", edit("192.0.2.9"), "already");
+	assert_int_equal(answer(f, "set remove", edit("192.0.2.1"), "absent"), 0);
+	good(f, "set add", edit("192.0.2.7"));
+	assert_int_equal(answer(f, "set remove", edit("192.0.2.7"), "absent"), 0); /* taken back */
+	assert_int_equal(answer(f, "set remove", edit("192.0.2.0/26"), "absent"), 0); /* a part */
+	assert_int_equal(answer(f, "set remove", several("192.0.2.2", "192.0.2.70", "192.0.2.128"), "absent"), 2);
+	good(f, "set add", edit("192.0.2.2"));
+	assert_true(listed(f, 2));
+	assert_int_equal(answer(f, "set remove", several("192.0.2.2", "192.0.2.129", "192.0.2.128"), "absent"), 1);
+	good(f, "set add", edit("192.0.2.11"));
+	assert_int_equal(answer(f, "set add", edit("192.0.2.10"), "absent"), 0);
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	test_file(path, "192.0.2.1\n192.0.2.9\n192.0.2.129\n192.0.2.130\n");
+	ticks(f, 3);
+	assert_true(listed(f, 130) && !listed(f, 9) && !listed(f, 129));
+}
+
 /* Of as many edits as may be kept, many are taken back at once: in one pass. */
 static void many_edits_are_taken_back(void **state)
 {
@@ -552,7 +577,7 @@ int main(void)
 		T(what_passes_is_tried_again), T(edits_are_taken_back),	 T(a_start_keeps_what_was_in_force),
 		T(a_start_without_a_copy),     T(a_list_that_kills),	T(an_element_named_twice),
 		T(many_edits_are_taken_back),
-		T(an_element_has_many_forms),  T(the_later_word_counts),
+		T(an_element_has_many_forms),  T(the_later_word_counts),	T(what_the_set_does_not_hold),
 	};
 
 	return cmocka_run_group_tests_name("lists", tests, NULL, NULL);
