@@ -7,6 +7,32 @@
 #include "cli/opts.h"
 #include "cli/table.h"
 
+/* Several: "3 of 5 elements are taken out of $bad; 1 was not in it, ...; the others were so already" */
+static void edited_several(const json_t *j, json_int_t named)
+{
+	json_int_t changed = weir_int(j, "changed"), absent = weir_int(j, "absent");
+
+	printf("%lld of %lld elements are %s $%s", (long long)(changed - absent), (long long)named,
+	       weir_bool(j, "removed") ? "taken out of" : "put into", weir_str(j, "set"));
+	if (absent == 1)
+		printf("; 1 was not in it, and stays out though a file of it may list it later");
+	else if (absent)
+		printf("; %lld were not in it, and stay out though a file of it may list them later", (long long)absent);
+	puts(changed == named ? "" : "; the others were so already");
+}
+
+static void edited(const json_t *j, const char *element)
+{
+	json_int_t named = weir_int(j, "named"); /* an element that was given twice counts once */
+
+	if (named != 1)
+		edited_several(j, named);
+	else if (weir_int(j, "absent"))
+		printf("%s was not in $%s, and stays out though a file of it may list it later\n", element, weir_str(j, "set"));
+	else
+		printf("%s is %s $%s\n", element, weir_bool(j, "removed") ? "taken out of" : "in", weir_str(j, "set"));
+}
+
 static int edit(const struct weir_cli *cli, const struct weir_cmd *c, int argc, char **argv)
 {
 	bool force = false;
@@ -26,12 +52,7 @@ static int edit(const struct weir_cli *cli, const struct weir_cmd *c, int argc, 
 		return WEIR_EXIT_FAIL;
 	if (weir_answered_json(cli, j))
 		return WEIR_EXIT_OK;
-	if (n == 2)
-		printf("%s is", argv[2]);
-	else
-		printf("%lld of %d elements are", (long long)weir_int(j, "changed"), n - 1);
-	printf(" %s $%s%s\n", weir_bool(j, "removed") ? "taken out of" : n == 2 ? "in" : "put into", weir_str(j, "set"),
-	       n == 2 || weir_int(j, "changed") == n - 1 ? "" : "; the others were so already");
+	edited(j, argv[2]);
 	json_decref(j);
 	return WEIR_EXIT_OK;
 }
@@ -63,7 +84,8 @@ const struct weir_cmd weir_cmd_set_remove = {
 	.args = "SET ADDRESS|NETWORK|RANGE... [--force]",
 	.summary = "take elements out of a set of the policy",
 	.help = "An element of the policy file is left out of the set, as long as this edit is kept; the file stays. What was\n"
-		"added by 'weir set add' and is nowhere in the file is forgotten. Several take force at one moment, or none does.\n\n"
+		"added by 'weir set add' and is nowhere in the file is forgotten. What the set does not hold stays out, should a\n"
+		"file list it later. Several take force at one moment, or none does.\n\n"
 		"  --force   although it cuts your own session, or your next one\n\n"
 		"  sudo weir set remove office 192.0.2.7",
 	.run = run_remove,
@@ -97,8 +119,8 @@ const struct weir_cmd weir_cmd_set_reset = {
 	.name = "set reset",
 	.args = "SET [ADDRESS|NETWORK|RANGE] [--force]",
 	.summary = "forget edits of a set",
-	.help = "What the policy and its files say counts again: for one element, as it was given to 'weir set add' or\n"
-		"'weir set remove', or without it for all of the set.\n\n"
+	.help = "What the policy and its files say counts again: for one element that was given to 'weir set add' or\n"
+		"'weir set remove' (192.0.2.8/31 is 192.0.2.8-192.0.2.9, too), or without it for all of the set.\n\n"
 		"  --force   although it cuts your own session, or your next one\n\n"
 		"  sudo weir set reset office 192.0.2.7",
 	.run = run_reset,

@@ -178,81 +178,125 @@ static int do_ban_list(struct weir_worker *w, const struct weir_request *rq, str
 	return 0;
 }
 
-/* Several elements of one set, and which of them take back an earlier edit. */
+/* Several elements of one set, and what becomes of them. */
 struct elements_in {
-	const char *set, **v;
+	const char *set, **v; /* no two alike, each written in the one way */
+	json_t *seen;	      /* has them as keys */
 	size_t n;
 	bool remove;
-	const char **back;	     /* those */
-	enum weir_held *held, *file; /* of each of those: what the set holds of it without that edit, and without any */
-	size_t n_back;
+	enum weir_edited *edited;    /* beside v: what was said of it before, */
+	enum weir_held *before;	     /* and what the set held of it then */
+	const char **back, **kept;   /* those that take back an earlier edit; those of which an edit is kept */
+	enum weir_held *held, *file; /* beside back: what the set holds of it without that edit, and without any */
+	size_t n_back, n_kept;
 };
 
 static void elements_free(struct elements_in *e)
 {
+	json_decref(e->seen);
 	free(e->v);
+	free(e->edited);
+	free(e->before);
 	free(e->back);
+	free(e->kept);
 	free(e->held);
 	free(e->file);
 }
 #define _cleanup_elements_ __attribute__((cleanup(elements_free)))
 
-static int elements_read(struct weir_worker *w, const json_t *list, struct elements_in *e, struct weir_reply *rp)
+/* Room for n of each. */
+static bool elements_room(struct elements_in *e, size_t n)
 {
-	size_t n = json_array_size(list), i;
-	const json_t *one;
-	int r = 0;
-
+	e->seen = json_object();
 	e->v = calloc(n + 1, sizeof *e->v);
+	e->edited = calloc(n + 1, sizeof *e->edited);
+	e->before = calloc(n + 1, sizeof *e->before);
 	e->back = calloc(n + 1, sizeof *e->back);
+	e->kept = calloc(n + 1, sizeof *e->kept);
 	e->held = calloc(n + 1, sizeof *e->held);
 	e->file = calloc(n + 1, sizeof *e->file);
-	if (!e->v || !e->back || !e->held || !e->file)
+	return e->seen && e->v && e->edited && e->before && e->back && e->kept && e->held && e->file;
+}
+
+static int elements_read(struct weir_worker *w, const json_t *list, struct elements_in *e, struct weir_reply *rp)
+{
+	const json_t *one;
+	size_t i;
+	int r = 0;
+
+	if (!elements_room(e, json_array_size(list)))
 		return -ENOMEM;
 	json_array_foreach (list, i, one) {
 		const char *element = json_string_value(one);
+		char text[WEIR_ELEMENT_SIZE];
 
 		if (!element)
 			return weir_reply_fail(rp, -EINVAL, NULL, "an element is a string");
 		r = weir_policy_check_edit(w->policy, e->set, element, e->remove, &rp->diags);
 		if (r)
 			return weir_reply_fail(rp, r, "weir set list", "the set was not changed");
-		e->v[e->n++] = element;
+		element = weir_policy_element(element, text);
+		if (json_object_get(e->seen, element)) /* named twice, it is meant once */
+			continue;
+		if (json_object_set_new(e->seen, element, json_true()))
+			return -ENOMEM;
+		e->v[e->n++] = json_object_iter_key(json_object_iter_at(e->seen, element));
 	}
 	return 0;
+}
+
+/*
+ * What was said of the elements before; and does that count? A later edit of other addresses may be over it. Who takes
+ * elements out is told, too, which of them the set did not hold.
+ */
+static int elements_look(struct weir_worker *w, const struct weir_overlay_store *edited, struct elements_in *e)
+{
+	int r = weir_overlay_look(edited, e->set, e->v, e->n, e->edited);
+	bool look = e->remove;
+
+	for (size_t i = 0; i < e->n && !look; i++)
+		look = e->edited[i] == (e->remove ? WEIR_EDITED_OUT : WEIR_EDITED_IN);
+	return r || !look ? r : weir_policy_set_holds(w->policy, &edited->list, e->set, e->v, e->n, e->before);
 }
 
 /* Forget the edits that are taken back, and look what the policy says then: of all of them at once. */
 static int elements_back(struct weir_worker *w, struct weir_overlay_store *edited, struct elements_in *e, struct weir_reply *rp)
 {
-	int r = 0;
+	enum weir_edited opposite = e->remove ? WEIR_EDITED_IN : WEIR_EDITED_OUT;
+	int r = elements_look(w, edited, e);
+	bool file = false;
 
-	for (size_t i = 0; i < e->n; i++) {
-		if (!weir_overlay_edited(edited, e->set, e->v[i], !e->remove))
-			continue;
-		weir_overlay_reset(edited, e->set, e->v[i]);
-		e->back[e->n_back++] = e->v[i];
-	}
-	if (e->n_back)
-		r = weir_policy_set_holds(w->policy, &edited->list, e->set, e->back, e->n_back, e->held);
+	for (size_t i = 0; !r && i < e->n; i++)
+		if (e->edited[i] == opposite)
+			e->back[e->n_back++] = e->v[i];
 	if (!r && e->n_back)
+		r = weir_overlay_forget(edited, e->set, e->back, e->n_back);
+	if (!r && e->n_back)
+		r = weir_policy_set_holds(w->policy, &edited->list, e->set, e->back, e->n_back, e->held);
+	for (size_t i = 0; e->remove && i < e->n_back && !file; i++)
+		file = e->held[i] != WEIR_HELD_NOT;
+	if (!r && file)
 		r = weir_policy_set_holds(w->policy, NULL, e->set, e->back, e->n_back, e->file);
 	return r ? weir_reply_fail(rp, r, NULL, "cannot look into $%s: %s", e->set, strerror(-r)) : 0;
 }
 
 /*
- * Note one edit. What takes back an earlier one of the same element only forgets that, where the policy says the same
- * without it: a file that holds it later counts then. `k`: which of those that are taken back is next.
+ * Is an edit to be kept of this element? What takes back an earlier one of it only forgets that, where the policy says the
+ * same without it: a file that holds it later counts then. `k`: which of those that are taken back is next.
  */
-static int edit_note(struct weir_overlay_store *edited, const struct elements_in *e, const char *element, size_t *k,
-		     struct weir_reply *rp)
+static int edit_note(struct elements_in *e, size_t i, size_t *k, struct weir_reply *rp)
 {
-	int r;
+	enum weir_held want = e->remove ? WEIR_HELD_NOT : WEIR_HELD_ALL;
+	const char *element = e->v[i];
 
-	if (*k < e->n_back && e->back[*k] == element) {
+	if (e->edited[i] == (e->remove ? WEIR_EDITED_OUT : WEIR_EDITED_IN)) {
+		if (e->before[i] == want)
+			return weir_reply_fail(rp, -EALREADY, "weir set list", "%s was %s $%s already", element,
+					       e->remove ? "taken out of" : "added to", e->set);
+	} else if (e->edited[i] != WEIR_EDITED_NOT) {
 		size_t at = (*k)++;
 
-		if (e->held[at] == (e->remove ? WEIR_HELD_NOT : WEIR_HELD_ALL))
+		if (e->held[at] == want)
 			return 0;
 		if (e->remove && e->file[at] == WEIR_HELD_PARTLY) {
 			char hint[256];
@@ -262,10 +306,14 @@ static int edit_note(struct weir_overlay_store *edited, const struct elements_in
 			return weir_reply_fail(rp, -EINVAL, hint, "the policy holds a part of %s in $%s itself", element, e->set);
 		}
 	}
-	r = weir_overlay_edit(edited, e->set, element, e->remove);
-	if (r == -EALREADY)
-		return weir_reply_fail(rp, r, "weir set list", "%s was %s $%s already", element,
-				       e->remove ? "taken out of" : "added to", e->set);
+	e->kept[e->n_kept++] = element;
+	return 0;
+}
+
+static int edits_keep(struct weir_overlay_store *edited, const struct elements_in *e, struct weir_reply *rp)
+{
+	int r = weir_overlay_edit(edited, e->set, e->kept, e->n_kept, e->remove);
+
 	if (r == -ENOSPC)
 		return weir_reply_fail(rp, r, "write them into the policy or a file of it", "there are %d edits of sets, and no more can be "
 				       "kept", WEIR_OVERLAY_EDITS_MAX);
@@ -287,25 +335,31 @@ static int edits_put(struct weir_worker *w, const struct weir_request *rq, bool 
 	return r;
 }
 
+struct edits_done {
+	size_t named, changed, absent; /* absent: taken out, and not in the set before */
+};
+
 /* Of several elements those that are there already are passed over: one that is named alone was meant. */
 static int edits_note(struct weir_worker *w, struct weir_overlay_store *edited, const char *set, const json_t *elements,
-		      bool remove, struct weir_reply *rp, size_t *ret_changed)
+		      bool remove, struct weir_reply *rp, struct edits_done *ret)
 {
 	_cleanup_elements_ struct elements_in e = { .set = set, .remove = remove };
 	int r = elements_read(w, elements, &e, rp);
 	size_t k = 0;
 
-	*ret_changed = 0;
+	*ret = (struct edits_done){ .named = e.n };
 	r = r ? r : elements_back(w, edited, &e, rp);
 	if (r)
 		return r;
 	for (size_t i = 0; i < e.n; i++) {
-		r = edit_note(edited, &e, e.v[i], &k, rp);
+		r = edit_note(&e, i, &k, rp);
 		if (r && (r != -EALREADY || e.n == 1))
 			return r;
-		*ret_changed += !r;
+		ret->changed += !r;
+		ret->absent += !r && remove && e.before[i] == WEIR_HELD_NOT;
 	}
-	return *ret_changed ? 0 : weir_reply_fail(rp, -EALREADY, "weir set list", "nothing of that changes $%s", set);
+	return ret->changed ? edits_keep(edited, &e, rp) :
+			      weir_reply_fail(rp, -EALREADY, "weir set list", "nothing of that changes $%s", set);
 }
 
 #define ELEMENTS_MAX 16384
@@ -316,7 +370,7 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 	struct weir_overlay_store edited;
 	const char *set = NULL, *element = NULL;
 	json_t *list = NULL, *elements;
-	size_t changed = 0;
+	struct edits_done done = { 0 };
 	int force = 0, r = WEIR_ARGS(rq, rp, "{s:s, s?s, s?o, s?b}", "set", &set, "element", &element, "elements", &list, "force",
 				     &force);
 
@@ -337,10 +391,11 @@ static int set_edit(struct weir_worker *w, const struct weir_request *rq, struct
 	weir_port_busy(w->port);
 	r = weir_overlay_store_copy(&w->overlay, &edited);
 	if (!r)
-		r = edits_put(w, rq, force, &edited, edits_note(w, &edited, set, elements, remove, rp, &changed), rp);
+		r = edits_put(w, rq, force, &edited, edits_note(w, &edited, set, elements, remove, rp, &done), rp);
 	if (!r)
-		rp->result = json_pack("{s:s, s:s*, s:O*, s:I, s:b}", "set", set, "element", list ? NULL : element, "elements", list, "changed",
-				       (json_int_t)changed, "removed", (int)remove);
+		rp->result = json_pack("{s:s, s:s*, s:O*, s:I, s:I, s:I, s:b}", "set", set, "element", list ? NULL : element, "elements",
+				       list, "named", (json_int_t)done.named, "changed", (json_int_t)done.changed, "absent",
+				       (json_int_t)done.absent, "removed", (int)remove);
 	json_decref(elements);
 	return r;
 }
@@ -361,6 +416,7 @@ static int do_set_reset(struct weir_worker *w, const struct weir_request *rq, st
 	const char *set = NULL, *element = NULL;
 	int force = 0, r = WEIR_ARGS(rq, rp, "{s:s, s?s, s?b}", "set", &set, "element", &element, "force", &force);
 	struct weir_overlay_store edited;
+	char text[WEIR_ELEMENT_SIZE];
 	size_t n;
 
 	if (!r)
@@ -369,7 +425,7 @@ static int do_set_reset(struct weir_worker *w, const struct weir_request *rq, st
 		return r;
 	set += *set == '$';
 	weir_reply_detail(rp, "%s%s%s", set, element ? " " : "", element ?: "");
-	n = weir_overlay_reset(&edited, set, element);
+	n = weir_overlay_reset(&edited, set, element ? weir_policy_element(element, text) : NULL);
 	if (!n)
 		r = weir_reply_fail(rp, -ENOENT, "weir set list", "no edit %s%s%s$%s is kept", element ? "of " : "", element ?: "",
 				    element ? " in " : "of ", set);

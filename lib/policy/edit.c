@@ -48,3 +48,15 @@ int weir_policy_check_edit(const struct weir_policy *p, const char *set, const c
 	}
 	return 0;
 }
+
+const char *weir_policy_element(const char *text, char buf[static WEIR_ELEMENT_SIZE])
+{
+	struct weir_range r, back;
+	struct weir_why why;
+
+	if (weir_range_parse(text, &r, &why) < 0)
+		return text;
+	weir_range_format(&r, buf, WEIR_ELEMENT_SIZE);
+	/* another text must mean the same, whatever the formatter makes of it */
+	return weir_range_parse(buf, &back, &why) < 0 || back.lo != r.lo || back.hi != r.hi ? text : buf;
+}

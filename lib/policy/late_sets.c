@@ -64,15 +64,19 @@ static int note(struct work *w, const struct weir_set_edit *e)
 	return err ? err : weir_ranges_add(&w->arena, &w->window, r);
 }
 
-/* Those that both have stand in the same order, for the last one counts. */
+/*
+ * The last one counts. So an edit that both have and that stands elsewhere (it was said again) is one that differs, too:
+ * what no such edit is about has the same ones over it in the same order.
+ */
 static int differing(struct work *w, const struct weir_overlay *was, const struct weir_overlay *now)
 {
-	struct weir_dict olds, news;
+	struct weir_dict olds, news, moved;
 	char **old, **new;
 	size_t i = 0, k = 0;
 	int err = keys_of(&w->arena, was, &old, &olds);
 
 	err = err ? err : keys_of(&w->arena, now, &new, &news);
+	err = err ? err : weir_dict_init(&w->arena, &moved, was->n_edits + 1);
 	while (!err && (i < was->n_edits || k < now->n_edits)) {
 		if (i < was->n_edits && k < now->n_edits && !strcmp(old[i], new[k])) {
 			i++;
@@ -81,6 +85,11 @@ static int differing(struct work *w, const struct weir_overlay *was, const struc
 			err = note(w, &was->edits[i++]);
 		} else if (k < now->n_edits && !weir_dict_find(&olds, new[k])) {
 			err = note(w, &now->edits[k++]);
+		} else if (k < now->n_edits && weir_dict_find(&moved, new[k])) {
+			k++;
+		} else if (i < was->n_edits) {
+			weir_dict_put(&moved, old[i], old[i]);
+			err = note(w, &was->edits[i++]);
 		} else {
 			err = -EAGAIN;
 		}

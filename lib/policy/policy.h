@@ -91,9 +91,8 @@ struct weir_overlay_rule {
 /* An edit of a set of the file: `weir set add|remove`. */
 struct weir_set_edit {
 	char *set;     /* name without $ */
-	char *element; /* address, CIDR or range */
+	char *element; /* address, CIDR or range, as weir_policy_element has it */
 	bool remove;
-	uint32_t hash; /* lib/state finds it by this */
 };
 
 struct weir_overlay {
@@ -109,6 +108,10 @@ int weir_policy_check_rule(const struct weir_policy *p, const char *json, struct
 /* Check one edit: the set is there, the element is an address, CIDR or range. */
 int weir_policy_check_edit(const struct weir_policy *p, const char *set, const char *element, bool remove,
 			   struct weir_diags *diags);
+
+/* The one way to write an element: 192.0.2.7 for 192.0.2.7/32. What is no element stays as it is. Into buf, or `text`. */
+#define WEIR_ELEMENT_SIZE 96
+const char *weir_policy_element(const char *text, char buf[static WEIR_ELEMENT_SIZE]);
 
 /* What this host adds when a policy is compiled. Everything may be zero: then it is an offline check. */
 struct weir_compile_options {

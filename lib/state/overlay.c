@@ -6,8 +6,10 @@
 #include "lib/state/file.h"
 #include "lib/state/overlay.h"
 #include "lib/util/cleanup.h"
+#include "lib/util/dict.h"
 
 #define OVERLAY_FILE "overlay.json"
+#define ARENA_MAX    ((size_t)64 << 20)
 
 static void rule_free(struct weir_overlay_rule *r)
 {
@@ -52,20 +54,9 @@ static int rule_put(struct weir_overlay *o, size_t at, const struct weir_overlay
 	return 0;
 }
 
-static uint32_t edit_hash(const char *set, const char *element)
-{
-	uint32_t h = 2166136261u; /* FNV-1a */
-
-	for (; *set; set++)
-		h = (h ^ (uint8_t)*set) * 16777619u;
-	for (; *element; element++)
-		h = (h ^ (uint8_t)*element) * 16777619u;
-	return h;
-}
-
 static int edit_put(struct weir_overlay *o, const char *set, const char *element, bool remove)
 {
-	struct weir_set_edit e = { .remove = remove, .hash = edit_hash(set, element) }, *v;
+	struct weir_set_edit e = { .remove = remove }, *v;
 
 	if (o->n_edits >= WEIR_OVERLAY_EDITS_MAX)
 		return -ENOSPC;
@@ -121,11 +112,13 @@ static int rule_from_json(struct weir_overlay_store *s, const json_t *j)
 static int edit_from_json(struct weir_overlay_store *s, const json_t *j)
 {
 	const char *set = NULL, *element = NULL;
+	char text[WEIR_ELEMENT_SIZE];
 	int remove = 0;
 
 	if (json_unpack((json_t *)j, "{s:s, s:s, s:b}", "set", &set, "element", &element, "remove", &remove))
 		return -EBADMSG;
-	return edit_put(&s->list, set, element, remove);
+	/* as it was given, in a file of before there was one way to write it */
+	return edit_put(&s->list, set, weir_policy_element(element, text), remove);
 }
 
 static int store_from_json(struct weir_overlay_store *s, const json_t *j)
@@ -285,38 +278,68 @@ uint64_t weir_overlay_next_expiry(const struct weir_overlay_store *s)
 	return next;
 }
 
-/* The edit of this element, or NULL. There may be many: most differ in their hash already. */
-static struct weir_set_edit *find_edit(const struct weir_overlay *o, const char *set, const char *element)
+/* What stands under the text of each element: there may be many, and many edits. */
+static int elements_dict(struct weir_arena *a, const char *const *elements, size_t n, enum weir_edited *values,
+			 struct weir_dict *ret)
 {
-	uint32_t hash = edit_hash(set, element);
+	int r = weir_dict_init(a, ret, n + 1);
 
-	for (size_t i = 0; i < o->n_edits; i++) {
-		struct weir_set_edit *e = &o->edits[i];
-
-		if (e->hash == hash && !strcmp(e->set, set) && !strcmp(e->element, element))
-			return e;
-	}
-	return NULL;
+	for (size_t i = 0; !r && i < n; i++)
+		weir_dict_put(ret, elements[i], &values[i]);
+	return r;
 }
 
-int weir_overlay_edit(struct weir_overlay_store *s, const char *set, const char *element, bool remove)
+int weir_overlay_look(const struct weir_overlay_store *s, const char *set, const char *const *elements, size_t n,
+		      enum weir_edited *ret)
 {
-	struct weir_set_edit *e = find_edit(&s->list, set, element);
+	const struct weir_overlay *o = &s->list;
+	struct weir_arena arena = { .limit = ARENA_MAX };
+	struct weir_dict wanted;
+	int r;
 
-	if (e && e->remove == remove)
-		return -EALREADY;
-	if (e) {
-		edit_free(e);
-		memmove(e, e + 1, (size_t)(s->list.edits + --s->list.n_edits - e) * sizeof *e);
+	memset(ret, 0, n * sizeof *ret); /* WEIR_EDITED_NOT */
+	r = elements_dict(&arena, elements, n, ret, &wanted);
+	for (size_t i = 0; !r && i < o->n_edits; i++) {
+		const struct weir_set_edit *e = &o->edits[i];
+		enum weir_edited *x = strcmp(e->set, set) ? NULL : weir_dict_find(&wanted, e->element);
+
+		if (x)
+			*x = e->remove ? WEIR_EDITED_OUT : WEIR_EDITED_IN;
 	}
-	return edit_put(&s->list, set, element, remove);
+	weir_arena_free(&arena);
+	return r;
 }
 
-bool weir_overlay_edited(const struct weir_overlay_store *s, const char *set, const char *element, bool remove)
+int weir_overlay_forget(struct weir_overlay_store *s, const char *set, const char *const *elements, size_t n)
 {
-	const struct weir_set_edit *e = find_edit(&s->list, set, element);
+	struct weir_overlay *o = &s->list;
+	struct weir_arena arena = { .limit = ARENA_MAX };
+	enum weir_edited *any = n ? calloc(n, sizeof *any) : NULL;
+	struct weir_dict gone;
+	size_t out = 0;
+	int r = any ? elements_dict(&arena, elements, n, any, &gone) : n ? -ENOMEM : 0;
 
-	return e && e->remove == remove;
+	if (!r && n) {
+		for (size_t i = 0; i < o->n_edits; i++) {
+			if (strcmp(o->edits[i].set, set) || !weir_dict_find(&gone, o->edits[i].element))
+				o->edits[out++] = o->edits[i];
+			else
+				edit_free(&o->edits[i]);
+		}
+		o->n_edits = out;
+	}
+	weir_arena_free(&arena);
+	free(any);
+	return r;
+}
+
+int weir_overlay_edit(struct weir_overlay_store *s, const char *set, const char *const *elements, size_t n, bool remove)
+{
+	int r = weir_overlay_forget(s, set, elements, n);
+
+	for (size_t i = 0; !r && i < n; i++)
+		r = edit_put(&s->list, set, elements[i], remove);
+	return r;
 }
 
 size_t weir_overlay_reset(struct weir_overlay_store *s, const char *set, const char *element)

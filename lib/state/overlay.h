@@ -34,9 +34,13 @@ size_t weir_overlay_expire(struct weir_overlay_store *s, uint64_t now);
 /* The nearest end of a rule, 0 when none has one. */
 uint64_t weir_overlay_next_expiry(const struct weir_overlay_store *s);
 
-/* Note an edit; it takes the place of an earlier one of the same element. -EALREADY: nothing changes. */
-int weir_overlay_edit(struct weir_overlay_store *s, const char *set, const char *element, bool remove);
-/* Is there one of this element, that way? */
-bool weir_overlay_edited(const struct weir_overlay_store *s, const char *set, const char *element, bool remove);
+/* What the last edit of each element says. -ENOMEM. */
+enum weir_edited { WEIR_EDITED_NOT, WEIR_EDITED_IN, WEIR_EDITED_OUT };
+int weir_overlay_look(const struct weir_overlay_store *s, const char *set, const char *const *elements, size_t n,
+		      enum weir_edited *ret);
+/* Forget the edits of these elements, all in one pass. -ENOMEM. */
+int weir_overlay_forget(struct weir_overlay_store *s, const char *set, const char *const *elements, size_t n);
+/* Note an edit of each, which takes the place of earlier ones of that element and stands last. -ENOSPC: some are noted. */
+int weir_overlay_edit(struct weir_overlay_store *s, const char *set, const char *const *elements, size_t n, bool remove);
 /* Forget the edits of a set, or (element not NULL) that one. Returns how many. */
 size_t weir_overlay_reset(struct weir_overlay_store *s, const char *set, const char *element);

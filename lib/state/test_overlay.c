@@ -4,7 +4,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -20,6 +23,11 @@ static uint32_t add(struct weir_overlay_store *s, uint64_t expires, uint32_t bef
 
 	assert_int_equal(weir_overlay_add(s, RULE, "reason", expires, before, &id), 0);
 	return id;
+}
+
+static int edit(struct weir_overlay_store *s, const char *set, const char *element, bool remove)
+{
+	return weir_overlay_edit(s, set, &element, 1, remove);
 }
 
 static void ids_of(const struct weir_overlay_store *s, uint32_t *ret)
@@ -71,7 +79,7 @@ static void order_edits_and_reasons_survive(void **state)
 
 	add(&s, 0, 0);
 	add(&s, 5000, 1);
-	assert_int_equal(weir_overlay_edit(&s, "office", "192.0.2.7", false), 0);
+	assert_int_equal(edit(&s, "office", "192.0.2.7", false), 0);
 	assert_int_equal(weir_overlay_save(*state, &s), 0);
 	assert_int_equal(weir_overlay_load(*state, &back, note, sizeof note), 0);
 	assert_string_equal(note, "");
@@ -108,14 +116,51 @@ static void an_edit_takes_the_place_of_its_opposite(void **state)
 {
 	struct weir_overlay_store s = { .next_id = 1 };
 
-	assert_int_equal(weir_overlay_edit(&s, "a", "192.0.2.1", false), 0);
-	assert_int_equal(weir_overlay_edit(&s, "a", "192.0.2.1", false), -EALREADY);
-	assert_int_equal(weir_overlay_edit(&s, "b", "192.0.2.1", false), 0);
-	assert_int_equal(weir_overlay_edit(&s, "a", "192.0.2.1", true), 0);
+	assert_int_equal(edit(&s, "a", "192.0.2.1", false), 0);
+	assert_int_equal(edit(&s, "b", "192.0.2.1", false), 0);
+	assert_int_equal(edit(&s, "a", "192.0.2.1", true), 0);
 	assert_int_equal(s.list.n_edits, 2);
 	assert_true(s.list.edits[1].remove);
 	assert_string_equal(s.list.edits[1].set, "a");
 	weir_overlay_store_clear(&s);
+}
+
+/* Many among as many as may be: each list is gone through once, not once for each of them. */
+static void many_edits_at_once(void **state)
+{
+	enum { N = WEIR_OVERLAY_EDITS_MAX, SOME = N / 4 };
+	struct weir_overlay_store s = { .next_id = 1 };
+	char(*text)[16] = calloc(N, sizeof *text);
+	const char **v = calloc(N, sizeof *v);
+	enum weir_edited *what = calloc(N, sizeof *what);
+	clock_t began = clock();
+
+	assert_true(text && v && what);
+	for (uint32_t i = 0; i < N; i++) {
+		snprintf(text[i], sizeof text[i], "10.0.%u.%u", i >> 8, i & 255);
+		v[i] = text[i];
+	}
+	assert_int_equal(weir_overlay_edit(&s, "a", v, N, false), 0);
+	assert_int_equal(edit(&s, "b", "10.0.0.1", false), -ENOSPC);
+	assert_int_equal(weir_overlay_edit(&s, "a", v, SOME, true), 0); /* to the end */
+	assert_int_equal(s.list.n_edits, N);
+	assert_string_equal(s.list.edits[N - 1].element, v[SOME - 1]);
+	assert_int_equal(weir_overlay_look(&s, "b", v, N, what), 0);
+	assert_int_equal(what[0], WEIR_EDITED_NOT);
+	assert_int_equal(weir_overlay_look(&s, "a", v, N, what), 0);
+	for (uint32_t i = 0; i < N; i++)
+		assert_int_equal(what[i], i < SOME ? WEIR_EDITED_OUT : WEIR_EDITED_IN);
+	assert_int_equal(weir_overlay_forget(&s, "b", v, N), 0);
+	assert_int_equal(s.list.n_edits, N);
+	assert_int_equal(weir_overlay_forget(&s, "a", v, SOME), 0);
+	assert_int_equal(s.list.n_edits, N - SOME);
+	assert_string_equal(s.list.edits[0].element, v[SOME]);
+	assert_int_equal(weir_overlay_forget(&s, "a", NULL, 0), 0);
+	assert_true((clock() - began) / CLOCKS_PER_SEC < 3); /* 0.1 */
+	weir_overlay_store_clear(&s);
+	free(text);
+	free(v);
+	free(what);
 }
 
 static void a_copy_is_its_own(void **state)
@@ -138,6 +183,27 @@ static void it_is_bounded(void **state)
 	for (int i = 0; i < WEIR_OVERLAY_RULES_MAX; i++)
 		add(&s, 0, 0);
 	assert_int_equal(weir_overlay_add(&s, RULE, NULL, 0, 0, &id), -ENOSPC);
+	weir_overlay_store_clear(&s);
+}
+
+/* A file of before elements were written in one way. */
+static void elements_of_an_older_file(void **state)
+{
+	static const char text[] = "{\"version\":1,\"next_id\":1,\"changes\":0,\"rules\":[],\"sets\":["
+				   "{\"set\":\"a\",\"element\":\"2001:DB8::1\",\"remove\":false},"
+				   "{\"set\":\"a\",\"element\":\"192.0.2.7/32\",\"remove\":false},"
+				   "{\"set\":\"a\",\"element\":\"192.0.2.7\",\"remove\":true}]}";
+	struct weir_overlay_store s;
+	enum weir_edited what;
+	char note[300];
+
+	assert_int_equal(weir_state_replace(*state, "overlay.json", text, strlen(text)), 0);
+	assert_int_equal(weir_overlay_load(*state, &s, note, sizeof note), 0);
+	assert_string_equal(s.list.edits[0].element, "2001:db8::1");
+	assert_int_equal(weir_overlay_look(&s, "a", (const char *[]){ "192.0.2.7" }, 1, &what), 0);
+	assert_int_equal(what, WEIR_EDITED_OUT); /* the later one */
+	assert_int_equal(edit(&s, "a", "192.0.2.7", false), 0);
+	assert_int_equal(s.list.n_edits, 2);
 	weir_overlay_store_clear(&s);
 }
 
@@ -173,8 +239,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(order_edits_and_reasons_survive, test_dir_make, test_dir_remove),
 		cmocka_unit_test(expiry_takes_what_ended),
 		cmocka_unit_test(an_edit_takes_the_place_of_its_opposite),
+		cmocka_unit_test(many_edits_at_once),
 		cmocka_unit_test(a_copy_is_its_own),
 		cmocka_unit_test(it_is_bounded),
+		cmocka_unit_test_setup_teardown(elements_of_an_older_file, test_dir_make, test_dir_remove),
 		cmocka_unit_test_setup_teardown(a_strange_file_is_set_aside, test_dir_make, test_dir_remove),
 	};
 

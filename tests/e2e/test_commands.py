@@ -159,6 +159,16 @@ def test_sets():
         check("::/0\n" in text and "more" not in text, f"all of IPv6 in a set:\n{text}")
         equal({x["ranges"] for x in w.json("set", "list")["sets"] if x["set"] == "office"}, {len(text.splitlines())},
               "as many in the list of all sets")
+        for words, said in (
+                (("remove", "office", "203.0.113.9"),
+                 "203.0.113.9 was not in $office, and stays out though a file of it may list it later"),
+                (("add", "office", "203.0.113.9/32"), "203.0.113.9/32 is in $office"),
+                (("add", "office", "203.0.113.9", "2001:DB8::9", "2001:db8::9"),
+                 "1 of 2 elements are put into $office; the others were so already"),
+                (("remove", "office", "203.0.113.9", "203.0.113.9/32"), "203.0.113.9 is taken out of $office"),
+                (("remove", "office", "2001:db8::9", "203.0.113.10"),
+                 "1 of 2 elements are taken out of $office; 1 was not in it, and stays out though a file of it may list it later")):
+            equal(w("set", *words).stdout, said + "\n", f"set {' '.join(words)}")
         p = w("set", "add", "nosuch", "10.1.0.2", check=False)
         check(p.returncode == 1 and "nosuch" in p.stderr, f"an unknown set: {p.returncode} {p.stderr}")
 
