@@ -383,6 +383,8 @@ def fixed(d, target):
         why = d.weir("why", target, check=False).stdout
         fix = next((x.split("fix", 1)[1].strip() for x in why.splitlines() if x.startswith("fix")), "")
         if fix.startswith("weir "):
+            for line in why.splitlines():
+                check("rule add" not in line or "--direction inbound" in line, f"opens more than it says: {line}")
             d.weir(*shlex.split(fix)[1:])
             return fix
     raise Failed(f"no fix for {target}:\n{why}")
