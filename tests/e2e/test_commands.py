@@ -354,6 +354,18 @@ def test_many_clients():
         d.silent(82, "afterwards")
 
 
+def test_options_that_are_none():
+    """What a value of `rule add` is told can be typed."""
+    with Router() as lab:
+        d = Dut(lab)
+        for option, value, hint in (
+                ("--max-bytes", "5 MB", "no blank and no B: write 5M or 5MiB"),
+                ):
+            p = d.weir("rule", "add", "--action", "allow", option, value, check=False)
+            check(p.returncode == 1 and hint in p.stderr, f"{option} {value}: exit {p.returncode}: {p.stderr}")
+        d.weir("rule", "add", "--action", "allow", "--port", "80", "--max-bytes", "20000000000")
+
+
 def test_words_that_are_meant():
     """A word of other programs leads to the command that does the same, never to its opposite; one too many is named."""
     for typed, hint in {
