@@ -25,7 +25,7 @@ struct weir_word {
 	const char *name;
 	uint8_t value;
 	bool later;	     /* a word of a later version */
-	const char *instead; /* what people write who mean another word */
+	const char *instead; /* what people write who mean another word; with a blank in it: more than a word */
 };
 
 struct weir_values {

@@ -14,7 +14,7 @@ static const struct weir_word per_words[] = {
 	{ "source", WEIR_PER_SOURCE + 1 }, { "prefix", WEIR_PER_PREFIX + 1 }, { "all", WEIR_PER_ALL + 1 },
 	{ "src", .instead = "source" },	   { "subnet", .instead = "prefix" }, { "global", .instead = "all" },
 	{ "ip", .instead = "source" },	   { "network", .instead = "prefix" },
-	{ "rule", .instead = "all, or 'limit' in the rule" }, { "destination", .later = true }, { NULL },
+	{ "rule", .instead = "per: all, or a 'limit' in the rule" }, { "destination", .later = true }, { NULL },
 };
 static const struct weir_word rule_per_words[] = {
 	{ "rule", WEIR_PER_ALL + 1 },	   { "source", WEIR_PER_SOURCE + 1 }, { "prefix", WEIR_PER_PREFIX + 1 },
@@ -23,7 +23,7 @@ static const struct weir_word rule_per_words[] = {
 };
 static const struct weir_word rule_action_words[] = {
 	{ "drop", WEIR_ACT_DROP + 1 },	{ "reject", WEIR_ACT_REJECT + 1 },	       { "deny", .instead = "drop" },
-	{ "block", .instead = "drop" }, { "ban", .instead = "drop, and ban by a limit of 'limits'" }, { NULL },
+	{ "block", .instead = "drop" }, { "ban", .instead = "action: drop; a limit of 'limits' can ban" }, { NULL },
 };
 static const struct weir_word count_words[] = {
 	{ "packets", WEIR_LIMIT_PACKETS + 1 },
@@ -341,6 +341,10 @@ int weir_done_limit(struct weir_walk *w, const struct weir_node *n, void *dst)
 	}
 	x.burst = l->burst;
 	x.count = l->count - 1;
+	if (!weir_limit_make(&x) && !weir_node_get(n, "burst"))
+		return refuse(w, weir_node_get(n, "rate"),
+			      "a limit of bytes without a burst holds 64KiB, which take more than 13 days to fill at this rate",
+			      "write a higher rate, or a burst");
 	if (!weir_limit_make(&x))
 		return refuse(w, weir_node_get(n, "burst") ?: n, "a burst that takes more than 13 days to fill at this rate",
 			      "write a smaller burst");

@@ -73,8 +73,8 @@ static int walk_word(struct weir_walk *w, const struct weir_type *t, const struc
 			return 0;
 		}
 		if (x->instead) {
-			weir_diag_hint(weir_node_error(w->diags, n, "unknown %s '%s'", noun(t), n->text), "write '%s'",
-				       x->instead);
+			weir_diag_hint(weir_node_error(w->diags, n, "unknown %s '%s'", noun(t), n->text),
+				       strchr(x->instead, ' ') ? "write %s" : "write '%s'", x->instead);
 			return -EINVAL;
 		}
 	}
