@@ -73,5 +73,8 @@ extern const struct weir_type weir_type_policy, weir_type_included, weir_type_ru
 /* Read n as type into dst. Errors are told; -EINVAL when there was one. */
 int weir_walk(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, void *dst);
 
+/* May this key stand under the 'not' of a rule? */
+bool weir_key_takes_not(const char *key);
+
 /* The one of `names` (NULL-terminated) that was probably meant, or NULL. */
 const char *weir_did_you_mean(const char *word, const char *const *names);

@@ -360,6 +360,7 @@ def test_options_that_are_none():
         d = Dut(lab)
         for option, value, hint in (
                 ("--max-bytes", "5 MB", "no blank and no B: write 5M or 5MiB"),
+                ("--port", "!22", "such a rule goes into the policy file, with not: { ports: 22 }"),
                 ):
             p = d.weir("rule", "add", "--action", "allow", option, value, check=False)
             check(p.returncode == 1 and hint in p.stderr, f"{option} {value}: exit {p.returncode}: {p.stderr}")
