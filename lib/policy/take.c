@@ -16,7 +16,7 @@ static int want(struct weir_walk *w, const struct weir_node *n, enum weir_scalar
 	if (n->scalar == kind)
 		return 0;
 	d = weir_node_error(w->diags, n, "expected %s, found %s", what, weir_node_kind(n));
-	if (kind == WEIR_INT && n->quoted)
+	if (kind == WEIR_INT && n->quoted && n->source->name && n->text[0] && !n->text[strspn(n->text, "0123456789")])
 		weir_diag_hint(d, "take the quotes away");
 	else if (!strcmp(what, "a name") && n->scalar != WEIR_NULL)
 		weir_diag_hint(d, "quote it: \"%s\"", n->text);
@@ -224,9 +224,9 @@ int weir_take_port(struct weir_walk *w, const struct weir_node *n, void *dst)
 	}
 	if (n->scalar == WEIR_STRING && strchr(n->text, ','))
 		return refuse_commas(w, n);
-	if (n->scalar == WEIR_STRING && !n->quoted && isalpha((unsigned char)n->text[0]))
+	if (n->scalar == WEIR_STRING && isalpha((unsigned char)n->text[0]))
 		return refuse_text(w, n, "expected a port, found a name", "write its number");
-	if (n->scalar == WEIR_STRING && !strchr(n->text, '-'))
+	if (n->scalar == WEIR_STRING && (n->source->name || n->text[0] != '0') && !n->text[strspn(n->text, "0123456789")])
 		return want(w, n, WEIR_INT, "a port");
 	if (n->scalar != WEIR_INT && n->scalar != WEIR_STRING)
 		return want(w, n, WEIR_INT, "a port");

@@ -209,12 +209,28 @@ int weir_range_parse(const char *s, struct weir_range *ret, struct weir_why *why
 	return 0;
 }
 
+/* "80:90" and "80 - 90", as others write a range. */
+static bool range_meant(const char *s, struct weir_why *why)
+{
+	size_t lo = strspn(s, "0123456789");
+	const char *sign = s + lo + strspn(s + lo, " "), *hi = sign + (*sign ? 1 + strspn(sign + 1, " ") : 0);
+	size_t n = strspn(hi, "0123456789");
+
+	if (!lo || lo > 5 || !n || n > 5 || hi[n] || (*sign != ':' && (*sign != '-' || hi == s + lo + 1)))
+		return false;
+	refuse(why, NULL, "bad port range '%.40s'", s);
+	snprintf(why->hint, sizeof why->hint, "write %.*s-%s", (int)lo, s, hi);
+	return true;
+}
+
 int weir_ports_parse(const char *s, uint16_t ret[static 2], struct weir_why *why)
 {
 	const char *dash = strchr(s, '-');
 	uint32_t lo, hi;
 	char low[16];
 
+	if (range_meant(s, why))
+		return -EINVAL;
 	if (!dash) {
 		if (weir_number_parse(s, 1, 65535, &lo, why) < 0)
 			return -EINVAL;
