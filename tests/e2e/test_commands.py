@@ -362,6 +362,7 @@ def test_options_that_are_none():
                 ("--max-bytes", "5 MB", "no blank and no B: write 5M or 5MiB"),
                 ("--port", "ssh", "write its number"),
                 ("--port", "80:90", "write 80-90"),
+                ("--max-duration", "1h30m", "one unit: write 90m"),
                 ("--port", "!22", "such a rule goes into the policy file, with not: { ports: 22 }"),
                 ):
             p = d.weir("rule", "add", "--action", "allow", option, value, check=False)
