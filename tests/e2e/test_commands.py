@@ -368,6 +368,12 @@ def test_options_that_are_none():
             p = d.weir("rule", "add", "--action", "allow", option, value, check=False)
             check(p.returncode == 1 and hint in p.stderr, f"{option} {value}: exit {p.returncode}: {p.stderr}")
         d.weir("rule", "add", "--action", "allow", "--port", "80", "--max-bytes", "20000000000")
+        w2 = d.weir.json("rule", "add", "--action", "allow", "--port", "81", "--name", "w2")["id"]
+        for name, hint in (("w2", f"or: weir rule delete --id {w2}"), ("fence", "names of rules are unique")):
+            p = d.weir("rule", "add", "--action", "allow", "--port", "82", "--name", name, check=False)
+            check(p.returncode == 1 and "is taken" in p.stderr and hint in p.stderr, f"{name} again: {p.returncode} {p.stderr}")
+        d.weir("rule", "delete", "--id", str(w2))
+        d.weir("rule", "add", "--action", "allow", "--port", "81", "--name", "w2")
 
 
 def test_words_that_are_meant():
