@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -374,6 +375,19 @@ def test_options_that_are_none():
             check(p.returncode == 1 and "is taken" in p.stderr and hint in p.stderr, f"{name} again: {p.returncode} {p.stderr}")
         d.weir("rule", "delete", "--id", str(w2))
         d.weir("rule", "add", "--action", "allow", "--port", "81", "--name", "w2")
+
+
+def test_check_strict():
+    """A warning refuses under --strict, and what is said is that; without it the file is a policy."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
+        f.write("version: 1\nrules:\n- { name: x, action: allow, interface: lo }\n")
+        f.flush()
+        run = lambda *args: subprocess.run([BIN, "check", f.name, *args], capture_output=True, text=True)  # noqa: E731
+        equal((run().returncode, ": ok: " in run().stdout), (0, True), "a warning")
+        p = run("--strict")
+        check(p.returncode == 1 and "ok" not in p.stdout and "refused because of the warning" in p.stderr, f"{p}")
+        p = run("--strict", "--output", "json")
+        check(p.returncode == 1 and json.loads(p.stdout)["ok"] is False, f"{p}")
 
 
 def test_words_that_are_meant():
