@@ -6,10 +6,14 @@
 #pragma once
 #include "lib/policy/node.h"
 
+struct weir_policy;
+
 struct weir_walk {
 	struct weir_arena *arena;
 	struct weir_diags *diags;
 	unsigned rules; /* seen so far, groups and includes counted through */
+	const struct weir_node *root;	  /* of the main file; NULL: the rule is added to `policy` */
+	const struct weir_policy *policy;
 };
 
 enum weir_shape {

@@ -253,6 +253,8 @@ static void test_overlay_edits_and_sessions(void **state)
 	assert_int_equal(weir_img_rule(&f.img, 0, 2)->overlay_id, 0);
 	assert_int_not_equal(weir_policy_check_rule(f.p, "{\"name\": \"file\", \"action\": \"drop\"}", &f.diags), 0);
 	assert_int_not_equal(weir_policy_check_rule(f.p, "{\"action\": \"drop\", \"to\": \"$t\"}", &f.diags), 0);
+	assert_int_not_equal(weir_policy_check_rule(f.p, "{\"action\": \"drop\", \"to\": \"s\"}", &f.diags), 0);
+	assert_string_equal(f.diags.v[f.diags.n - 1].hint, "did you mean $s?");
 	assert_int_equal(weir_policy_check_rule(f.p, "{\"action\": \"drop\", \"to\": \"$s\"}", &f.diags), 0);
 	done(&f);
 }

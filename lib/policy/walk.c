@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "lib/policy/spec.h"
+#include "lib/policy/types.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/text.h"
 
@@ -38,7 +39,10 @@ const char *weir_did_you_mean(const char *word, const char *const *names)
 
 static int wrong_kind(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n)
 {
-	weir_node_error(w->diags, n, "expected %s, found %s", t->name, weir_node_kind(n));
+	struct weir_diag *d = weir_node_error(w->diags, n, "expected %s, found %s", t->name, weir_node_kind(n));
+
+	if (t == &weir_type_rule_limit && n->kind == WEIR_SCALAR && strchr(n->text, '/'))
+		weir_diag_hint(d, "write { rate: %s }", n->text);
 	return -EINVAL;
 }
 
