@@ -122,7 +122,11 @@ static int run_remove(const struct weir_cli *cli, int argc, char **argv)
 	if (!j)
 		return WEIR_EXIT_FAIL;
 	if (!weir_answered_json(cli, j)) {
-		printf("%s is not banned any more\n", weir_str(j, "address"));
+		if (*weir_str(j, "covered_by"))
+			printf("the ban of %s is lifted; %s still covers it: weir ban remove %s\n", weir_str(j, "address"),
+			       weir_str(j, "covered_by"), weir_str(j, "covered_by"));
+		else
+			printf("%s is not banned any more\n", weir_str(j, "address"));
 		json_decref(j);
 	}
 	return WEIR_EXIT_OK;
@@ -132,7 +136,7 @@ const struct weir_cmd weir_cmd_ban_remove = {
 	.name = "ban remove",
 	.args = "ADDRESS|NETWORK",
 	.summary = "lift a ban",
-	.help = "Takes the address or network as it was banned, not one inside of it.\n\n"
+	.help = "Takes the address or network as it was banned, not one inside of it; names what still covers it.\n\n"
 		"  sudo weir ban remove 192.0.2.0/24",
 	.run = run_remove,
 };

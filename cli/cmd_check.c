@@ -38,9 +38,10 @@ static void say_ok(const struct weir_policy_file *f)
 static int run(const struct weir_cli *cli, int argc, char **argv)
 {
 	_cleanup_policy_file_ struct weir_policy_file f = { 0 };
-	bool strict = false;
+	bool strict = false, warned;
 	const struct weir_opt opts[] = { { "--strict", .flag = &strict }, { NULL } };
 	int n = weir_opts_parse(&weir_cmd_check, opts, argc, argv);
+	json_t *j;
 
 	if (n < 0)
 		return -n;
@@ -48,14 +49,23 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		return n ? weir_cli_usage(&weir_cmd_check, "one file at a time, not '%s' too", argv[2])
 			 : weir_cli_usage(&weir_cmd_check, "which file?");
 	weir_policy_file_open(&f, argv[1]);
+	warned = strict && f.blob && f.diags.n;
 	if (cli->json) {
-		weir_cli_json(weir_policy_file_json(&f));
+		j = weir_policy_file_json(&f);
+		if (warned) {
+			json_object_set_new(j, "ok", json_false());
+			json_object_set_new(j, "refused_for", json_string("warnings"));
+		}
+		weir_cli_json(j);
 	} else {
 		weir_policy_file_complain(&f, cli);
-		if (f.blob)
+		if (warned)
+			fprintf(stderr, "%s: refused because of %s: --strict takes warnings for errors\n", f.path,
+				f.diags.n == 1 ? "the warning" : "the warnings");
+		else if (f.blob)
 			say_ok(&f);
 	}
-	return !f.blob || (strict && f.diags.n) ? WEIR_EXIT_FAIL : WEIR_EXIT_OK;
+	return !f.blob || warned ? WEIR_EXIT_FAIL : WEIR_EXIT_OK;
 }
 
 const struct weir_cmd weir_cmd_check = {

@@ -23,7 +23,7 @@ static json_t *scalar(const char *s, size_t len)
 {
 	char text[24];
 
-	if (len && len < 11 && strspn(s, "0123456789") >= len && (len == 1 || *s != '0')) {
+	if (len && len < 17 && strspn(s, "0123456789") >= len && (len == 1 || *s != '0')) {
 		snprintf(text, sizeof text, "%.*s", (int)len, s);
 		return json_integer(strtoll(text, NULL, 10));
 	}

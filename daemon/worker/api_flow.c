@@ -279,18 +279,20 @@ static json_t *would(struct weir_worker *w, const struct target *t)
 /* The same for one pair of ends, and for an hour: what a careful person types. */
 static json_t *narrower(const struct weir_ev_verdict *ev, const json_t *event)
 {
-	char src[WEIR_ADDR_MAX], dst[WEIR_ADDR_MAX], proto[8], before[32] = "";
-	unsigned id = weir_event_added_rule(event);
+	struct weir_packet_spec s = weir_event_packet(ev);
+	char buf[256] = "";
+	FILE *f;
 
 	/* a rule helps only where a rule, or the want of one, decided */
 	if ((ev->proto != WEIR_IPPROTO_TCP && ev->proto != WEIR_IPPROTO_UDP) ||
 	    (ev->res.wanted_reason != WEIR_REASON_RULE && ev->res.wanted_reason != WEIR_REASON_DEFAULT))
 		return NULL;
-	if (id)
-		snprintf(before, sizeof before, " --before %u", id);
-	return json_sprintf("weir rule add --src %s --dst %s --port %u --proto %s%s --for 1h --action allow",
-			    weir_addr_text(ev->t.src, src), weir_addr_text(ev->t.dst, dst), ev->t.dport,
-			    weir_proto_text(ev->proto, proto), before);
+	f = fmemopen(buf, sizeof buf, "w");
+	if (!f)
+		return NULL;
+	weir_fix_rule(f, &s, weir_event_added_rule(event), true);
+	fclose(f);
+	return *buf ? json_string(buf) : NULL;
 }
 
 static json_t *why_event(struct weir_worker *w, struct weir_recent_entry *e)

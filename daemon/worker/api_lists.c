@@ -114,12 +114,62 @@ static int do_ban_add(struct weir_worker *w, const struct weir_request *rq, stru
 	return r ? weir_reply_fail(rp, r, NULL, "in force, but not saved to %s: %s", w->o.state_name, strerror(-r)) : 0;
 }
 
+static void caught_ban_key(const struct weir_kern_caught *c, struct weir_ban_key *ret)
+{
+	*ret = (struct weir_ban_key){ .prefixlen = weir_caught_alone(c->key.addr) ? 128 : 64 };
+	memcpy(ret->addr, c->key.addr, 16);
+}
+
+/*
+ * What the kernel lets go of with this key: the ban as it was made, by a command or by a rule. A rule bans the /64 of an
+ * address of IPv6, and names it by the address. -ENOENT: none that has not ended.
+ */
+static int ban_lifted(struct weir_worker *w, const struct weir_ban_key *k, struct weir_ban_key *ret)
+{
+	_cleanup_free_ struct weir_kern_caught *v = calloc(CAUGHT_MAX, sizeof *v);
+	const struct weir_ban_entry *e = weir_bans_around(&w->bans, k, (uint64_t)time(NULL));
+	int n = v ? weir_port_caught(w->port, v, CAUGHT_MAX) : -ENOMEM, r = -ENOENT;
+
+	*ret = *k;
+	if (e && e->key.prefixlen == k->prefixlen)
+		return 0;
+	for (int i = 0; i < n; i++) {
+		struct weir_ban_key c;
+
+		caught_ban_key(&v[i], &c);
+		if (c.prefixlen == k->prefixlen ? memcmp(c.addr, k->addr, 16) : k->prefixlen != 128 || !weir_ban_key_covers(&c, k->addr))
+			continue;
+		*ret = c;
+		r = 0;
+	}
+	return n < 0 ? n : r;
+}
+
+/* What still covers it, or "". */
+static const char *ban_around(const struct weir_worker *w, const struct weir_ban_key *k, char *buf, size_t size)
+{
+	const struct weir_ban_entry *e = weir_bans_around(&w->bans, k, (uint64_t)time(NULL));
+
+	buf[0] = 0;
+	return e ? weir_ban_key_format(&e->key, buf, size) : buf;
+}
+
+static int refuse_no_ban(const struct weir_worker *w, const struct weir_ban_key *k, const char *text, struct weir_reply *rp)
+{
+	char around[64], hint[128];
+
+	if (!*ban_around(w, k, around, sizeof around))
+		return weir_reply_fail(rp, -ENOENT, "weir ban list", "%s is not banned", text);
+	snprintf(hint, sizeof hint, "weir ban remove %s", around);
+	return weir_reply_fail(rp, -ENOENT, hint, "%s has no ban of its own; %s covers it", text, around);
+}
+
 static int do_ban_remove(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	const char *addr = NULL;
-	struct weir_ban_key k;
-	char text[64];
-	int r = WEIR_ARGS(rq, rp, "{s:s}", "address", &addr);
+	struct weir_ban_key k, lifted;
+	char text[64], around[64];
+	int r = WEIR_ARGS(rq, rp, "{s:s}", "address", &addr), none;
 
 	if (!r)
 		r = parse_key(addr, &k, rp);
@@ -127,12 +177,16 @@ static int do_ban_remove(struct weir_worker *w, const struct weir_request *rq, s
 		return r;
 	weir_ban_key_format(&k, text, sizeof text);
 	weir_reply_detail(rp, "%s", text);
+	none = ban_lifted(w, &k, &lifted);
+	if (none && none != -ENOENT)
+		return weir_reply_fail(rp, none, NULL, "cannot read the bans that rules made: %s", strerror(-none));
 	/* the kernel first: a ban that it keeps must stay in the list */
 	r = weir_port_unban(w->port, &k);
 	if (r && r != -ENOENT)
 		return weir_reply_fail(rp, r, NULL, "the kernel did not forget the ban: %s", strerror(-r));
-	if (weir_bans_remove(&w->bans, &k) && r)
-		return weir_reply_fail(rp, -ENOENT, "weir ban list", "%s is not banned", text);
+	if (none)
+		return refuse_no_ban(w, &k, text, rp);
+	weir_bans_remove(&w->bans, &k); /* it may be one of a rule: then it is not there */
 	r = weir_bans_within(&w->bans, &k) ? weir_worker_bans(w) : 0; /* those end in their own time again */
 	if (r)
 		weir_reply_fail(rp, r, "weir reload", "removed, but what lies within it stays banned as long: %s", strerror(-r));
@@ -141,18 +195,20 @@ static int do_ban_remove(struct weir_worker *w, const struct weir_request *rq, s
 	r = weir_failures_saved(w, weir_bans_save(w->o.state_dir, &w->bans));
 	if (r)
 		return weir_reply_fail(rp, r, NULL, "removed, but not saved to %s: %s", w->o.state_name, strerror(-r));
-	rp->result = json_pack("{s:s}", "address", text);
+	rp->result = json_pack("{s:s}", "address", weir_ban_key_format(&lifted, text, sizeof text));
+	if (*ban_around(w, &k, around, sizeof around))
+		json_object_set_new(rp->result, "covered_by", json_string(around));
 	return 0;
 }
 
 /* A rule number means nothing in another image than its own. */
 static json_t *caught_json(struct weir_worker *w, const struct weir_kern_caught *c)
 {
-	struct weir_ban_key k = { .prefixlen = weir_caught_alone(c->key.addr) ? 128 : 64 };
+	struct weir_ban_key k;
 	uint64_t now = weir_kern_now(), left = c->ban.until > now ? (c->ban.until - now + 999999999) / 1000000000 : 0;
 	char addr[64], label[256] = "a rule of before the last change";
 
-	memcpy(k.addr, c->key.addr, 16);
+	caught_ban_key(c, &k);
 	if (c->ban.epoch == w->epoch)
 		weir_rule_label(&w->img, c->ban.rule, WEIR_REASON_BAN, label, sizeof label);
 	return json_pack("{s:s, s:s, s:b, s:I}", "address", weir_ban_key_format(&k, addr, sizeof addr), "why", label,

@@ -57,6 +57,23 @@ static json_t *beats(const struct weir_worker *w, uint32_t at)
 	return list;
 }
 
+/* Names are unique in a file, too: what is exported shall be a policy. Those of the file the policy knows. */
+static int refuse_taken(const struct weir_worker *w, const json_t *rule, struct weir_reply *rp)
+{
+	const char *name = json_string_value(json_object_get(rule, "name"));
+	char have[320], hint[96];
+
+	for (uint32_t i = 0; name && i < w->img.cfg->n_rules; i++) {
+		const struct weir_rule *r = weir_img_rule(&w->img, 0, i);
+
+		if (!r->overlay_id || r->flags & WEIR_RF_GONE || strcmp(weir_rule_name(&w->img, i, have, sizeof have), name))
+			continue;
+		snprintf(hint, sizeof hint, "choose another name, or: weir rule delete --id %u", r->overlay_id);
+		return weir_reply_fail(rp, -EEXIST, hint, "the name '%s' is taken by the added rule %u", name, r->overlay_id);
+	}
+	return 0;
+}
+
 static int do_add(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	struct weir_overlay_store edited;
@@ -82,6 +99,9 @@ static int do_add(struct weir_worker *w, const struct weir_request *rq, struct w
 	r = weir_policy_check_rule(w->policy, json, &rp->diags);
 	if (r < 0)
 		return weir_reply_fail(rp, r, NULL, "the rule was not added");
+	r = refuse_taken(w, rule, rp);
+	if (r)
+		return r;
 	r = weir_overlay_store_copy(&w->overlay, &edited);
 	if (r)
 		return r;

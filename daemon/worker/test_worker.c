@@ -256,6 +256,10 @@ static void bans_are_kept_and_own_addresses_refused(void **state)
 	assert_int_equal(fake(f)->bans, 1);
 	good(f, "ban remove", json_pack("{s:s}", "address", "2001:db8::/32"));
 	bad(f, "ban remove", json_pack("{s:s}", "address", "2001:db8::/32"), "not banned");
+	for (int i = 0; i < 2; i++)
+		good(f, "ban add", json_pack("{s:s}", "address", i ? "192.0.2.6/31" : "192.0.2.7"));
+	good(f, "ban remove", json_pack("{s:s}", "address", "192.0.2.7"));
+	bad(f, "ban remove", json_pack("{s:s}", "address", "192.0.2.7"), "192.0.2.6/31 covers it");
 }
 
 static void the_mode_is_a_ceiling_and_is_kept(void **state)

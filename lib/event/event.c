@@ -134,33 +134,16 @@ unsigned weir_event_added_rule(const json_t *event)
 	return place && sscanf(place, "overlay %u", &id) == 1 ? id : 0;
 }
 
-/* The end that a rule would name: who came in, who was asked, both where it only passes through. */
-static void put_fix_rule(FILE *f, const struct weir_ev_verdict *ev, unsigned before)
+struct weir_packet_spec weir_event_packet(const struct weir_ev_verdict *ev)
 {
-	char src[WEIR_ADDR_MAX], dst[WEIR_ADDR_MAX], proto[8];
-
-	fputs("weir rule add", f);
-	if (ev->dir != WEIR_DIR_OUT)
-		fprintf(f, " --src %s", weir_addr_text(ev->t.src, src));
-	if (ev->dir != WEIR_DIR_IN)
-		fprintf(f, " --dst %s", weir_addr_text(ev->t.dst, dst));
-	weir_proto_text(ev->proto, proto);
-	if (has_ports(ev->proto))
-		fprintf(f, " --port %u --proto %s", ev->t.dport, proto);
-	else if (ev->proto == WEIR_IPPROTO_ICMP || ev->proto == WEIR_IPPROTO_ICMPV6)
-		fprintf(f, " --%s %u/%u", proto, ev->icmp_type, ev->icmp_code);
-	else
-		fprintf(f, " --proto %s", proto);
-	fprintf(f, " --direction %s", weir_dir_text(ev->dir));
-	if (before) /* behind an added rule that stops it an allow would change nothing */
-		fprintf(f, " --before %u", before);
-	fputs(" --action allow", f);
+	return (struct weir_packet_spec){ .t = ev->t, .proto = ev->proto, .family = ev->family, .dir = ev->dir,
+					  .icmp_type = ev->icmp_type, .icmp_code = ev->icmp_code };
 }
 
 /* The shortest command that would allow it; nothing when none would. */
 static void put_fix(FILE *f, const struct weir_ev_verdict *ev, const struct weir_event_words *w, unsigned before)
 {
-	struct weir_packet_spec s = { .t = ev->t, .proto = ev->proto, .family = ev->family, .dir = ev->dir };
+	struct weir_packet_spec s = weir_event_packet(ev);
 	char remote[WEIR_ADDR_MAX];
 
 	if (ev->res.wanted == WEIR_PASS || !ev->family || !*weir_dir_text(ev->dir))
@@ -176,11 +159,11 @@ static void put_fix(FILE *f, const struct weir_ev_verdict *ev, const struct weir
 		break;
 	case WEIR_REASON_LIMIT: /* a rule before the one that it belongs to; what counts all that comes in asks no rule */
 		if (w->img && weir_limit_of_rule(w->img, ev->res.wanted_rule))
-			put_fix_rule(f, ev, before);
+			weir_fix_rule(f, &s, before, false);
 		break;
 	case WEIR_REASON_RULE:
 	case WEIR_REASON_DEFAULT:
-		put_fix_rule(f, ev, before);
+		weir_fix_rule(f, &s, before, false);
 		break;
 	default: /* whatever else stops a packet stands before the rules, or is no matter of one */
 		break;

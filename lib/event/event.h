@@ -11,6 +11,7 @@
 #include "core/event.h"
 #include "core/image_blob.h"
 #include "lib/host/host.h"
+#include "lib/policy/policy.h"
 
 /* What turns numbers into words. Everything may be NULL or zero: then the words are missing. */
 struct weir_event_words {
@@ -24,6 +25,9 @@ struct weir_event_words {
 
 /* A new reference, or NULL: out of memory. ev->h.type is WEIR_EV_VERDICT or WEIR_EV_FLOW. */
 json_t *weir_event_json(const struct weir_ev_verdict *ev, const struct weir_event_words *w);
+
+/* The packet as weir_fix_rule() takes it. */
+struct weir_packet_spec weir_event_packet(const struct weir_ev_verdict *ev);
 
 /* The id of the added rule (weir rule add) that decided; 0: another one did. */
 unsigned weir_event_added_rule(const json_t *event);

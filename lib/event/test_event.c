@@ -238,6 +238,8 @@ static void test_fix_of_an_added_rule(void **state)
 			    "--action allow");
 	judged(&ev, 1, WEIR_REASON_RULE, WEIR_DROP, WEIR_DROP);
 	expect_fix(&ev, &w, "weir rule add --src 10.0.0.1 --port 81 --proto tcp --direction inbound --action allow");
+	ev.t.dport = 0; /* no rule can name it, and one without ports would open all others */
+	expect_fix(&ev, &w, "(none)");
 }
 
 /* A rule before the one whose limit is used up lets it in; of a limit that counts all packets no rule is asked. */

@@ -320,7 +320,7 @@ static int build_overlay_rule(struct weir_build *b, const struct weir_overlay_ru
 	int err;
 
 	snprintf(place, sizeof place, "overlay %u", o->id);
-	err = weir_rule_read(&b->arena, o->json, &r, b->diags);
+	err = weir_rule_read(&b->arena, b->policy, o->json, &r, b->diags);
 	if (err)
 		return err;
 	r->overlay_id = o->id;

@@ -237,12 +237,40 @@ static void fix_blocklist(FILE *out, const struct weir_img *img, const struct we
 			weir_addr_format(weir_u128_from(at_src ? s->t.src : s->t.dst), addr, sizeof addr));
 }
 
+/* The ends that a rule would name: who came in, who was asked, both where it only passes through. */
+int weir_fix_rule(FILE *out, const struct weir_packet_spec *s, unsigned before, bool narrow)
+{
+	static const char *const dirs[] = {
+		[WEIR_DIR_IN] = "inbound", [WEIR_DIR_OUT] = "outbound", [WEIR_DIR_FWD] = "forward"
+	};
+	char addr[64], name[48];
+
+	if (weir_proto_has_ports(s->proto) && !s->frag && !s->t.dport) /* a rule without ports would open all of them */
+		return -ENOENT;
+	fputs("weir rule add", out);
+	if (s->dir != WEIR_DIR_OUT || narrow)
+		fprintf(out, " --src %s", weir_addr_format(weir_u128_from(s->t.src), addr, sizeof addr));
+	if (s->dir != WEIR_DIR_IN || narrow)
+		fprintf(out, " --dst %s", weir_addr_format(weir_u128_from(s->t.dst), addr, sizeof addr));
+	if (s->proto == WEIR_IPPROTO_ICMP || s->proto == WEIR_IPPROTO_ICMPV6)
+		fprintf(out, " --%s %u/%u", s->proto == WEIR_IPPROTO_ICMP ? "icmp" : "icmpv6", s->icmp_type, s->icmp_code);
+	else if (weir_proto_has_ports(s->proto) && s->t.dport)
+		fprintf(out, " --port %u", s->t.dport);
+	if (s->proto != WEIR_IPPROTO_ICMP && s->proto != WEIR_IPPROTO_ICMPV6)
+		fprintf(out, " --proto %s", weir_proto_name(s->proto, name, sizeof name));
+	/* without it, what lets one in to this host would let him through it, too */
+	fprintf(out, " --direction %s", dirs[s->dir]);
+	if (before) /* behind an added rule that stops it an allow would change nothing */
+		fprintf(out, " --before %u", before);
+	fprintf(out, "%s --action allow", narrow ? " --for 1h" : "");
+	return 0;
+}
+
 int weir_packet_fix(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s,
 		    const struct weir_result *r)
 {
 	uint32_t reason = r->wanted_reason;
-	bool icmp = s->proto == WEIR_IPPROTO_ICMP || s->proto == WEIR_IPPROTO_ICMPV6;
-	char addr[64], name[48];
+	char addr[64];
 
 	if (reason == WEIR_REASON_BLOCKLIST) {
 		fix_blocklist(out, img, s, r->wanted_rule);
@@ -256,22 +284,8 @@ int weir_packet_fix(FILE *out, const struct weir_img *img, const struct weir_pac
 	}
 	if (reason != WEIR_REASON_RULE && reason != WEIR_REASON_DEFAULT)
 		return -ENOENT;
-	if (weir_proto_has_ports(s->proto) && !s->frag && !s->t.dport) /* a rule without ports would open all of them */
-		return -ENOENT;
-	fputs("weir rule add", out);
-	if (s->dir != WEIR_DIR_OUT)
-		fprintf(out, " --src %s", weir_addr_format(weir_u128_from(s->t.src), addr, sizeof addr));
-	if (s->dir != WEIR_DIR_IN)
-		fprintf(out, " --dst %s", weir_addr_format(weir_u128_from(s->t.dst), addr, sizeof addr));
-	if (icmp)
-		fprintf(out, " --%s %s", s->family == 4 ? "icmp" : "icmpv6",
-			weir_icmp_name(s->family, s->icmp_type, -1, name, sizeof name));
-	else if (weir_proto_has_ports(s->proto) && s->t.dport)
-		fprintf(out, " --port %u", s->t.dport);
-	if (!icmp)
-		fprintf(out, " --proto %s", weir_proto_name(s->proto, name, sizeof name));
-	fputs(" --action allow", out);
-	return 0;
+	return weir_fix_rule(out, s, r->wanted_rule < img->cfg->n_rules ? weir_img_rule(img, 0, r->wanted_rule)->overlay_id : 0,
+			     false);
 }
 
 static char *fix_text(const struct weir_img *img, const struct weir_packet_spec *s, const struct weir_result *r)

@@ -182,4 +182,5 @@ char *weir_policy_beside(struct weir_arena *a, const char *dir, const char *path
 const char *weir_policy_file_trouble(int err, const char *most);
 
 /* Parse one rule from JSON text. *ret lives in the arena. */
-int weir_rule_read(struct weir_arena *a, const char *json, struct weir_p_rule **ret, struct weir_diags *diags);
+int weir_rule_read(struct weir_arena *a, const struct weir_policy *p, const char *json, struct weir_p_rule **ret,
+		   struct weir_diags *diags);

@@ -181,6 +181,8 @@ int weir_explain(FILE *out, const struct weir_img *img, const struct weir_packet
 char *weir_explain_json(const struct weir_img *img, const struct weir_packet_spec *s);
 /* The shortest command that would let a packet by that is denied so, without a newline. -ENOENT: no command does. */
 int weir_packet_fix(FILE *out, const struct weir_img *img, const struct weir_packet_spec *s, const struct weir_result *r);
+/* The rule of such a command. `before`: the added rule that it must stand before, or 0. `narrow`: both ends, for an hour. */
+int weir_fix_rule(FILE *out, const struct weir_packet_spec *s, unsigned before, bool narrow);
 
 /* "rule 'web' (policy.yaml:26)", "default inbound", "failsafe 'ssh'", "blocklist $bad", ... into buf. */
 const char *weir_rule_label(const struct weir_img *img, uint32_t rule, uint32_t reason, char *buf, size_t size);

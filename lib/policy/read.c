@@ -80,7 +80,11 @@ static int parse(struct weir_policy *p, struct weir_walk *w, const struct weir_s
 	struct weir_node *root;
 	int err = weir_yaml_read(&p->arena, s, &root, w->diags);
 
-	return err < 0 ? err : weir_walk(w, t, root, ret);
+	if (err < 0)
+		return err;
+	if (!w->root) /* the main file: most sets stand there */
+		w->root = root;
+	return weir_walk(w, t, root, ret);
 }
 
 static int include_one(struct weir_policy *p, struct weir_walk *w, struct files *f, const struct weir_node *at,

@@ -9,6 +9,7 @@
 #include <yaml.h>
 
 #include "lib/policy/node.h"
+#include "lib/policy/spec.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/text.h"
 
@@ -222,6 +223,25 @@ static int scalar(struct reader *r, const yaml_event_t *e)
 	return attach(r, n);
 }
 
+/*
+ * The key whose value, or a value of whose list, begins at s; "": none. In braces libyaml looks ahead, so that what it
+ * told so far may end before the key: the line is asked first.
+ */
+static const char *key_at(const struct reader *r, const char *s, char *buf, size_t size)
+{
+	const struct weir_node *in = r->open[r->depth], *key = in->kind == WEIR_MAP ? r->key[r->depth] : in->key;
+	const char *colon = s, *word;
+
+	snprintf(buf, size, "%s", key ? key->text : "");
+	while (colon > r->source->text && *colon != '\n' && !(colon < s && *colon == ':' && strchr(" [", colon[1])))
+		colon--;
+	for (word = colon; word > r->source->text && (isalnum((unsigned char)word[-1]) || word[-1] == '_');)
+		word--;
+	if (*colon == ':' && word < colon)
+		snprintf(buf, size, "%.*s", (int)(colon - word), word);
+	return buf;
+}
+
 /* What YAML keeps for itself at the start of a value, and a person meant as text. */
 static int refuse_sign(struct reader *r, const yaml_mark_t *m, size_t byte)
 {
@@ -231,6 +251,7 @@ static int refuse_sign(struct reader *r, const yaml_mark_t *m, size_t byte)
 			    : *s == '*' ? "an alias"
 			    : *s == '!' ? "a tag"
 					: NULL;
+	char key[64] = "";
 	struct weir_diag *d;
 	size_t n = 0;
 
@@ -243,6 +264,8 @@ static int refuse_sign(struct reader *r, const yaml_mark_t *m, size_t byte)
 		d = fail(r, m, (unsigned)(n ? n : 1), "'%.*s' is not YAML here", (int)n, s);
 	if (n > 1 && *s == '@')
 		weir_diag_hint(d, "quote it, or write $%.*s", (int)n - 1, s + 1);
+	else if (n > 1 && *s == '!' && weir_key_takes_not(key_at(r, s, key, sizeof key)))
+		weir_diag_hint(d, "write not: { %s: %.*s }", key, (int)n - 1, s + 1);
 	else
 		weir_diag_hint(d, "quote it");
 	return -EINVAL;

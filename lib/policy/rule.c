@@ -6,9 +6,10 @@
 #include "lib/policy/flat.h"
 #include "lib/policy/take.h"
 
-int weir_rule_read(struct weir_arena *a, const char *json, struct weir_p_rule **ret, struct weir_diags *diags)
+int weir_rule_read(struct weir_arena *a, const struct weir_policy *p, const char *json, struct weir_p_rule **ret,
+		   struct weir_diags *diags)
 {
-	struct weir_walk w = { .arena = a, .diags = diags };
+	struct weir_walk w = { .arena = a, .diags = diags, .policy = p };
 	struct weir_source *s = weir_arena_alloc(a, sizeof *s);
 	struct weir_p_rule *r = weir_arena_alloc(a, sizeof *r);
 	struct weir_node *root;
@@ -37,7 +38,7 @@ int weir_policy_check_rule(const struct weir_policy *p, const char *json, struct
 	struct weir_p_rule *r;
 	const struct weir_p_rule *other = NULL;
 	bool *ruled = weir_ruled_keep(p);
-	int err = ruled ? weir_rule_read(&a, json, &r, diags) : -ENOMEM;
+	int err = ruled ? weir_rule_read(&a, p, json, &r, diags) : -ENOMEM;
 
 	if (!err)
 		err = weir_rule_flatten(&c, r, &flat);

@@ -39,7 +39,7 @@ static const struct weir_word mode_words[] = {
 };
 static const struct weir_word action_words[] = {
 	{ "allow", WEIR_ACT_ALLOW + 1 },  { "drop", WEIR_ACT_DROP + 1 },  { "reject", WEIR_ACT_REJECT + 1 },
-	{ "log", WEIR_ACT_LOG + 1 },	  { "redirect", .later = true },  { "limit", .instead = "allow, and limit: { rate: 10/m } beside it" },
+	{ "log", WEIR_ACT_LOG + 1 },	  { "redirect", .later = true },  { "limit", .instead = "action: allow, and limit: { rate: 10/m } beside it" },
 	{ "inspect", .later = true },	  { "class", .later = true },	  { "ban", WEIR_ACT_BAN + 1 },
 	{ "accept", .instead = "allow" }, { "pass", .instead = "allow" }, { "permit", .instead = "allow" },
 	{ "deny", .instead = "drop" },	  { "block", .instead = "drop" }, { NULL },

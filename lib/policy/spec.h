@@ -6,10 +6,14 @@
 #pragma once
 #include "lib/policy/node.h"
 
+struct weir_policy;
+
 struct weir_walk {
 	struct weir_arena *arena;
 	struct weir_diags *diags;
 	unsigned rules; /* seen so far, groups and includes counted through */
+	const struct weir_node *root;	  /* of the main file; NULL: the rule is added to `policy` */
+	const struct weir_policy *policy;
 };
 
 enum weir_shape {
@@ -25,7 +29,7 @@ struct weir_word {
 	const char *name;
 	uint8_t value;
 	bool later;	     /* a word of a later version */
-	const char *instead; /* what people write who mean another word */
+	const char *instead; /* what people write who mean another word; with a blank in it: more than a word */
 };
 
 struct weir_values {
@@ -72,6 +76,9 @@ extern const struct weir_type weir_type_policy, weir_type_included, weir_type_ru
 
 /* Read n as type into dst. Errors are told; -EINVAL when there was one. */
 int weir_walk(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, void *dst);
+
+/* May this key stand under the 'not' of a rule? */
+bool weir_key_takes_not(const char *key);
 
 /* The one of `names` (NULL-terminated) that was probably meant, or NULL. */
 const char *weir_did_you_mean(const char *word, const char *const *names);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The part of the language's table that is about limits, and how their words are read. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "lib/policy/model.h"
 #include "lib/policy/spec.h"
@@ -12,7 +14,7 @@ static const struct weir_word per_words[] = {
 	{ "source", WEIR_PER_SOURCE + 1 }, { "prefix", WEIR_PER_PREFIX + 1 }, { "all", WEIR_PER_ALL + 1 },
 	{ "src", .instead = "source" },	   { "subnet", .instead = "prefix" }, { "global", .instead = "all" },
 	{ "ip", .instead = "source" },	   { "network", .instead = "prefix" },
-	{ "rule", .instead = "all, or 'limit' in the rule" }, { "destination", .later = true }, { NULL },
+	{ "rule", .instead = "per: all, or a 'limit' in the rule" }, { "destination", .later = true }, { NULL },
 };
 static const struct weir_word rule_per_words[] = {
 	{ "rule", WEIR_PER_ALL + 1 },	   { "source", WEIR_PER_SOURCE + 1 }, { "prefix", WEIR_PER_PREFIX + 1 },
@@ -21,7 +23,7 @@ static const struct weir_word rule_per_words[] = {
 };
 static const struct weir_word rule_action_words[] = {
 	{ "drop", WEIR_ACT_DROP + 1 },	{ "reject", WEIR_ACT_REJECT + 1 },	       { "deny", .instead = "drop" },
-	{ "block", .instead = "drop" }, { "ban", .instead = "drop, and ban by a limit of 'limits'" }, { NULL },
+	{ "block", .instead = "drop" }, { "ban", .instead = "action: drop; a limit of 'limits' can ban" }, { NULL },
 };
 static const struct weir_word count_words[] = {
 	{ "packets", WEIR_LIMIT_PACKETS + 1 },
@@ -179,19 +181,80 @@ static const char *amount(const char *s, uint64_t *ret)
 	return s;
 }
 
-/* Not a number with a unit. MB means either of two things, so it is refused and both are named. */
-static int refuse_amount(struct weir_walk *w, const struct weir_node *n, const char *message, const char *hint)
-{
-	const char *s = n->scalar == WEIR_STRING ? n->text : "";
-	int digits = (int)strspn(s, "0123456789"), unit = (int)strcspn(s + digits, "/");
-	struct weir_diag *d = weir_node_error(w->diags, n, "%s", message);
-	char c = (char)(s[digits] & ~0x20); /* a letter as a capital */
+/* What was meant by an amount, and by the time behind it: "5 MB / sec". */
+struct meant {
+	const char *digits, *unit;
+	int n_digits, n_unit;
+	bool blank;
+	char time[3]; /* "/s", or "" */
+};
 
-	if (!digits || unit < 2 || unit > 3 || !strchr("KMG", c) || (s[digits + unit - 1] & ~0x20) != 'B')
+/* The letter of "sec", "minutes" ...; 0: no such word. */
+static char time_letter(const char *word)
+{
+	static const char *const words[] = { "s",    "sec", "secs", "second", "seconds", "m",	"min", "mins", "minute", "minutes",
+					     "h",    "hr",  "hour", "hours",  "d",	 "day", "days" };
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (!strcasecmp(word, words[i]))
+			return words[i][0];
+	return 0;
+}
+
+/* False: nothing that this knows. */
+static bool guess(const char *s, bool rate, struct meant *m)
+{
+	*m = (struct meant){ .digits = s, .n_digits = (int)strspn(s, "0123456789") };
+	s += m->n_digits;
+	m->blank = strchr(s, ' ');
+	s += strspn(s, " ");
+	m->unit = s;
+	m->n_unit = (int)strcspn(s, " /");
+	s += m->n_unit;
+	s += strspn(s, " ");
+	if (rate && *s == '/') {
+		m->time[0] = '/';
+		m->time[1] = time_letter(s + 1 + strspn(s + 1, " "));
+		s = m->time[1] ? "" : s;
+	}
+	return m->n_digits && m->digits[0] != '0' && !*s && rate == (m->time[0] == '/');
+}
+
+static bool unit_is(const struct meant *m, const char *unit)
+{
+	return (size_t)m->n_unit == strlen(unit) && !strncasecmp(m->unit, unit, strlen(unit));
+}
+
+/* Not a number with a unit. MB means either of two things, so it is refused and both are named. */
+static int refuse_amount(struct weir_walk *w, const struct weir_node *n, bool rate, const char *message, const char *hint)
+{
+	static const char *const units[] = { "k", "M", "G", "KiB", "MiB", "GiB" };
+	struct weir_diag *d = weir_node_error(w->diags, n, "%s", message);
+	const char *unit = NULL;
+	struct meant m;
+
+	if (n->scalar != WEIR_STRING || !guess(n->text, rate, &m)) {
 		weir_diag_hint(d, "%s", hint);
-	else
-		weir_diag_hint(d, "%.*s: write %.*s%c%s or %.*s%ciB%s", unit, s + digits, digits, s, c == 'K' ? 'k' : c,
-			       s + digits + unit, digits, s, c, s + digits + unit);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+		if ((size_t)m.n_unit == strlen(units[i]) && !strncmp(m.unit, units[i], strlen(units[i])))
+			unit = units[i];
+	if (!m.n_unit || unit_is(&m, "B") || unit_is(&m, "byte") || unit_is(&m, "bytes"))
+		unit = "";
+	if (unit)
+		weir_diag_hint(d, "%swrite %.*s%s%s", m.blank ? "no blank: " : "", m.n_digits, m.digits, unit, m.time);
+	else if (unit_is(&m, "kB") || unit_is(&m, "MB") || unit_is(&m, "GB") || unit_is(&m, "K")) {
+		char c = (char)(m.unit[0] & ~0x20); /* as a capital */
+
+		char what[24];
+
+		snprintf(what, sizeof what, "%.*s", m.n_unit, m.unit);
+		weir_diag_hint(d, "%s: write %.*s%c%s or %.*s%ciB%s", !m.blank ? what : m.n_unit == 1 ? "no blank" : "no blank and no B",
+			       m.n_digits, m.digits, c == 'K' ? 'k' : c, m.time, m.n_digits, m.digits, c, m.time);
+	} else {
+		weir_diag_hint(d, "%s", hint);
+	}
 	return -EINVAL;
 }
 
@@ -205,7 +268,7 @@ int weir_take_rate(struct weir_walk *w, const struct weir_node *n, void *dst)
 	if (n->scalar == WEIR_INT)
 		return refuse(w, n, "a rate without a time", "write /s, /m, /h or /d behind it: 100/s");
 	if (!rest || rest[0] != '/' || !rest[1] || rest[2] || !(unit = strchr(units, rest[1])))
-		return refuse_amount(w, n, "expected a rate like 10k/s",
+		return refuse_amount(w, n, true, "expected a rate like 10k/s",
 				     "a number, k, M, G, KiB, MiB or GiB, and /s, /m, /h or /d");
 	r.seconds = seconds[unit - units];
 	if (r.n / r.seconds > 10000000000ull)
@@ -220,7 +283,7 @@ int weir_take_amount(struct weir_walk *w, const struct weir_node *n, void *dst)
 	const char *rest = n->scalar == WEIR_STRING || n->scalar == WEIR_INT ? amount(n->text, &v) : NULL;
 
 	if (!rest || *rest || (n->scalar == WEIR_STRING && n->text[strspn(n->text, "0123456789")] == 0))
-		return refuse_amount(w, n, "expected a number like 20k",
+		return refuse_amount(w, n, false, "expected a number like 20k",
 				     "a number, and k, M, G, KiB, MiB or GiB if you like");
 	if (v > AMOUNT_MAX)
 		return refuse(w, n, "more than 1000000G", "leave it out: there is no bound then");
@@ -278,6 +341,10 @@ int weir_done_limit(struct weir_walk *w, const struct weir_node *n, void *dst)
 	}
 	x.burst = l->burst;
 	x.count = l->count - 1;
+	if (!weir_limit_make(&x) && !weir_node_get(n, "burst"))
+		return refuse(w, weir_node_get(n, "rate"),
+			      "a limit of bytes without a burst holds 64KiB, which take more than 13 days to fill at this rate",
+			      "write a higher rate, or a burst");
 	if (!weir_limit_make(&x))
 		return refuse(w, weir_node_get(n, "burst") ?: n, "a burst that takes more than 13 days to fill at this rate",
 			      "write a smaller burst");

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/policy/daytime.h"
@@ -16,7 +17,7 @@ static int want(struct weir_walk *w, const struct weir_node *n, enum weir_scalar
 	if (n->scalar == kind)
 		return 0;
 	d = weir_node_error(w->diags, n, "expected %s, found %s", what, weir_node_kind(n));
-	if (kind == WEIR_INT && n->quoted)
+	if (kind == WEIR_INT && n->quoted && n->source->name && n->text[0] && !n->text[strspn(n->text, "0123456789")])
 		weir_diag_hint(d, "take the quotes away");
 	else if (!strcmp(what, "a name") && n->scalar != WEIR_NULL)
 		weir_diag_hint(d, "quote it: \"%s\"", n->text);
@@ -146,6 +147,22 @@ static bool looks_like_name(const char *s)
 	return letter;
 }
 
+/* Does the file that is read, or the policy that a rule is added to, have a set of this name? */
+static bool is_set(const struct weir_walk *w, const char *name)
+{
+	const struct weir_node *sets = w->root && w->root->kind == WEIR_MAP ? weir_node_get(w->root, "sets") : NULL;
+
+	return (sets && sets->kind == WEIR_MAP && weir_node_get(sets, name)) || (w->policy && weir_policy_set(w->policy, name));
+}
+
+/* "10.0.0.1:22", "[::1]:22", as command lines have it. */
+static bool has_port(const char *s)
+{
+	const char *colon = strrchr(s, ':');
+
+	return colon && (colon == strchr(s, ':') || (colon > s && colon[-1] == ']')) && colon[1] && !colon[1 + strspn(colon + 1, "0123456789")];
+}
+
 static int take_addr(struct weir_walk *w, const struct weir_node *n, struct weir_p_addr *a, bool plain)
 {
 	struct weir_why why;
@@ -167,7 +184,13 @@ static int take_addr(struct weir_walk *w, const struct weir_node *n, struct weir
 			       "write its addresses");
 		return -EINVAL;
 	}
-	return weir_range_parse(n->text, &a->range, &why) < 0 ? refuse(w, n, &why) : 0;
+	if (weir_range_parse(n->text, &a->range, &why) == 0)
+		return 0;
+	if (!plain && is_set(w, n->text))
+		snprintf(why.hint, sizeof why.hint, "did you mean $%s?", n->text);
+	else if (has_port(n->text))
+		snprintf(why.hint, sizeof why.hint, "the port goes into 'ports'");
+	return refuse(w, n, &why);
 }
 
 int weir_take_address(struct weir_walk *w, const struct weir_node *n, void *dst)
@@ -224,9 +247,9 @@ int weir_take_port(struct weir_walk *w, const struct weir_node *n, void *dst)
 	}
 	if (n->scalar == WEIR_STRING && strchr(n->text, ','))
 		return refuse_commas(w, n);
-	if (n->scalar == WEIR_STRING && !n->quoted && isalpha((unsigned char)n->text[0]))
+	if (n->scalar == WEIR_STRING && isalpha((unsigned char)n->text[0]))
 		return refuse_text(w, n, "expected a port, found a name", "write its number");
-	if (n->scalar == WEIR_STRING && !strchr(n->text, '-'))
+	if (n->scalar == WEIR_STRING && (n->source->name || n->text[0] != '0') && !n->text[strspn(n->text, "0123456789")])
 		return want(w, n, WEIR_INT, "a port");
 	if (n->scalar != WEIR_INT && n->scalar != WEIR_STRING)
 		return want(w, n, WEIR_INT, "a port");

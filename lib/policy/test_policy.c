@@ -253,6 +253,8 @@ static void test_overlay_edits_and_sessions(void **state)
 	assert_int_equal(weir_img_rule(&f.img, 0, 2)->overlay_id, 0);
 	assert_int_not_equal(weir_policy_check_rule(f.p, "{\"name\": \"file\", \"action\": \"drop\"}", &f.diags), 0);
 	assert_int_not_equal(weir_policy_check_rule(f.p, "{\"action\": \"drop\", \"to\": \"$t\"}", &f.diags), 0);
+	assert_int_not_equal(weir_policy_check_rule(f.p, "{\"action\": \"drop\", \"to\": \"s\"}", &f.diags), 0);
+	assert_string_equal(f.diags.v[f.diags.n - 1].hint, "did you mean $s?");
 	assert_int_equal(weir_policy_check_rule(f.p, "{\"action\": \"drop\", \"to\": \"$s\"}", &f.diags), 0);
 	done(&f);
 }
@@ -423,7 +425,8 @@ static void test_explain_names_the_rule_and_the_way_out(void **state)
 	weir_explain(out, &f.img, &s, false);
 	fclose(out);
 	assert_non_null(strstr(text, "\n=> reject  by rule 'no web' (p.yaml:3), reason rule\n"));
-	assert_non_null(strstr(text, "\n   fix: weir rule add --dst 10.0.0.2 --port 80 --proto tcp --action allow\n"));
+	assert_non_null(strstr(text, "\n   fix: weir rule add --dst 10.0.0.2 --port 80 --proto tcp --direction outbound "
+				     "--action allow\n"));
 	done(&f);
 }
 
@@ -479,7 +482,8 @@ static void test_explain_takes_port_0(void **state)
 
 	assert_non_null(strstr(to, "=> drop  by default inbound, reason default\n"));
 	assert_null(strstr(to, "fix:"));
-	assert_non_null(strstr(from, "\n   fix: weir rule add --src 10.0.0.1 --port 53 --proto udp --action allow\n"));
+	assert_non_null(strstr(from, "\n   fix: weir rule add --src 10.0.0.1 --port 53 --proto udp --direction inbound "
+				     "--action allow\n"));
 }
 
 int main(void)

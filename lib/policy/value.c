@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "lib/policy/spec.h"
 
@@ -209,12 +210,28 @@ int weir_range_parse(const char *s, struct weir_range *ret, struct weir_why *why
 	return 0;
 }
 
+/* "80:90" and "80 - 90", as others write a range. */
+static bool range_meant(const char *s, struct weir_why *why)
+{
+	size_t lo = strspn(s, "0123456789");
+	const char *sign = s + lo + strspn(s + lo, " "), *hi = sign + (*sign ? 1 + strspn(sign + 1, " ") : 0);
+	size_t n = strspn(hi, "0123456789");
+
+	if (!lo || lo > 5 || !n || n > 5 || hi[n] || (*sign != ':' && (*sign != '-' || hi == s + lo + 1)))
+		return false;
+	refuse(why, NULL, "bad port range '%.40s'", s);
+	snprintf(why->hint, sizeof why->hint, "write %.*s-%s", (int)lo, s, hi);
+	return true;
+}
+
 int weir_ports_parse(const char *s, uint16_t ret[static 2], struct weir_why *why)
 {
 	const char *dash = strchr(s, '-');
 	uint32_t lo, hi;
 	char low[16];
 
+	if (range_meant(s, why))
+		return -EINVAL;
 	if (!dash) {
 		if (weir_number_parse(s, 1, 65535, &lo, why) < 0)
 			return -EINVAL;
@@ -315,12 +332,68 @@ int weir_mark_parse(const char *s, uint32_t *ret_value, uint32_t *ret_mask, stru
 	return 0;
 }
 
+static const struct {
+	char unit;
+	uint32_t seconds;
+} duration_units[] = { { 'd', 86400 }, { 'h', 3600 }, { 'm', 60 }, { 's', 1 } };
+
+/* The seconds of a unit as people write it: "m", "min", "minutes". 0: none. */
+static uint32_t unit_seconds(const char *s, size_t n)
+{
+	static const char *const words[][8] = { { "d", "day", "days" },
+						{ "h", "hr", "hrs", "hour", "hours" },
+						{ "m", "min", "mins", "minute", "minutes" },
+						{ "s", "sec", "secs", "second", "seconds" } };
+
+	for (size_t i = 0; i < 4; i++)
+		for (size_t k = 0; words[i][k]; k++)
+			if (strlen(words[i][k]) == n && !strncasecmp(words[i][k], s, n))
+				return duration_units[i].seconds;
+	return 0;
+}
+
+/* What "1h30m", "1h30", "10 min" mean, in seconds; 0: no idea. *ret_parts: how many numbers. */
+static uint64_t duration_meant(const char *s, unsigned *ret_parts)
+{
+	uint64_t sum = 0;
+	uint32_t last = 0;
+
+	for (*ret_parts = 0; *s; ++*ret_parts) {
+		size_t n = strspn(s, "0123456789"), word;
+		uint64_t v = n && n < 9 ? strtoull(s, NULL, 10) : 0;
+		uint32_t unit;
+
+		if (!v)
+			return 0;
+		s += n + strspn(s + n, " ");
+		word = strcspn(s, " 0123456789");
+		unit = word ? unit_seconds(s, word) : last > 1 && !*s ? (last == 86400 ? 3600 : last / 60) : 0;
+		if (!unit || (last && unit >= last))
+			return 0;
+		last = unit;
+		sum += v * unit;
+		s += word;
+		s += strspn(s, " ");
+	}
+	return sum;
+}
+
+static int refuse_duration(const char *s, struct weir_why *why)
+{
+	unsigned parts, i = 0;
+	uint64_t meant = duration_meant(s, &parts);
+
+	refuse(why, "a number and s, m, h or d: 60s, 1h", "bad duration '%.40s'", s);
+	while (meant && meant % duration_units[i].seconds)
+		i++;
+	if (meant)
+		snprintf(why->hint, sizeof why->hint, "%s %llu%c", parts > 1 ? "one unit: write" : "write",
+			 (unsigned long long)(meant / duration_units[i].seconds), duration_units[i].unit);
+	return -EINVAL;
+}
+
 int weir_duration_parse(const char *s, uint32_t *ret_seconds, struct weir_why *why)
 {
-	static const struct {
-		char unit;
-		uint32_t seconds;
-	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
 	size_t n = strspn(s, "0123456789");
 	char number[12];
 	uint32_t v;
@@ -328,16 +401,16 @@ int weir_duration_parse(const char *s, uint32_t *ret_seconds, struct weir_why *w
 	if (n && n < sizeof number && s[n] && !s[n + 1]) {
 		memcpy(number, s, n);
 		number[n] = 0;
-		for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-			if (s[n] != units[i].unit)
+		for (size_t i = 0; i < sizeof duration_units / sizeof *duration_units; i++) {
+			if (s[n] != duration_units[i].unit)
 				continue;
-			if (weir_number_parse(number, 1, 86400 * 365 / units[i].seconds, &v, why) < 0)
+			if (weir_number_parse(number, 1, 86400 * 365 / duration_units[i].seconds, &v, why) < 0)
 				return -EINVAL;
-			*ret_seconds = v * units[i].seconds;
+			*ret_seconds = v * duration_units[i].seconds;
 			return 0;
 		}
 	}
-	return refuse(why, "a number and s, m, h or d: 60s, 1h", "bad duration '%.40s'", s);
+	return refuse_duration(s, why);
 }
 
 static int icmp_number(const char *s, uint8_t family, struct weir_icmp_match *ret, struct weir_why *why)

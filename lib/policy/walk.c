@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "lib/policy/spec.h"
+#include "lib/policy/types.h"
 #include "lib/util/cleanup.h"
 #include "lib/util/text.h"
 
@@ -38,7 +39,10 @@ const char *weir_did_you_mean(const char *word, const char *const *names)
 
 static int wrong_kind(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n)
 {
-	weir_node_error(w->diags, n, "expected %s, found %s", t->name, weir_node_kind(n));
+	struct weir_diag *d = weir_node_error(w->diags, n, "expected %s, found %s", t->name, weir_node_kind(n));
+
+	if (t == &weir_type_rule_limit && n->kind == WEIR_SCALAR && strchr(n->text, '/'))
+		weir_diag_hint(d, "write { rate: %s }", n->text);
 	return -EINVAL;
 }
 
@@ -73,8 +77,8 @@ static int walk_word(struct weir_walk *w, const struct weir_type *t, const struc
 			return 0;
 		}
 		if (x->instead) {
-			weir_diag_hint(weir_node_error(w->diags, n, "unknown %s '%s'", noun(t), n->text), "write '%s'",
-				       x->instead);
+			weir_diag_hint(weir_node_error(w->diags, n, "unknown %s '%s'", noun(t), n->text),
+				       strchr(x->instead, ' ') ? "write %s" : "write '%s'", x->instead);
 			return -EINVAL;
 		}
 	}
@@ -171,6 +175,13 @@ static const struct weir_key *find(const struct weir_key *keys, const char *name
 	return NULL;
 }
 
+bool weir_key_takes_not(const char *key)
+{
+	const struct weir_key *neg = find(weir_type_rule.keys, "not"), *k = neg ? find(neg->type->keys, key) : NULL;
+
+	return k && !(k->flags & WEIR_KEY_LATER);
+}
+
 /* What the same is called elsewhere: what is only spelt alike means something else. */
 static const char *elsewhere(const char *key, const char *const *names)
 {
@@ -225,6 +236,26 @@ static int unknown_key(struct weir_walk *w, const struct weir_type *t, const str
 	return -EINVAL;
 }
 
+/* "!22", as other firewalls have it: what was quoted to be no tag of YAML. A name of an interface may begin so. */
+static bool refuse_not(struct weir_walk *w, const struct weir_node *n, const char *key)
+{
+	const struct weir_node *c = n->kind == WEIR_LIST ? n->child : n;
+	struct weir_diag *d;
+
+	if (!weir_key_takes_not(key) || strstr(key, "interface"))
+		return false;
+	while (c && (c->kind != WEIR_SCALAR || c->text[0] != '!'))
+		c = n->kind == WEIR_LIST ? c->next : NULL;
+	if (!c)
+		return false;
+	d = weir_node_error(w->diags, c, "'!' does not turn '%s' round", key);
+	if (c->source->name)
+		weir_diag_hint(d, "write not: { %s: %s }", key, c->text + strspn(c->text, "! "));
+	else
+		weir_diag_hint(d, "such a rule goes into the policy file, with not: { %s: %s }", key, c->text + strspn(c->text, "! "));
+	return true;
+}
+
 static int walk_map(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, char *dst)
 {
 	const struct weir_node *seen[2][KEYS_MAX] = { { NULL } };
@@ -257,6 +288,10 @@ static int walk_map(struct weir_walk *w, const struct weir_type *t, const struct
 			continue;
 		}
 		*s = c->key;
+		if (refuse_not(w, c, k->name)) {
+			err = -EINVAL;
+			continue;
+		}
 		if (weir_walk(w, k->type, c, dst + (more ? t->more_off : 0) + k->off) < 0)
 			err = -EINVAL;
 	}

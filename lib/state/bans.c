@@ -137,6 +137,20 @@ uint64_t weir_bans_end(const struct weir_bans *b, const struct weir_ban_key *k)
 	return end;
 }
 
+const struct weir_ban_entry *weir_bans_around(const struct weir_bans *b, const struct weir_ban_key *k, uint64_t now)
+{
+	const struct weir_ban_entry *found = NULL;
+
+	for (size_t i = 0; i < b->n; i++) {
+		const struct weir_ban_entry *e = &b->v[i];
+
+		if ((!e->expires || e->expires > now) && key_within(&e->key, k) &&
+		    (!found || e->key.prefixlen > found->key.prefixlen))
+			found = e;
+	}
+	return found;
+}
+
 /* By address, the wider first: what covers an entry stands before it. */
 static int wider_first(const void *a, const void *b)
 {

@@ -48,6 +48,8 @@ int weir_bans_ends(const struct weir_bans *b, uint64_t *ret);
 uint64_t weir_bans_end(const struct weir_bans *b, const struct weir_ban_key *k);
 /* Is there a narrower one within this network? */
 bool weir_bans_within(const struct weir_bans *b, const struct weir_ban_key *k);
+/* The narrowest one that covers this network and has not ended, its own included; NULL: none. */
+const struct weir_ban_entry *weir_bans_around(const struct weir_bans *b, const struct weir_ban_key *k, uint64_t now);
 /* Forget what ended; `gone` is called for each. Returns how many. */
 size_t weir_bans_expire(struct weir_bans *b, uint64_t now, void (*gone)(const struct weir_ban_key *, void *),
 			void *data);

@@ -105,6 +105,37 @@ def test_list_and_remove():
         check(hits["trap"] >= 2, f"the trap was met twice: {hits}")
         r = w("ban", "remove", "10.1.0.99", check=False)
         check(r.returncode != 0 and "not banned" in r.stderr, f"removing nothing: {r.stderr}")
+        w("ban", "add", OTHER[4])
+        w("ban", "add", "10.1.0.76/31")
+        said = w("ban", "remove", OTHER[4]).stdout
+        equal(said, f"the ban of {OTHER[4]} is lifted; 10.1.0.76/31 still covers it: weir ban remove 10.1.0.76/31\n", "what stays")
+        r = w("ban", "remove", OTHER[4], check=False)
+        check(r.returncode == 1 and "10.1.0.76/31 covers it" in r.stderr, f"of a banned network: {r.returncode} {r.stderr}")
+        check("is not banned any more" in w("ban", "remove", "10.1.0.76/31").stdout, "the network")
+
+
+def test_removal_after_the_end():
+    """A ban by a rule that has ended is none, although the kernel still has its entry; of a /64, that is said."""
+    with Router() as lab:
+        two_clients(lab)
+        Listener(lab, lab.dut, "tcp", 80, 23)
+        w = Weir(lab, lab.dut)
+        w.run(policy(rules=RULES.replace("ban: 4s", "ban: 2s")))
+        Probe(lab.client, "tcp", lab.DUT[4], 23, src=OTHER[4]).close()
+        deadline = time.monotonic() + PATIENCE
+        while OTHER[4] not in banned(w) and time.monotonic() < deadline:
+            pass
+        while banned(w) and time.monotonic() < deadline:
+            pass
+        r = w("ban", "remove", OTHER[4], check=False)
+        check(r.returncode == 1 and "not banned" in r.stderr, f"one that has ended: {r.returncode} {r.stdout}{r.stderr}")
+        w.apply(w.write(policy(rules=RULES.replace("ban: 4s", "ban: 1h"))))
+        Probe(lab.client, "tcp", lab.DUT[6], 23, src=OTHER[6]).close()
+        deadline = time.monotonic() + PATIENCE
+        while not banned(w) and time.monotonic() < deadline:
+            pass
+        equal(w("ban", "remove", OTHER[6]).stdout, "fd01:0:0:1::/64 is not banned any more\n", "what is lifted")
+        equal(banned(w), {}, "after the removal")
 
 
 def test_a_narrow_ban_within_a_wide_one():

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -364,6 +365,41 @@ def test_many_clients():
         d.silent(82, "afterwards")
 
 
+def test_options_that_are_none():
+    """What a value of `rule add` is told can be typed."""
+    with Router() as lab:
+        d = Dut(lab)
+        for option, value, hint in (
+                ("--max-bytes", "5 MB", "no blank and no B: write 5M or 5MiB"),
+                ("--port", "ssh", "write its number"),
+                ("--port", "80:90", "write 80-90"),
+                ("--max-duration", "1h30m", "one unit: write 90m"),
+                ("--port", "!22", "such a rule goes into the policy file, with not: { ports: 22 }"),
+                ):
+            p = d.weir("rule", "add", "--action", "allow", option, value, check=False)
+            check(p.returncode == 1 and hint in p.stderr, f"{option} {value}: exit {p.returncode}: {p.stderr}")
+        d.weir("rule", "add", "--action", "allow", "--port", "80", "--max-bytes", "20000000000")
+        w2 = d.weir.json("rule", "add", "--action", "allow", "--port", "81", "--name", "w2")["id"]
+        for name, hint in (("w2", f"or: weir rule delete --id {w2}"), ("fence", "names of rules are unique")):
+            p = d.weir("rule", "add", "--action", "allow", "--port", "82", "--name", name, check=False)
+            check(p.returncode == 1 and "is taken" in p.stderr and hint in p.stderr, f"{name} again: {p.returncode} {p.stderr}")
+        d.weir("rule", "delete", "--id", str(w2))
+        d.weir("rule", "add", "--action", "allow", "--port", "81", "--name", "w2")
+
+
+def test_check_strict():
+    """A warning refuses under --strict, and what is said is that; without it the file is a policy."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
+        f.write("version: 1\nrules:\n- { name: x, action: allow, interface: lo }\n")
+        f.flush()
+        run = lambda *args: subprocess.run([BIN, "check", f.name, *args], capture_output=True, text=True)  # noqa: E731
+        equal((run().returncode, ": ok: " in run().stdout), (0, True), "a warning")
+        p = run("--strict")
+        check(p.returncode == 1 and "ok" not in p.stdout and "refused because of the warning" in p.stderr, f"{p}")
+        p = run("--strict", "--output", "json")
+        check(p.returncode == 1 and json.loads(p.stdout)["ok"] is False, f"{p}")
+
+
 def test_words_that_are_meant():
     """A word of other programs leads to the command that does the same, never to its opposite; one too many is named."""
     for typed, hint in {
@@ -393,6 +429,8 @@ def fixed(d, target):
         why = d.weir("why", target, check=False).stdout
         fix = next((x.split("fix", 1)[1].strip() for x in why.splitlines() if x.startswith("fix")), "")
         if fix.startswith("weir "):
+            for line in why.splitlines():
+                check("rule add" not in line or "--direction inbound" in line, f"opens more than it says: {line}")
             d.weir(*shlex.split(fix)[1:])
             return fix
     raise Failed(f"no fix for {target}:\n{why}")
