@@ -137,7 +137,8 @@ static int ban_lifted(struct weir_worker *w, const struct weir_ban_key *k, struc
 		struct weir_ban_key c;
 
 		caught_ban_key(&v[i], &c);
-		if (c.prefixlen == k->prefixlen ? memcmp(c.addr, k->addr, 16) : k->prefixlen != 128 || !weir_ban_key_covers(&c, k->addr))
+		if (c.prefixlen > k->prefixlen || (k->prefixlen != 128 && c.prefixlen != k->prefixlen) ||
+		    !weir_ban_key_covers(&c, k->addr))
 			continue;
 		*ret = c;
 		r = 0;

@@ -250,8 +250,8 @@ static int refuse_amount(struct weir_walk *w, const struct weir_node *n, bool ra
 		char what[24];
 
 		snprintf(what, sizeof what, "%.*s", m.n_unit, m.unit);
-		weir_diag_hint(d, "%s: write %.*s%c%s or %.*s%ciB%s", !m.blank ? what : m.n_unit == 1 ? "no blank" : "no blank and no B",
-			       m.n_digits, m.digits, c == 'K' ? 'k' : c, m.time, m.n_digits, m.digits, c, m.time);
+		weir_diag_hint(d, "%s: write %.*s%c%s or %.*s%ciB%s",
+			       !m.blank ? what : m.n_unit == 1 ? "no blank" : "no blank and no B", m.n_digits, m.digits, c == 'K' ? 'k' : c, m.time, m.n_digits, m.digits, c, m.time);
 	} else {
 		weir_diag_hint(d, "%s", hint);
 	}

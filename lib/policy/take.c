@@ -152,7 +152,9 @@ static bool is_set(const struct weir_walk *w, const char *name)
 {
 	const struct weir_node *sets = w->root && w->root->kind == WEIR_MAP ? weir_node_get(w->root, "sets") : NULL;
 
-	return (sets && sets->kind == WEIR_MAP && weir_node_get(sets, name)) || (w->policy && weir_policy_set(w->policy, name));
+	if (sets && sets->kind == WEIR_MAP && weir_node_get(sets, name))
+		return true;
+	return w->policy && weir_policy_set(w->policy, name);
 }
 
 /* "10.0.0.1:22", "[::1]:22", as command lines have it. */
@@ -160,7 +162,9 @@ static bool has_port(const char *s)
 {
 	const char *colon = strrchr(s, ':');
 
-	return colon && (colon == strchr(s, ':') || (colon > s && colon[-1] == ']')) && colon[1] && !colon[1 + strspn(colon + 1, "0123456789")];
+	if (!colon || (colon != strchr(s, ':') && colon[-1] != ']'))
+		return false;
+	return colon[1] && !colon[1 + strspn(colon + 1, "0123456789")];
 }
 
 static int take_addr(struct weir_walk *w, const struct weir_node *n, struct weir_p_addr *a, bool plain)

@@ -249,10 +249,8 @@ static bool refuse_not(struct weir_walk *w, const struct weir_node *n, const cha
 	if (!c)
 		return false;
 	d = weir_node_error(w->diags, c, "'!' does not turn '%s' round", key);
-	if (c->source->name)
-		weir_diag_hint(d, "write not: { %s: %s }", key, c->text + strspn(c->text, "! "));
-	else
-		weir_diag_hint(d, "such a rule goes into the policy file, with not: { %s: %s }", key, c->text + strspn(c->text, "! "));
+	weir_diag_hint(d, "%s not: { %s: %s }", c->source->name ? "write" : "such a rule goes into the policy file, with", key,
+		       c->text + strspn(c->text, "! "));
 	return true;
 }
 
