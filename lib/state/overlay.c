@@ -62,12 +62,16 @@ static int edit_put(struct weir_overlay *o, const char *set, const char *element
 		return -ENOSPC;
 	e.set = strdup(set);
 	e.element = strdup(element);
-	v = e.set && e.element ? realloc(o->edits, (o->n_edits + 1) * sizeof *v) : NULL;
+	v = o->edits; /* room for the next power of two, whatever was forgotten since */
+	if (!(o->n_edits & (o->n_edits - 1)))
+		v = realloc(v, (o->n_edits ? 2 * o->n_edits : 1) * sizeof *v);
+	if (v)
+		o->edits = v;
+	v = e.set && e.element ? v : NULL;
 	if (!v) {
 		edit_free(&e);
 		return -ENOMEM;
 	}
-	o->edits = v;
 	v[o->n_edits++] = e;
 	return 0;
 }
