@@ -12,7 +12,8 @@
 json_error_t weir_args_error;
 
 static const struct weir_handler *const tables[] = {
-	weir_handlers_change, weir_handlers_policy, weir_handlers_rule, weir_handlers_lists, weir_handlers_status, weir_handlers_flow, weir_handlers_coverage,
+	weir_handlers_change, weir_handlers_policy, weir_handlers_rule,	weir_handlers_lists,
+	weir_handlers_bans,   weir_handlers_status, weir_handlers_flow, weir_handlers_coverage,
 };
 
 static const struct weir_handler *find(const char *verb)

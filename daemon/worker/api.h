@@ -32,7 +32,7 @@ struct weir_handler {
 	int (*run)(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp);
 };
 
-extern const struct weir_handler weir_handlers_change[], weir_handlers_policy[], weir_handlers_rule[], weir_handlers_lists[],
+extern const struct weir_handler weir_handlers_change[], weir_handlers_policy[], weir_handlers_rule[], weir_handlers_lists[], weir_handlers_bans[],
 	weir_handlers_status[], weir_handlers_flow[], weir_handlers_coverage[];
 
 /* Answer a request of a client. */

@@ -334,7 +334,7 @@ static int go_on(struct weir_worker *w, bool found, char *why, size_t why_size)
 }
 
 /*
- * What was chosen cannot be put in force, as `r` says, maybe by what a file has become: sound, and too large for it, say.
+ * What was chosen cannot be put in force, as `r` says, maybe for what a file has become: sound, and too large, say.
  * A start takes the copies then, as it does for files that are broken.
  */
 static int put_kept(struct weir_worker *w, struct weir_change *c, int r, struct weir_diags *diags, char *why,
