@@ -256,5 +256,63 @@ def test_change_of_the_policy():
         check(got < 100000, f"a kept connection lost its bound: {got}")
 
 
+def test_bytes_of_the_first():
+    """A first datagram that is larger than the bound does not arrive either."""
+    for v in (4, 6):
+        with Router() as lab:
+            w = Weir(lab, lab.dut)
+            w.run(policy(["name: tiny, action: allow, ports: 5000, max_bytes: 100"]))
+            for there, addr in ((lab.dut, lab.DUT[v]), (lab.server, lab.SERVER[v])):
+                d = Listener(lab, there, "udp", 5000, 9999, answer=False)
+                Probe(lab.client, "udp", addr, 5000, payload=b"y" * 1400).close()
+                Probe(lab.client, "udp", addr, 5000, payload=b"fits").close()
+                must(fence(lab.client, addr, d, 9999), "fence")
+                equal([len(x) for x in d.payloads(5000)], [4], f"v{v}, {addr}: of 1,400 bytes and 4, with 100 allowed")
+
+
+def test_bytes_and_forged_syn():
+    """A SYN with the ports of the connection does not begin its count anew."""
+    with Router() as lab:
+        wire = Wire(lab, lab.client, "cl0", sniff=False)
+        w = Weir(lab, lab.dut)
+        w.run(policy(["name: little, action: allow, ports: 5000, max_bytes: 100k"]))
+        p = Pair(lab, "tcp", lab.client, lab.dut, lab.DUT[4], 5000)
+        a, b = p.ends["opener"], p.ends["answerer"]
+        syn = bytes(sp.Ether(src=wire.mac, dst=lab.dut.mac("in0")) / sp.IP(src=lab.CLIENT[4], dst=lab.DUT[4])
+                    / sp.TCP(sport=a.getsockname()[1], dport=5000, flags="S", seq=12345))
+        a.setblocking(False)
+        b.settimeout(0.1)
+        got, until = 0, time.monotonic() + 4  # its retransmissions fall into this time
+        while time.monotonic() < until:
+            try:
+                a.send(b"x" * 65536)
+            except BlockingIOError:
+                pass
+            try:
+                got += len(b.recv(1 << 20))
+            except TimeoutError:
+                wire.send(syn)
+        check(50000 < got < 100000, f"{got} bytes of 100,000 were received")
+
+
+def test_bytes_under_a_time_rule():
+    """A rule with a time keeps its bound, also after an unrelated ban: no later rule takes over."""
+    for ban in (False, True):
+        with Router() as lab:
+            d = Listener(lab, lab.dut, "udp", 5000, 9999, answer=False)
+            w = Weir(lab, lab.dut)
+            both = "action: allow, direction: inbound, protocol: udp, ports: 5000"
+            w.run(policy([f'name: little, {both}, max_bytes: 3k, time: "00:00-24:00"', f"name: later, {both}"]))
+            p = Probe(lab.client, "udp", lab.DUT[4], 5000, payload=b"a" * 472)
+            if ban:
+                w("ban", "add", "203.0.113.9")
+            for _ in range(19):
+                p.s.send(b"a" * 472)
+            must(fence(lab.client, lab.DUT[4], d, 9999), "fence")
+            n = len(d.payloads(5000))
+            check(n in (5, 6), f"ban {ban}: {n} of 20 times 500 bytes within 3,000")
+            p.close()
+
+
 if __name__ == "__main__":
     main(globals())

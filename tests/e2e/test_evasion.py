@@ -242,5 +242,50 @@ def test_mark_and_mac():
             p.close()
 
 
+def icmp_case(lab, direction):
+    wire = Wire(lab, lab.client, "cl0")
+    heard = Listener(lab, lab.dut, "udp", 9999)
+
+    def answers(icmp):
+        """What the dut says to it."""
+        wire.frames()
+        wire.send(sp.Ether(src=wire.mac, dst=lab.dut.mac("in0")) / sp.IP(src=lab.CLIENT[4], dst=lab.DUT[4]) / icmp)
+        must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
+        return [p[sp.ICMP].type for p in wire.packets() if sp.ICMP in p and p[sp.IP].src == lab.DUT[4]
+                and p[sp.ICMP].type in (0, 14)]
+
+    equal(answers(sp.ICMP(type=13, id=7)), [14], "a timestamp without weir")
+    Weir(lab, lab.dut).run(Policy.text(FENCE + f"    - {{ name: ping, action: allow, direction: {direction}, "
+                                       "icmp: echo-request }\n", inbound="drop", outbound="drop", forward="drop"))
+    return wire, answers
+
+
+def test_ping_id_0():
+    """A ping opens nothing but its answer, whatever its id is."""
+    with Router() as lab:
+        _, answers = icmp_case(lab, "inbound")
+        equal(answers(sp.ICMP(type=13, id=7)), [], "a timestamp before any ping")
+        for number in (5, 0):
+            equal(answers(sp.ICMP(type=8, id=number)), [0], f"a ping with id {number}")
+            for kind, other in ((13, 7), (13, number), (17, 0)):
+                equal(answers(sp.ICMP(type=kind, id=other)), [], f"type {kind} id {other} after the id {number}")
+
+
+def test_ping_back():
+    """Who is pinged may answer, not ping with the same id."""
+    with Router() as lab:
+        wire, answers = icmp_case(lab, "outbound")
+        equal(answers(sp.ICMP(type=8, id=77)), [], "a ping before any")
+        with lab.dut, socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as s:
+            s.settimeout(PATIENCE)
+            wire.frames()
+            s.sendto(bytes(sp.ICMP(type=8, id=77, seq=1)), (lab.CLIENT[4], 0))
+            must(wire.expect(lambda p: sp.ICMP in p and (p[sp.ICMP].type, p[sp.ICMP].id) == (8, 77)), "no ping outward")
+            got = s.recv(200)
+            while got[20] != 0:
+                got = s.recv(200)
+        equal(answers(sp.ICMP(type=8, id=77)), [], "the pinged one pings back")
+
+
 if __name__ == "__main__":
     main(globals())

@@ -185,5 +185,117 @@ def test_segments_count():
             s.close()
 
 
+def forged(lab, mac, kind, n):
+    """Echo requests or UDP queries from n sources of 198.18.0.0/15, each once."""
+    head = bytes.fromhex((lab.dut.mac("in0") + mac).replace(":", "")) + b"\x08\x00"
+    for i in range(n):
+        if kind == "ping":
+            body = struct.pack("!BBHHH", 8, 0, 0, i & 0xffff, 1)
+            body = body[:2] + struct.pack("!H", sum16(body)) + body[4:]
+        else:
+            body = struct.pack("!HHHH4s", 1024 + i % 60000, 5300, 12, 0, b"what")
+        ip = struct.pack("!BBHHHBBHI4s", 0x45, 0, 20 + len(body), i & 0xffff, 0, 64, 1 if kind == "ping" else 17, 0,
+                         0xc6120000 + i, socket.inet_aton(lab.DUT[4]))
+        yield head + ip[:10] + struct.pack("!H", sum16(ip)) + ip[12:] + body
+
+
+def return_path(lab):
+    """Answers to forged sources leave the dut and end at the client."""
+    lab.dut.ip("route", "add", "198.18.0.0/15", "via", lab.CLIENT[4])
+    lab.client.ip("route", "add", "blackhole", "198.18.0.0/15")
+
+
+def test_answered_floods():
+    """Forged pings and queries, every one answered, more than the table holds: live connections stay."""
+    for kind in ("ping", "udp"):
+        with Router() as lab:
+            return_path(lab)
+            wire = Wire(lab, lab.client, "cl0", sniff=False)
+            d = Listener(lab, lab.dut, "tcp", 80)
+            Listener(lab, lab.dut, "udp", 5300)
+            w = Weir(lab, lab.dut)
+            w.run(Policy.text("""
+                - { name: ping, action: allow, direction: inbound, icmp: echo-request }
+                - { name: dns, action: allow, direction: inbound, protocol: udp, ports: 5300 }
+                - { name: web, action: allow, direction: inbound, protocol: tcp, ports: 80 }
+            """, inbound="drop", outbound="drop", forward="drop", extra="flows: { adopt_window: 1s }"))
+            ended = time.monotonic() + 1
+            live = [Probe(lab.client, "tcp", lab.DUT[4], 80) for _ in range(100)]
+            must(all(p.wait() == "open" for p in live), "no connections")
+            for frame in forged(lab, wire.mac, kind, 100000):
+                wire.send(frame)
+            eventually(lambda: time.monotonic() > ended)  # the window of adoption
+            words = [token("live") for _ in live]
+            for p, t in zip(live, words):
+                p.s.send(t)
+            eventually(lambda: set(words) <= set(d.payloads(80)), 3)
+            equal(len(set(words) & set(d.payloads(80))), len(live), f"{kind}: connections that live")
+            for p in live:
+                p.close()
+
+
+def only_to(lab, addr):
+    """A packet socket at the client that hears what goes to this address, and nothing of the flood."""
+    code = struct.pack("=" + "HBBI" * 4, 0x20, 0, 0, 30, 0x15, 0, 1, struct.unpack("!I", socket.inet_aton(addr))[0],
+                       0x06, 0, 0, 0xffff, 0x06, 0, 0, 0)  # ip daddr == addr
+    buf = ctypes.create_string_buffer(code)
+    with lab.client:
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    s.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HxxxxxxQ", 4, ctypes.addressof(buf)))  # SO_ATTACH_FILTER
+    s.bind(("cl0", 0x0800))
+    lab.on_close(s.close)
+    return s
+
+
+def handshake(lab, wire, rx, src, sport, rtt):
+    """A client far away, in raw packets: SYN until it is answered, and its ACK after a round trip."""
+    to = sp.Ether(src=wire.mac, dst=lab.dut.mac("in0")) / sp.IP(src=src, dst=lab.DUT[4])
+    for _ in range(5):
+        wire.send(to / sp.TCP(sport=sport, dport=80, flags="S", seq=1000, options=[("MSS", 1460)]))
+        deadline = time.monotonic() + 1
+        while (left := deadline - time.monotonic()) > 0:
+            rx.settimeout(left)
+            try:
+                got = rx.recv(200)
+            except TimeoutError:
+                break
+            if got[23] == 6 and got[47] == 0x12 and struct.unpack("!H", got[36:38])[0] == sport:
+                time.sleep(rtt)  # this is the round trip
+                seq = struct.unpack("!I", got[38:42])[0]
+                wire.send(to / sp.TCP(sport=sport, dport=80, flags="A", seq=1001, ack=(seq + 1) & 0xffffffff))
+                return True
+    return False
+
+
+def test_syn_flood_far_client():
+    """The half-open connection of a client 0.4 s away outlives the flood around it."""
+    with Router() as lab:
+        return_path(lab)
+        lab.dut.sysctl("net.ipv4.tcp_syncookies", 2)
+        wire, far = Wire(lab, lab.client, "cl0", sniff=False), "10.1.0.99"
+        lab.dut.ip("neigh", "replace", far, "lladdr", wire.mac, "dev", "in0")
+        rx = only_to(lab, far)
+        with lab.dut:
+            heard = socket.create_server(("", 80), backlog=1000)
+        lab.on_close(heard.close)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text("- { name: web, action: allow, direction: inbound, protocol: tcp, ports: 80 }\n",
+                          inbound="drop", outbound="drop", forward="drop", extra="flows: { adopt_window: 1s }"))
+        ended = time.monotonic() + 1
+        flood = SynFlood(lab, 80)
+        must(eventually(lambda: flood.sent.value > 2 * FRAMES and time.monotonic() > ended), "no flood")
+        opened = 0
+        for i in range(10):
+            must(handshake(lab, wire, rx, far, 20000 + i, 0.4), "no answer to a SYN")
+            heard.settimeout(0.5)
+            try:
+                heard.accept()[0].close()
+                opened += 1
+            except TimeoutError:
+                pass
+        flood.stop()
+        check(opened >= 9, f"{opened} of 10 handshakes came to their end")
+
+
 if __name__ == "__main__":
     main(globals())

@@ -205,5 +205,23 @@ def test_held():
             equal(heard.payloads(82), [], f"v{v}: delivered to a port that is not published")
 
 
+def test_failsafe():
+    """What a failsafe entry lets in comes in pieces, too, though its source is banned, listed or above a limit."""
+    for what, extra in (("ban", ""), ("blocklist", "sets: { bad: { addresses: [10.1.0.2] } }\nblocklists: [$bad]\n"),
+                        ("limit", "limits: [ { name: flood, per: source, count: packets, rate: 1/h, burst: 3 } ]\n")):
+        with Router() as lab:
+            heard = Listener(lab, lab.dut, "udp", 5000, 9999, answer=False)
+            w = Weir(lab, lab.dut)
+            w.run(Policy.text(RULES, inbound="drop", forward="drop", extra=extra +
+                              "failsafe: [ { name: mgmt, direction: inbound, from: 10.1.0.2 } ]\n"))
+            if what == "ban":
+                w("ban", "add", lab.CLIENT[4])
+            for size in [100, 4000] * 10:
+                Probe(lab.client, "udp", lab.DUT[4], 5000, payload=b"y" * size).close()
+            must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
+            sizes = [len(x) for x in heard.payloads(5000)]
+            equal((sizes.count(100), sizes.count(4000)), (10, 10), f"{what}: small and large datagrams of 10 each")
+
+
 if __name__ == "__main__":
     main(globals())

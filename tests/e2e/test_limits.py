@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits: what a listener receives in the long run is the rate, live conversations go on under floods of forged sources, and
 detect drops nothing."""
+import fcntl
 import os
 import socket
 import struct
@@ -364,6 +365,79 @@ def test_failsafe_and_events():
         check(sink.n - before <= 1, f"{sink.n - before} passed after a change: the bucket was new")
         seen = [e for e in w.records("events") if e.get("reason") == "limit"]
         check(any("flood" in str(e.get("rule", "")) for e in seen), f"no event names the limit: {w.records('events')[-3:]}")
+
+
+def tap_frame(mac, segments, size):
+    """One frame for a tap: UDP segments that the kernel shall cut (virtio_net_hdr, GSO_UDP_L4)."""
+    data = b"q" * (segments * size)
+    raw = bytearray(bytes(sp.Ether(src="02:00:00:00:00:09", dst=mac) / sp.IP(src="10.9.0.2", dst="10.9.0.1")
+                          / sp.UDP(sport=1234, dport=80) / sp.Raw(data)))
+    pseudo = raw[26:34] + struct.pack("!BBH", 0, 17, 8 + len(data))
+    raw[40:42] = struct.pack("!H", ~Forged.sum(bytes(pseudo)) & 0xffff)
+    return struct.pack("<BBHHHH", 1, 5, 42, size, 34, 6) + bytes(raw)
+
+
+def test_segments_of_a_tap():
+    """What a guest writes to its tap as one packet counts as the datagrams that it is."""
+    with Router() as lab:
+        with lab.dut:
+            fd = os.open("/dev/net/tun", os.O_RDWR)
+            try:
+                fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH22x", b"tap0", 0x2 | 0x1000 | 0x4000))  # with vnet_hdr
+                fcntl.ioctl(fd, 0x400454d0, 0x01 | 0x02 | 0x04 | 0x20 | 0x40)  # TUNSETOFFLOAD: checksum, TSO, USO
+            except OSError as e:
+                os.close(fd)
+                raise Skip(f"a tap of this kernel takes no UDP segments: {e}")
+        lab.on_close(lambda: os.close(fd))
+        lab.dut.ip("addr", "add", "10.9.0.1/24", "dev", "tap0")
+        lab.dut.ip("link", "set", "tap0", "up")
+        lab.dut.ip("neigh", "add", "10.9.0.2", "lladdr", "02:00:00:00:00:09", "dev", "tap0")
+        frame = tap_frame(lab.dut.mac("tap0"), 40, 100)
+        sink = Sink(lab, lab.dut, 80)
+        os.write(fd, frame)
+        must(eventually(lambda: sink.read() == 40, 5), f"{sink.n} of 40 segments arrive without weir")
+        w = Weir(lab, lab.dut)
+        w.run(policy(["name: p, per: source, count: packets, rate: 1/h, burst: 50"]))
+        sink.n = 0
+        for _ in range(200):
+            os.write(fd, frame)
+        time.sleep(0.2)
+        check(40 <= sink.read() <= 89, f"{sink.n} of 8,000 arrived with a burst of 50 (the last packet may pass it)")
+
+
+def rule_limit(port, rate, burst, extra=""):
+    return Policy.text(RULES + f"- {{ name: few, action: allow, direction: inbound, protocol: udp, ports: {port}, "
+                       f"limit: {{ rate: {rate}, burst: {burst}, per: source }} }}\n", inbound="drop", extra=extra)
+
+
+def test_rule_limit_of_a_new_daemon():
+    """While a new daemon adopts what was there before, a rule's limit holds for a service on a high port."""
+    with Router() as lab:
+        sink, f = Sink(lab, lab.dut, 51820), Listener(lab, lab.dut, "udp", 9999)
+        w = Weir(lab, lab.dut)
+        w.run(rule_limit(51820, "1/h", 5))
+        knock(lab, 51820, 30, lab.CLIENT[4])
+        must(fence(lab.client, lab.DUT[4], f, 9999), "fence")
+        equal(sink.read(), 5, "new ones of 30 with a burst of 5")
+
+
+def test_rate_raised():
+    """A higher rate counts from now on: nobody pays the debt of the old one."""
+    with Router() as lab:
+        sink, f = Sink(lab, lab.dut, 90), Listener(lab, lab.dut, "udp", 9999)
+        w = Weir(lab, lab.dut)
+        w.run(rule_limit(90, "10/h", 10, "flows: { adopt_window: 1s }\n"))
+        knock(lab, 90, 30, lab.CLIENT[4])
+        must(fence(lab.client, lab.DUT[4], f, 9999), "fence")
+        must(10 <= sink.read() <= 11, f"{sink.n} of 30 with a burst of 10")
+        w.apply(rule_limit(90, "10/m", 10, "flows: { adopt_window: 1s }\n"))
+        before = sink.n
+
+        def let_in():
+            knock(lab, 90, 1, lab.CLIENT[4])
+            return sink.read() > before
+
+        check(eventually(let_in, 9), "nothing came in within 9 s at one in 6 s")
 
 
 if __name__ == "__main__":

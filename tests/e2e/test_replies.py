@@ -216,5 +216,42 @@ def test_pmtu():
                 check("mtu 1300" in cache, f"{role} v{v}: the path MTU was not learned: {cache.strip()}")
 
 
+def test_errors_of_a_listed_router():
+    """A router on the way may be on a blocklist: what it says of a known flow is heard, and nothing else of it."""
+    with Router() as lab:
+        lab.far(mtu=1300)
+        heard = Listener(lab, lab.far_ns, "tcp", 80, answer=False)
+        at = Listener(lab, lab.dut, "udp", 9999)
+        Listener(lab, lab.far_ns, "udp", 53)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text(CLIENT_RULES, inbound="drop", outbound="drop", forward="drop",
+                          extra='sets: { bad: { addresses: [10.2.0.2, "fd02::2"] } }\nblocklists: [$bad]\n'))
+        raw = icmp_sockets(lab.dut)
+        wire = Wire(lab, lab.server, "sv0", sniff=False)
+        to = sp.Ether(dst=lab.dut.mac("out0"), src=wire.mac)
+        for v in (4, 6):
+            ip = sp.IP if v == 4 else sp.IPv6
+            known = Probe(lab.dut, "udp", lab.FAR[v], 53)
+            must(known.wait() == "open", f"v{v}: the DNS question gets no answer")
+            drain(raw[v])
+            sport, dut = known.s.getsockname()[1], lab.DUT_OUT[v]
+            inner = ip(src=dut, dst=lab.FAR[v]) / sp.UDP(sport=5, dport=53) / (b"x" * 8)
+            wire.send(to / unreachable(v, lab.SERVER[v], dut, inner))
+            must(fence(lab.far_ns, dut, at, 9999), "fence")
+            got = [b for b in drain(raw[v]) if (b[b[0] % 16 * 4] if v == 4 else b[0]) in (1, 3)]
+            equal(got, [], f"v{v}: of no flow")
+            inner = ip(src=dut, dst=lab.FAR[v]) / sp.UDP(sport=sport, dport=53) / (b"x" * 8)
+            wire.send(to / unreachable(v, lab.SERVER[v], dut, inner))
+            equal(known.wait(5), "refused", f"v{v}: port unreachable of a known flow")
+            known.close()
+            heard.clear()
+            with lab.dut:
+                s = socket.create_connection((lab.FAR[v], 80), timeout=PATIENCE)
+            with s:
+                s.sendall(b"z" * 20000)
+                eventually(lambda: sum(map(len, heard.payloads(80))) >= 20000, 4)
+            equal(sum(map(len, heard.payloads(80))), 20000, f"v{v}: bytes over MTU 1300")
+
+
 if __name__ == "__main__":
     main(globals())
