@@ -21,7 +21,7 @@ static void show_verdict(const struct weir_cli *cli, const json_t *j)
 
 	printf("%-9s %s%s%s", "verdict", weir_paint_begin(paint, cli->color), verdict, weir_paint_end(paint, cli->color));
 	if (strcmp(verdict, would))
-		printf(" (mode detect; would be %s)", would);
+		printf(stopped ? " (staged: %s)" : " (mode detect; would be %s)", would);
 	if (*weir_str(j, "rule"))
 		printf(", by %s", weir_str(j, "rule"));
 }

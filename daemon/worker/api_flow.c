@@ -279,13 +279,14 @@ static json_t *would(struct weir_worker *w, const struct target *t)
 /* The same for one pair of ends, and for an hour: what a careful person types. */
 static json_t *narrower(const struct weir_ev_verdict *ev, const json_t *event)
 {
+	const struct weir_result told = weir_event_told(&ev->res);
 	struct weir_packet_spec s = weir_event_packet(ev);
 	char buf[256] = "";
 	FILE *f;
 
 	/* a rule helps only where a rule, or the want of one, decided */
 	if ((ev->proto != WEIR_IPPROTO_TCP && ev->proto != WEIR_IPPROTO_UDP) ||
-	    (ev->res.wanted_reason != WEIR_REASON_RULE && ev->res.wanted_reason != WEIR_REASON_DEFAULT))
+	    (told.wanted_reason != WEIR_REASON_RULE && told.wanted_reason != WEIR_REASON_DEFAULT))
 		return NULL;
 	f = fmemopen(buf, sizeof buf, "w");
 	if (!f)
@@ -297,19 +298,19 @@ static json_t *narrower(const struct weir_ev_verdict *ev, const json_t *event)
 
 static json_t *why_event(struct weir_worker *w, struct weir_recent_entry *e)
 {
+	const struct weir_result told = weir_event_told(&e->ev.res);
 	json_t *fix, *more;
 	char label[256];
 	json_t *j = json_pack("{s:O, s:s, s:s, s:s, s:I}", "event", entry_json(w, e), "verdict",
 			      weir_verdict_name(e->ev.res.enforced), "would_be", weir_verdict_name(e->ev.res.wanted), "reason",
-			      weir_reason_name(e->ev.res.wanted_reason), "generation", (json_int_t)e->ev.h.generation);
+			      weir_reason_name(told.wanted_reason), "generation", (json_int_t)e->ev.h.generation);
 
 	if (!j)
 		return NULL;
 	/* a record of an older image names its rule in the event; numbers of this image would be another's */
 	if (e->ev.h.epoch == w->epoch)
-		json_object_set_new(j, "rule", weir_words_json(weir_rule_label(&w->img, e->ev.res.wanted_rule,
-										e->ev.res.wanted_reason, label,
-										sizeof label)));
+		json_object_set_new(j, "rule", weir_words_json(weir_rule_label(&w->img, told.wanted_rule,
+										told.wanted_reason, label, sizeof label)));
 	fix = json_object_get(json_object_get(j, "event"), "fix");
 	if (fix) {
 		json_object_set(j, "fix", fix);

@@ -73,24 +73,38 @@ static const char *hook_text(uint32_t hook)
 					  "";
 }
 
+struct weir_result weir_event_told(const struct weir_result *res)
+{
+	struct weir_result r = *res;
+
+	if (r.enforced == WEIR_PASS)
+		return r;
+	r.wanted = r.enforced;
+	r.wanted_reason = r.enforced_reason;
+	r.wanted_rule = r.enforced_rule;
+	return r;
+}
+
 static void set_verdict(struct obj *o, const struct weir_ev_verdict *ev, const struct weir_img *img)
 {
 	static const char *const done[] = { "passed", "dropped", "rejected" };
-	const struct weir_result *r = &ev->res;
+	const struct weir_result r = weir_event_told(&ev->res);
 	char buf[256];
 
-	set_text(o, "verdict", weir_verdict_name(r->enforced));
-	if (r->wanted != r->enforced)
-		set_text(o, "would", weir_verdict_name(r->wanted));
-	set_text(o, "action", done[r->enforced <= WEIR_REJECT ? r->enforced : WEIR_DROP]);
-	set_text(o, "reason", weir_reason_name(r->wanted_reason));
+	set_text(o, "verdict", weir_verdict_name(r.enforced));
+	if (ev->res.wanted != r.enforced)
+		set_text(o, "would", weir_verdict_name(ev->res.wanted));
+	set_text(o, "action", done[r.enforced <= WEIR_REJECT ? r.enforced : WEIR_DROP]);
+	set_text(o, "reason", weir_reason_name(r.wanted_reason));
 	if (!img)
 		return;
-	if (*weir_rule_name(img, r->wanted_rule, buf, sizeof buf))
+	if (*weir_rule_name(img, r.wanted_rule, buf, sizeof buf))
 		set_text(o, "rule", buf);
-	set_text(o, "place", weir_rule_place(img, r->wanted_rule, buf, sizeof buf));
-	if (r->log && r->log_rule != WEIR_RULE_NONE)
-		set_text(o, "log", weir_rule_name(img, r->log_rule, buf, sizeof buf));
+	set_text(o, "place", weir_rule_place(img, r.wanted_rule, buf, sizeof buf));
+	if (ev->res.wanted_rule != r.wanted_rule)
+		set_text(o, "would_by", weir_rule_name(img, ev->res.wanted_rule, buf, sizeof buf));
+	if (r.log && r.log_rule != WEIR_RULE_NONE)
+		set_text(o, "log", weir_rule_name(img, r.log_rule, buf, sizeof buf));
 }
 
 static void set_packet(struct obj *o, const struct weir_ev_verdict *ev)
@@ -144,21 +158,22 @@ struct weir_packet_spec weir_event_packet(const struct weir_ev_verdict *ev)
 static void put_fix(FILE *f, const struct weir_ev_verdict *ev, const struct weir_event_words *w, unsigned before)
 {
 	struct weir_packet_spec s = weir_event_packet(ev);
+	const struct weir_result r = weir_event_told(&ev->res);
 	char remote[WEIR_ADDR_MAX];
 
-	if (ev->res.wanted == WEIR_PASS || !ev->family || !*weir_dir_text(ev->dir))
+	if (r.wanted == WEIR_PASS || !ev->family || !*weir_dir_text(ev->dir))
 		return;
-	switch (ev->res.wanted_reason) {
+	switch (r.wanted_reason) {
 	case WEIR_REASON_BAN:
 		weir_addr_text(ev->dir == WEIR_DIR_OUT ? ev->t.dst : ev->t.src, remote);
 		fprintf(f, "weir ban remove %s", w->ban ? w->ban : remote);
 		break;
 	case WEIR_REASON_BLOCKLIST: /* what it holds is known by the image alone */
 		if (w->img)
-			weir_packet_fix(f, w->img, &s, &ev->res);
+			weir_packet_fix(f, w->img, &s, &r);
 		break;
 	case WEIR_REASON_LIMIT: /* a rule before the one that it belongs to; what counts all that comes in asks no rule */
-		if (w->img && weir_limit_of_rule(w->img, ev->res.wanted_rule))
+		if (w->img && weir_limit_of_rule(w->img, r.wanted_rule))
 			weir_fix_rule(f, &s, before, false);
 		break;
 	case WEIR_REASON_RULE:

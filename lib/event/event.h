@@ -26,6 +26,9 @@ struct weir_event_words {
 /* A new reference, or NULL: out of memory. ev->h.type is WEIR_EV_VERDICT or WEIR_EV_FLOW. */
 json_t *weir_event_json(const struct weir_ev_verdict *ev, const struct weir_event_words *w);
 
+/* Who decided, where `wanted` is told: who stopped it, if somebody did, whatever something staged would have done. */
+struct weir_result weir_event_told(const struct weir_result *res);
+
 /* The packet as weir_fix_rule() takes it. */
 struct weir_packet_spec weir_event_packet(const struct weir_ev_verdict *ev);
 

@@ -70,8 +70,8 @@ static void verdict_text(const json_t *event, char buf[static 16], const char **
 
 	text(event, "verdict", verdict, sizeof verdict);
 	text(event, "would", would, sizeof would);
-	*ret_color = *would ? YELLOW : strcmp(verdict, "pass") ? RED : "";
-	if (*would)
+	*ret_color = strcmp(verdict, "pass") ? RED : *would ? YELLOW : "";
+	if (*would && !strcmp(verdict, "pass")) /* what was stopped was stopped, whatever a staged rule would have done */
 		snprintf(buf, 16, "would %.9s", would);
 	else
 		snprintf(buf, 16, "%s", verdict);
@@ -167,6 +167,8 @@ void weir_event_line(FILE *out, const json_t *event, bool color)
 	/* a rule with action log only looks: the one that decided stands in its column */
 	if (*text(event, "log", log, sizeof log) && strcmp(log, json_string_value(json_object_get(event, "rule")) ?: ""))
 		fprintf(out, "  logged by %s", log);
+	if (*text(event, "would_by", log, sizeof log))
+		fprintf(out, "  (staged: %s by %s)", json_string_value(json_object_get(event, "would")) ?: "the same", log);
 	if (suppressed > 0)
 		fprintf(out, "  (%lld more like it)", (long long)suppressed);
 	fputc('\n', out);

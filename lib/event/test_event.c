@@ -271,6 +271,31 @@ static void test_fix_of_a_limit(void **state)
 	expect_fix(&ev, &w, "weir rule add --src 10.0.0.1 --port 90 --proto udp --direction inbound --before 3 --action allow");
 }
 
+/* A staged rule stands in front, and somebody else decides: he is named, and the other beside him. */
+static void test_staged(void **state)
+{
+	struct weir_ev_verdict ev = event("10.0.0.1", 1, "10.0.0.2", 81, WEIR_DIR_IN);
+	const struct weir_event_words w = { .img = &img };
+	_cleanup_free_ char *line = NULL;
+	json_t *j;
+
+	judged(&ev, WEIR_RULE_DEFAULT_IN, WEIR_REASON_DEFAULT, WEIR_DROP, WEIR_DROP);
+	ev.res.wanted = WEIR_PASS;
+	ev.res.wanted_reason = WEIR_REASON_RULE;
+	ev.res.wanted_rule = 0;
+	j = weir_event_json(&ev, &w);
+	assert_string_equal(str(j, "verdict"), "drop");
+	assert_string_equal(str(j, "reason"), "default");
+	assert_string_equal(str(j, "rule"), "default inbound");
+	assert_string_equal(str(j, "would"), "pass");
+	assert_string_equal(str(j, "would_by"), "web");
+	assert_string_equal(str(j, "fix"), "weir rule add --src 10.0.0.1 --port 81 --proto tcp --direction inbound --action allow");
+	line = line_of(j);
+	assert_non_null(strstr(line, "  drop  "));
+	assert_non_null(strstr(line, "  default inbound  (staged: pass by web)"));
+	json_decref(j);
+}
+
 static void test_hostile(void **state)
 {
 	struct weir_ev_verdict ev = event("10.0.0.1", 1, "10.0.0.2", 80, WEIR_DIR_OUT);
@@ -328,6 +353,7 @@ int main(void)
 		cmocka_unit_test(test_fix),
 		cmocka_unit_test(test_fix_of_an_added_rule),
 		cmocka_unit_test(test_fix_of_a_limit),
+		cmocka_unit_test(test_staged),
 		cmocka_unit_test(test_fix_blocklist),
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_words),
