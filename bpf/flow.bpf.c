@@ -58,21 +58,23 @@ __noinline int weir_hangs_on_lost(uint32_t from)
 WEIR_INLINE bool weir_stays(struct weir_scratch *s, struct weir_flow *f)
 {
 	const struct weir_config *cfg = weir_config();
-	bool older = f->generation != cfg->generation;
+	bool older = f->generation != cfg->generation, added = false;
 
 	if (!weir_flow_let_in(f))
 		return false;
 	if (s->res.enforced_rule < cfg->n_rules) {
 		const struct weir_rule *r = weir_img_rule(0, WEIR_RULES, s->res.enforced_rule);
 
-		if (r && (r->flags & WEIR_RF_OVERLAY) && !weir_hangs_on_lost(s->res.enforced_rule))
+		added = r && (r->flags & WEIR_RF_OVERLAY);
+		if (added && !weir_hangs_on_lost(s->res.enforced_rule))
 			return false;
 	}
 	if (!older && (f->flags & WEIR_FF_KEPT) && f->kept_by == weir_rule_id(s->res.enforced_rule))
 		return true;
 	if (cfg->established == WEIR_EST_KEEP && older)
 		return true;
-	return (cfg->recheck_unknown == WEIR_UNKNOWN_KEEP || !older) && weir_hangs_on_lost(0);
+	/* an edit that has nothing to do with the flow asks it for nothing that is lost */
+	return (cfg->recheck_unknown == WEIR_UNKNOWN_KEEP || (!older && !added)) && weir_hangs_on_lost(0);
 }
 
 /*
