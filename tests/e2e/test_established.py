@@ -252,5 +252,23 @@ def test_edits_that_ask_for_what_is_lost():
                 w("rule", "clear", "--force")
 
 
+
+def test_an_edit_about_somebody_else():
+    """A ban of another, and one that ends, cut no flow of a rule with a time, whatever recheck_unknown says."""
+    for word in ("drop", "keep"):
+        with Router() as lab:
+            w = Weir(lab, lab.dut)
+            w.run(Policy.text('- { name: day, action: allow, direction: inbound, ports: 5000, time: "00:00-24:00" }',
+                              inbound="drop", extra=f"flows: {{ recheck_unknown: {word} }}"))
+            p = Pair(lab, "udp", lab.client, lab.dut, lab.DUT[4], 5000)
+            must(p.talks("opener"), f"{word}: no conversation")
+            w("ban", "add", "203.0.113.9")
+            check(p.talks("opener"), f"{word}: a ban of another address cut it")
+            w("ban", "add", lab.CLIENT[4], "--force")
+            p.say("opener")  # it is stopped, and the flow says so
+            w("ban", "remove", lab.CLIENT[4])
+            check(p.talks("opener"), f"{word}: after its own ban it is cut for good")
+
+
 if __name__ == "__main__":
     main(globals())
