@@ -133,6 +133,7 @@ __noinline int weir_rejudge(uint32_t half)
 	if (s->res.enforced == WEIR_PASS && !adopted) {
 		if (!weir_bounds_stay(f))
 			goto pass;
+		f->flags &= (uint8_t)~WEIR_FF_KEPT;
 		weir_flow_keep(s, f);
 		return 1;
 	}

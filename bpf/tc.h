@@ -125,7 +125,7 @@ WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t 
 	c.frame_len = skb->len;
 	s->parsed = weir_parse(&c, &s->pkt, l3, meta);
 	weir_skb_vlans(&s->pkt, i);
-	if (!skb->gso_segs && skb->gso_size) /* a guest's own (tun, virtio): nobody has counted them yet */
+	if (!skb->gso_segs && skb->gso_size && s->pkt.payload_len) /* a guest's own (tun, virtio): nobody has counted them yet */
 		s->segs = (s->pkt.payload_len + skb->gso_size - 1) / skb->gso_size;
 	__builtin_memset(&s->fkey, 0, sizeof s->fkey);
 	if (s->pkt.frag) {

@@ -313,8 +313,10 @@ WEIR_INLINE bool weir_flow_proved(const struct weir_flow *f, const struct weir_p
 	bool orig = (side & 1) == weir_flow_orig(f);
 	uint32_t tcp = p->tcp_flags;
 
-	if (p->proto != WEIR_IPPROTO_TCP || (f->flags & WEIR_FF_ADOPTED))
-		return (you->flags & (WEIR_FH_SEEN | WEIR_FH_RST)) == WEIR_FH_SEEN; /* a RST is no conversation's */
+	if (p->proto != WEIR_IPPROTO_TCP)
+		return you->flags & WEIR_FH_SEEN;
+	if (f->flags & WEIR_FF_ADOPTED) /* a RST is how a host answers what it knows nothing of: forged ones, too */
+		return (you->flags & WEIR_FH_SEEN) && !(tcp & WEIR_TCP_RST) && !((me->flags | you->flags) & WEIR_FH_RST);
 	return orig && !(tcp & (WEIR_TCP_SYN | WEIR_TCP_RST)) && (tcp & WEIR_TCP_ACK) && (you->flags & WEIR_FH_SYN) &&
 	       (me->flags & WEIR_FH_SYN) && p->ack - you->next_seq <= you->bytes; /* nothing is acknowledged that was not sent */
 }

@@ -121,6 +121,12 @@ static void adopted_flows_promote_when_both_spoke(void **state)
 	assert_false(step(&f, 0, ACK, 1, 2, 3));
 	assert_false(step(&f, 0, ACK, 1, 2, 3));
 	assert_true(step(&f, 1, ACK, 2, 4, 0));
+	/* what is answered by a RST was nobody's, and may be forged: also when more of it comes */
+	f = (struct weir_flow){ .flags = WEIR_FF_ADOPTED };
+	assert_false(step(&f, 0, ACK, 1, 2, 0));
+	assert_false(step(&f, 1, RST, 2, 0, 0));
+	assert_false(step(&f, 0, ACK, 1, 2, 0));
+	assert_false(step(&f, 1, RST, 2, 0, 0));
 }
 
 static struct weir_flow established(void)
