@@ -95,6 +95,7 @@ struct weir_scratch {
 	struct bpf_fib_lookup fib; /* too large for the stacks of five calls in a row */
 	struct weir_ban_key ban_key;
 	struct weir_caught_key caught_key;
+	struct weir_vlan_key vlan_key;
 	struct weir_asker asker;
 	struct weir_note note; /* what ingress knew, copied; kind NONE when nothing */
 	uint64_t flow_id;      /* of a flow that has just begun */

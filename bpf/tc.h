@@ -85,6 +85,12 @@ WEIR_INLINE void weir_skb_pull(struct __sk_buff *skb, uint32_t begin, uint32_t l
 		bpf_skb_pull_data(skb, n);
 }
 
+/* How many packets a payload becomes that is cut at size bytes; one where there is none. */
+WEIR_INLINE uint32_t weir_segs(uint32_t payload, uint32_t size)
+{
+	return payload && size ? (payload - 1) / size + 1 : 1;
+}
+
 /* Parse the packet into the scratch map. NULL only when there is no scratch map. */
 WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t hook)
 {
@@ -109,7 +115,7 @@ WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t 
 	s->in_ifindex = hook == WEIR_HOOK_TC_IN ? ifindex : skb->ingress_ifindex;
 	s->mark = skb->mark;
 	s->len = skb->len;
-	s->segs = skb->gso_segs ? skb->gso_segs : 1;
+	s->segs = skb->gso_size ? skb->gso_segs : 1;
 	s->now = (uint32_t)bpf_jiffies64();
 	s->edit = ctl->edit;
 	s->caught = ctl->caught_until && ctl->caught_until > bpf_ktime_get_boot_ns();
@@ -125,8 +131,8 @@ WEIR_INLINE struct weir_scratch *weir_skb_parse(struct __sk_buff *skb, uint32_t 
 	c.frame_len = skb->len;
 	s->parsed = weir_parse(&c, &s->pkt, l3, meta);
 	weir_skb_vlans(&s->pkt, i);
-	if (!skb->gso_segs && skb->gso_size && s->pkt.payload_len) /* a guest's own (tun, virtio): nobody has counted them yet */
-		s->segs = (s->pkt.payload_len + skb->gso_size - 1) / skb->gso_size;
+	if (!s->segs) /* a guest's own (tun, virtio): nobody has counted them yet */
+		s->segs = weir_segs(s->pkt.payload_len, skb->gso_size);
 	__builtin_memset(&s->fkey, 0, sizeof s->fkey);
 	if (s->pkt.frag) {
 		__builtin_memcpy(s->fkey.src, s->pkt.t.src, 32);

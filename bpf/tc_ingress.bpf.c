@@ -10,17 +10,16 @@
 #define PACKET_OTHERHOST 3 /* skb->pkt_type: the address is not the device's; its own stack will not take it */
 
 /* Is the frame another device's to judge: a VLAN device or macvlan on this one, a bond above it, PPPoE? */
-WEIR_INLINE bool weir_judged_above(const struct __sk_buff *skb, const struct weir_scratch *s)
+WEIR_INLINE bool weir_judged_above(const struct __sk_buff *skb, struct weir_scratch *s)
 {
-	struct weir_vlan_key k = { .ifindex = s->ifindex };
-
 	if ((s->ifflags & WEIR_IF_MACVLAN) && skb->pkt_type == PACKET_OTHERHOST)
 		return true;
 	if ((s->ifflags & WEIR_IF_SLAVE) || ((s->pkt.has & WEIR_HAS_PPPOE) && (s->ifflags & WEIR_IF_PPPOE)))
 		return true;
 	/* the outermost tag of the frame itself: a VLAN device's own comes before it */
-	k.vid = s->pkt.vlan[s->ifflags & WEIR_IF_VLAN ? 1 : 0];
-	return k.vid && bpf_map_lookup_elem(&weir_vlans, &k);
+	s->vlan_key.vid = s->pkt.vlan[s->ifflags & WEIR_IF_VLAN ? 1 : 0];
+	s->vlan_key.ifindex = s->ifindex;
+	return s->vlan_key.vid && bpf_map_lookup_elem(&weir_vlans, &s->vlan_key);
 }
 
 /*
