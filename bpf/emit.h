@@ -49,16 +49,22 @@ WEIR_INLINE void weir_hit_rule(const struct weir_scratch *s, uint32_t rule)
 }
 
 /*
- * One hit for what the policy wants applied: a rule, a default, a limit, a blocklist. Behind a staged verdict that none of
- * these is of (a ban's, say): for what really decided. And one for the rule beside it that logs or bans.
+ * One hit for what the policy wants applied: a rule, a default, a limit, a blocklist; where that is staged one for what
+ * really decided, too, but for the default that stands behind a mode of detect. And one for the rule that logs or bans
+ * beside them. What goes beyond a bound of its flow no rule has met again.
  */
 WEIR_INLINE void weir_count_hit(const struct weir_scratch *s)
 {
-	uint32_t rule = s->res.wanted_rule == WEIR_RULE_NONE ? s->res.enforced_rule : s->res.wanted_rule;
+	const struct weir_result *r = &s->res;
+	bool decided = r->enforced != WEIR_PASS || weir_config()->mode == WEIR_PREVENT || r->wanted_rule == WEIR_RULE_NONE;
 
-	weir_hit_rule(s, rule);
-	if (s->res.log_rule != rule)
-		weir_hit_rule(s, s->res.log_rule);
+	if (r->wanted_reason == WEIR_REASON_FLOW_BOUND)
+		return;
+	weir_hit_rule(s, r->wanted_rule);
+	if (decided && r->enforced_rule != r->wanted_rule)
+		weir_hit_rule(s, r->enforced_rule);
+	if (r->log_rule != r->wanted_rule && r->log_rule != r->enforced_rule)
+		weir_hit_rule(s, r->log_rule);
 }
 
 /* When the packet came, in ns since boot: the time that its judge read, if he did. */

@@ -83,7 +83,8 @@ const struct weir_cmd weir_cmd_rule_list = {
 	.name = "rule list",
 	.args = "",
 	.summary = "all rules in the order of evaluation, the defaults, limits and blocklists, and how often each decided",
-	.help = "Added rules have an id; rules of the file show where they stand.\n\n"
+	.help = "Added rules have an id; rules of the file show where they stand. HITS are the packets that a rule decided, or\n"
+		"would decide where it is staged (MODE detect): of a conversation the first, and all that are stopped.\n\n"
 		"  sudo weir rule list",
 	.run = run_list,
 };

@@ -63,6 +63,21 @@ static void show_flow(const struct weir_cli *cli, const json_t *f)
 		printf("%-9s a DNS answer for %s was seen before\n", "evidence", weir_str(f, "name"));
 }
 
+/* "drop, by X"; what is staged beside it or in mode detect, too */
+static void show_hypothesis(const json_t *one)
+{
+	const char *verdict = weir_str(one, "verdict"), *would = weir_str(one, "would_be"), *by = weir_str(one, "would_by");
+	bool stopped = strcmp(verdict, "pass");
+
+	printf("%s", stopped ? verdict : would);
+	if (!stopped && strcmp(would, "pass"))
+		printf(" (mode detect: passes)");
+	printf(", by %s", weir_str(one, "rule"));
+	if (stopped && strcmp(verdict, would))
+		printf(" (staged: %s%s%s)", would, *by ? " by " : "", by);
+	putchar('\n');
+}
+
 static void show_would(const struct weir_cli *cli, const json_t *list, const char *target)
 {
 	const json_t *one;
@@ -74,10 +89,7 @@ static void show_would(const struct weir_cli *cli, const json_t *list, const cha
 
 		printf("%-9s %s tcp %s, port %lld: ", i ? "" : "would be", weir_str(one, "direction"), out,
 		       weir_int(one, "port"));
-		printf("%s", weir_str(one, "would_be"));
-		if (strcmp(weir_str(one, "verdict"), weir_str(one, "would_be")))
-			printf(" (mode detect: passes)");
-		printf(", by %s\n", weir_str(one, "rule"));
+		show_hypothesis(one);
 	}
 	line("more", "weir explain FILE --packet 'tcp 10.0.0.1:4000 > 10.0.0.2:443 inbound'");
 }

@@ -253,9 +253,10 @@ static json_t *would(struct weir_worker *w, const struct target *t)
 	for (int d = 0; d < 2; d++) {
 		struct weir_packet_spec s = { .dir = (uint8_t)dirs[d], .proto = WEIR_IPPROTO_TCP };
 		bool v4 = weir_addr_is_v4(t->addr), out = dirs[d] == WEIR_DIR_OUT;
-		struct weir_result res;
+		struct weir_result res, told;
 		struct weir_facts f;
 		char label[256];
+		json_t *j;
 		uint8_t own[16] = { [10] = v4 ? 0xff : 0, [11] = v4 ? 0xff : 0, [15] = 1 };
 
 		s.family = v4 ? 4 : 6;
@@ -266,12 +267,14 @@ static json_t *would(struct weir_worker *w, const struct target *t)
 		s.t.zone = weir_zone(s.proto, 0, 0);
 		weir_packet_facts(&w->img, &s, &f);
 		weir_packet_judge(&w->img, &f, false, &res);
-		json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s, s:o}", "direction", weir_dir_text(dirs[d]), "port",
-						      (json_int_t)s.t.dport, "verdict", weir_verdict_name(res.enforced),
-						      "would_be", weir_verdict_name(res.wanted), "rule",
-						      weir_words_json(weir_rule_label(&w->img, res.wanted_rule,
-										      res.wanted_reason, label,
-										      sizeof label))));
+		told = weir_event_told(&res);
+		j = json_pack("{s:s, s:I, s:s, s:s, s:o}", "direction", weir_dir_text(dirs[d]), "port", (json_int_t)s.t.dport,
+			      "verdict", weir_verdict_name(res.enforced), "would_be", weir_verdict_name(res.wanted), "rule",
+			      weir_words_json(weir_rule_label(&w->img, told.wanted_rule, told.wanted_reason, label, sizeof label)));
+		if (told.wanted_rule != res.wanted_rule) /* it is stopped, and this is staged beside it */
+			json_object_set_new(j, "would_by", weir_words_json(weir_rule_label(&w->img, res.wanted_rule, res.wanted_reason,
+											   label, sizeof label)));
+		json_array_append_new(list, j);
 	}
 	return list;
 }

@@ -340,6 +340,26 @@ def test_a_log_rule_is_told():
         equal((hits["note it"], hits["web"]), (1, 1), "hits of the rule that logs, and of the one that decided")
 
 
+def test_hits_behind_what_is_staged():
+    """A staged rule counts what it would decide, and the rule behind it what it does decide; of detect only the first."""
+    staged = "rules:\n  - { name: try it, action: drop, mode: detect, ports: 80 }\n"
+    for mode, web in (("prevent", 1), ("detect", 0)):
+        with Router() as lab:
+            d = Dut(lab, OPEN.replace("rules:\n", staged).replace("mode: prevent", f"mode: {mode}"))
+            d.opens(80, f"staged in {mode}")
+            hits = {r["name"]: r["hits"] for r in d.weir.json("rule", "list")["rules"]}
+            equal((hits["try it"], hits["web"]), (1, web), f"hits in {mode}")
+
+
+def test_why_of_nobody_names_who_decides():
+    """Of an address that was not seen: the default stops it, whatever is staged in front of it."""
+    staged = "rules:\n  - { name: try it, action: allow, mode: detect, ports: 443 }\n"
+    with Router() as lab:
+        d = Dut(lab, OPEN.replace("rules:\n", staged))
+        told = d.weir("why", "198.51.100.9:443").stdout
+        check("from there, port 443: drop, by default inbound (staged: pass by rule 'try it'" in told, told)
+
+
 def test_many_clients():
     """Commands that come at the same time: none is lost, none is mixed up."""
     with Router() as lab:
