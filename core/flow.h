@@ -26,6 +26,7 @@ enum {
 	WEIR_FH_FIN = 4,
 	WEIR_FH_RST = 8,
 	WEIR_FH_ACK = 16,   /* last_ack is real */
+	WEIR_FH_SENT = 32,  /* sent_to is real */
 };
 
 /* One direction's share; each runs on its own CPU, so each has its own cache line. */
@@ -35,7 +36,9 @@ struct weir_flow_half {
 	uint32_t next_seq;       /* TCP: sequence number after the SYN */
 	uint32_t flags;
 	uint32_t last_ack;       /* TCP: the newest acknowledgement that this side sent */
-	uint64_t pad[4];
+	uint32_t sent_to;        /* TCP: sequence number behind what this side sent without a gap */
+	uint32_t pad0;
+	uint64_t pad[3];
 };
 _Static_assert(sizeof(struct weir_flow_half) == 64, "ABI");
 
@@ -134,7 +137,7 @@ WEIR_INLINE uint32_t weir_flow_orig(const struct weir_flow *f)
 #define WEIR_LIFE_MIN_S 30   /* the least of them all */
 #define WEIR_CROWD 4000u     /* flows that a CPU begins in a second: the half-open ones are pushed out before they prove themselves */
 #define WEIR_CROWD_S 10      /* so long after it the last packet of a handshake may find nothing of the first */
-#define WEIR_RST_WINDOW (1u << 20) /* sequence numbers in which a RST is believed */
+#define WEIR_END_WINDOW (1u << 20) /* sequence numbers from what was acknowledged, in which a FIN is believed */
 
 /* Seconds without a packet after which the entry counts as gone. */
 WEIR_INLINE uint32_t weir_flow_timeout(const struct weir_flow *f, uint32_t proto, bool half, uint32_t idle_s)
@@ -213,7 +216,7 @@ WEIR_INLINE void weir_flow_stopped(struct weir_flow *f, const struct weir_pkt *p
 	me->last = now;
 	if (p->proto != WEIR_IPPROTO_TCP || !(p->tcp_flags & (WEIR_TCP_FIN | WEIR_TCP_RST)))
 		return;
-	if ((you->flags & WEIR_FH_ACK) && p->seq - you->last_ack <= WEIR_RST_WINDOW)
+	if ((you->flags & WEIR_FH_ACK) && p->seq - you->last_ack <= WEIR_END_WINDOW)
 		me->flags |= p->tcp_flags & WEIR_TCP_RST ? WEIR_FH_RST : WEIR_FH_FIN;
 }
 
@@ -260,6 +263,31 @@ WEIR_INLINE bool weir_flow_expired(const struct weir_flow *f, uint32_t proto, bo
 	return age / rate > weir_flow_timeout(f, proto, half, idle_s);
 }
 
+/*
+ * Where this side has come to. A segment counts that goes on from there, or from what the other end says that it waits for
+ * (behind a gap): one who cannot see the conversation does not move it. The other half is read where that is needed only.
+ */
+WEIR_INLINE uint32_t weir_flow_sent(struct weir_flow_half *me, const struct weir_flow_half *you, const struct weir_pkt *p,
+				    uint32_t flags)
+{
+	uint32_t len = p->payload_len + !!(p->tcp_flags & WEIR_TCP_SYN) + !!(p->tcp_flags & WEIR_TCP_FIN);
+
+	if ((flags & WEIR_FH_SENT) && me->sent_to - p->seq > len &&
+	    (!(you->flags & WEIR_FH_ACK) || you->last_ack - p->seq > len))
+		return flags;
+	me->sent_to = p->seq + len;
+	return flags | WEIR_FH_SENT;
+}
+
+/*
+ * RFC 5961: the receiver believes a RST at the very number that it waits for, and answers others with an acknowledgement
+ * that the sender answers with the right one. So a blind RST cuts the life of no flow short.
+ */
+WEIR_INLINE bool weir_flow_resets(const struct weir_flow_half *me, const struct weir_flow_half *you, const struct weir_pkt *p)
+{
+	return !(you->flags & WEIR_FH_ACK) || p->seq == you->last_ack || ((me->flags & WEIR_FH_SENT) && p->seq == me->sent_to);
+}
+
 /* One packet of a flow that is let through: counts it and steps the state. `side` is 0 for a->b. */
 WEIR_INLINE void weir_flow_step(struct weir_flow *f, const struct weir_pkt *p, uint32_t side, uint32_t now,
 				uint32_t packets)
@@ -277,9 +305,7 @@ WEIR_INLINE void weir_flow_step(struct weir_flow *f, const struct weir_pkt *p, u
 		return;
 	}
 	if (tcp & WEIR_TCP_RST) {
-		/* the receiver believes it at what he acknowledged last or a little behind (RFC 5961); a
-		 * blind one must not cut a flow's life short */
-		if (!(you->flags & WEIR_FH_ACK) || p->seq - you->last_ack <= WEIR_RST_WINDOW)
+		if (weir_flow_resets(me, you, p))
 			flags |= WEIR_FH_RST;
 	} else {
 		/* whoever goes on to speak has not reset */
@@ -287,8 +313,9 @@ WEIR_INLINE void weir_flow_step(struct weir_flow *f, const struct weir_pkt *p, u
 			flags &= ~(uint32_t)WEIR_FH_RST;
 		else if (!(tcp & WEIR_TCP_ACK))
 			flags &= ~(uint32_t)WEIR_FH_ACK; /* a new connection of the same ends begins */
-		if (tcp & WEIR_TCP_FIN)
+		if ((tcp & WEIR_TCP_FIN) && (!(you->flags & WEIR_FH_ACK) || p->seq - you->last_ack <= WEIR_END_WINDOW))
 			flags |= WEIR_FH_FIN;
+		flags = weir_flow_sent(me, you, p, flags);
 		if (tcp & WEIR_TCP_ACK) {
 			me->last_ack = p->ack;
 			flags |= WEIR_FH_ACK;

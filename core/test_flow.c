@@ -152,11 +152,35 @@ static void closing(void **state)
 	assert_true(weir_flow_closing(&f));
 	step(&f, 1, ACK, 5001, 101, 0); /* whoever goes on to speak has not reset */
 	assert_false(weir_flow_closing(&f));
+	for (uint32_t sent = 0; sent < 60000; sent += 1000)
+		step(&f, 1, ACK, 5001 + sent, 101, 1000);
 	step(&f, 1, RST, 5001 + 60000, 0, 0); /* behind data in flight */
 	assert_true(weir_flow_closing(&f));
 	f = established();
 	step(&f, 1, RST, 5001 - 10, 0, 0); /* forged: not what the receiver waits for */
 	step(&f, 1, RST, 5001 + (1u << 24), 0, 0);
+	assert_false(weir_flow_closing(&f));
+	for (uint32_t off = 1; off < 1u << 20; off += 1460) { /* one who cannot see it tries each number and each segment */
+		step(&f, 1, RST, 5001 + off, 0, 0);
+		assert_false(weir_flow_closing(&f));
+		step(&f, 1, ACK, 5001 + off + 1460, 101, 1460);
+		step(&f, 1, RST, 5001 + off + 2920, 0, 0);
+		assert_false(weir_flow_closing(&f));
+	}
+	step(&f, 1, RST, 5001, 0, 0); /* the real one is believed all the same */
+	assert_true(weir_flow_closing(&f));
+	f = established(); /* a gap: what the other end waits for goes on */
+	step(&f, 1, ACK, 5001 + 1000, 101, 1000);
+	step(&f, 1, RST, 5001 + 2000, 0, 0);
+	assert_false(weir_flow_closing(&f));
+	step(&f, 1, ACK, 5001, 101, 1000);
+	step(&f, 0, ACK, 101, 5001 + 2000, 0);
+	step(&f, 1, ACK, 5001 + 2000, 101, 1000);
+	step(&f, 1, RST, 5001 + 3000, 0, 0);
+	assert_true(weir_flow_closing(&f));
+	f = established(); /* nobody waits for these ends */
+	step(&f, 0, FIN | ACK, 101 + (2u << 20), 5001, 0);
+	step(&f, 1, FIN | ACK, 5001 + (2u << 20), 101, 0);
 	assert_false(weir_flow_closing(&f));
 	f = (struct weir_flow){ 0 }; /* a refused connection: nothing was acknowledged yet */
 	step(&f, 0, SYN, 100, 0, 0);
