@@ -356,7 +356,7 @@ static bool outside(const uint64_t p[static 4], const uint64_t allowed[static 4]
 }
 
 /*
- * Ports mean tcp and udp, ICMP types mean ICMP, unless the rule says a protocol. What a negated group
+ * Ports mean tcp and udp, ICMP types mean ICMP, unless the rule or its group says a protocol. What a negated group
  * implies stands outside it: `not: { ports: 22 }` is still about tcp and udp.
  */
 static int imply(const struct weir_flat_context *c, const struct weir_p_rule *r, struct weir_flat_rule *f)
@@ -375,7 +375,8 @@ static int imply(const struct weir_flat_context *c, const struct weir_p_rule *r,
 	if ((f->pos.set | neg) & ports) {
 		if (r->pos.protocol.n && outside(f->pos.protos, port_protos))
 			return refuse(c, at, "protocol", "this protocol has no ports", "ports go with tcp, udp, sctp and udplite");
-		if (!r->pos.protocol.n && !narrow(&f->pos, tcp_udp) && !narrow(&f->pos, port_protos))
+		/* said, and not by the rule: by its group */
+		if (!r->pos.protocol.n && !narrow(&f->pos, f->pos.set & WEIR_C_PROTO ? port_protos : tcp_udp))
 			return refuse(c, at, "protocol", "the group's protocol has no ports", NULL);
 	}
 	for (uint32_t i = 0; i < f->pos.n_icmp; i++)

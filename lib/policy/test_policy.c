@@ -193,6 +193,30 @@ static void test_groups_add_their_conditions(void **state)
 	done(&f);
 }
 
+/* Ports mean tcp and udp only where nobody says a protocol: a group that does has said it for its rules. */
+static void test_groups_say_the_protocol_of_ports(void **state)
+{
+	struct fixture f;
+
+	read_policy(&f, "version: 1\nmode: prevent\ndefault: allow\nrules:\n"
+			"  - group: all in the group\n    when: { ports: 80, protocol: [tcp, sctp] }\n"
+			"    rules: [ { name: a, action: drop, from: 10.0.0.0/8 } ]\n"
+			"  - group: ports in the rule\n    when: { protocol: [udp, sctp, udplite, gre] }\n"
+			"    rules: [ { name: b, action: drop, ports: 90 }, { name: c, action: drop, not: { ports: 1-110 } } ]\n"
+			"  - group: no protocol\n    when: { ports: 110 }\n    rules: [ { name: d, action: drop } ]\n");
+	compile(&f);
+	EXPECT(&f, { WEIR_DROP, "a", "tcp 10.0.0.1:1 > 1.1.1.1:80" },
+	       { WEIR_DROP, "a", "sctp 10.0.0.1:1 > 1.1.1.1:80" },
+	       { WEIR_PASS, "default inbound", "udp 10.0.0.1:1 > 1.1.1.1:80" },
+	       { WEIR_DROP, "b", "udp 10.0.0.1:1 > 1.1.1.1:90" },
+	       { WEIR_DROP, "b", "sctp 10.0.0.1:1 > 1.1.1.1:90" },
+	       { WEIR_DROP, "c", "udplite 10.0.0.1:1 > 1.1.1.1:111" },
+	       { WEIR_PASS, "default inbound", "gre 10.0.0.1 > 1.1.1.1" },
+	       { WEIR_DROP, "d", "tcp 10.0.0.1:1 > 1.1.1.1:110" },
+	       { WEIR_PASS, "default inbound", "sctp 10.0.0.1:1 > 1.1.1.1:110" });
+	done(&f);
+}
+
 static void test_modes_are_ceilings(void **state)
 {
 	struct fixture f;
@@ -493,6 +517,7 @@ int main(void)
 		cmocka_unit_test(test_shuts),
 		cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_groups_add_their_conditions),
+		cmocka_unit_test(test_groups_say_the_protocol_of_ports),
 		cmocka_unit_test(test_modes_are_ceilings),
 		cmocka_unit_test(test_overlay_edits_and_sessions),
 		cmocka_unit_test(test_lists_become_classes_without_loss),
