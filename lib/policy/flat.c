@@ -472,32 +472,38 @@ int weir_rule_flatten(const struct weir_flat_context *c, const struct weir_p_rul
 	return 0;
 }
 
+const char *weir_rule_names_lo(const struct weir_p_rule *r)
+{
+	const struct weir_p_cond *conds[] = { &r->pos, r->group ? &r->group->when : NULL };
+
+	for (size_t c = 0; c < 2 && conds[c]; c++) {
+		const struct {
+			const char *key;
+			const struct weir_values *v;
+		} lists[] = { { "interface", &conds[c]->interface },
+			      { "in_interface", &conds[c]->in_interface },
+			      { "out_interface", &conds[c]->out_interface } };
+
+		for (size_t l = 0; l < 3; l++) {
+			const char *const *names = lists[l].v->v;
+
+			for (uint32_t k = 0; k < lists[l].v->n; k++)
+				if (!strcmp(names[k], "lo"))
+					return lists[l].key;
+		}
+	}
+	return NULL;
+}
+
 const struct weir_p_rule *weir_rule_naming_lo(const struct weir_policy *p, const char **ret_key)
 {
 	for (size_t i = 0; i < p->n_rules; i++) {
-		const struct weir_p_rule *r = p->rules[i];
-		const struct weir_p_cond *conds[] = { &r->pos, r->group ? &r->group->when : NULL };
+		const char *key = weir_rule_names_lo(p->rules[i]);
 
-		for (size_t c = 0; c < 2 && conds[c]; c++) {
-			const struct {
-				const char *key;
-				const struct weir_values *v;
-			} lists[] = { { "interface", &conds[c]->interface },
-				      { "in_interface", &conds[c]->in_interface },
-				      { "out_interface", &conds[c]->out_interface } };
-
-			for (size_t l = 0; l < 3; l++) {
-				const char *const *names = lists[l].v->v;
-
-				for (uint32_t k = 0; k < lists[l].v->n; k++) {
-					if (strcmp(names[k], "lo"))
-						continue;
-					if (ret_key)
-						*ret_key = lists[l].key;
-					return r;
-				}
-			}
-		}
+		if (key && ret_key)
+			*ret_key = key;
+		if (key)
+			return p->rules[i];
 	}
 	return NULL;
 }

@@ -193,6 +193,27 @@ static void test_groups_add_their_conditions(void **state)
 	done(&f);
 }
 
+/* What an added rule says about lo would never be asked: only the file can take the failsafe entry away. */
+static void test_added_rules_and_lo(void **state)
+{
+	static const char *const files[] = { "version: 1\n", "version: 1\nfailsafe: [ { name: lo, remove: true } ]\n",
+					     "version: 1\nrules: [ { action: log, out_interface: lo } ]\n" };
+	static const char *const rules[] = { "{\"action\": \"drop\", \"interface\": \"lo\"}",
+					     "{\"action\": \"drop\", \"in_interface\": [\"eth0\", \"lo\"]}" };
+
+	for (size_t i = 0; i < 3; i++) {
+		struct fixture f;
+
+		read_policy(&f, files[i]);
+		for (size_t k = 0; k < 2; k++)
+			assert_int_equal(weir_policy_check_rule(f.p, rules[k], &f.diags), i ? 0 : -EINVAL);
+		assert_int_equal(f.diags.errors, i ? 0 : 2);
+		assert_int_equal(weir_policy_check_rule(f.p, "{\"action\": \"drop\", \"interface\": \"eth0\"}", &f.diags), 0);
+		weir_policy_free(f.p);
+		weir_diags_free(&f.diags);
+	}
+}
+
 /* Ports mean tcp and udp only where nobody says a protocol: a group that does has said it for its rules. */
 static void test_groups_say_the_protocol_of_ports(void **state)
 {
@@ -518,6 +539,7 @@ int main(void)
 		cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_groups_add_their_conditions),
 		cmocka_unit_test(test_groups_say_the_protocol_of_ports),
+		cmocka_unit_test(test_added_rules_and_lo),
 		cmocka_unit_test(test_modes_are_ceilings),
 		cmocka_unit_test(test_overlay_edits_and_sessions),
 		cmocka_unit_test(test_lists_become_classes_without_loss),
