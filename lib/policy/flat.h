@@ -36,6 +36,7 @@ struct weir_flat_context {
 	struct weir_arena *arena;
 	struct weir_diags *diags;
 	const struct weir_ranges *sets; /* beside policy->sets, edited; NULL: as they were read */
+	bool written;			/* the sets are as the file spells them: what contradicts them is a mistake */
 	struct weir_flat_when *when;	/* NULL: each rule reads its group anew */
 };
 
