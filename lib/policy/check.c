@@ -122,7 +122,7 @@ static int check_rules(struct weir_policy *p, struct weir_diags *diags)
 	const struct weir_p_addr *b = p->doc.blocklists.v;
 	struct weir_arena scratch = { .limit = p->arena.limit }, groups = { .limit = p->arena.limit };
 	struct weir_flat_when when = { .arena = &groups };
-	struct weir_flat_context c = { .policy = p, .arena = &scratch, .diags = diags, .when = &when };
+	struct weir_flat_context c = { .policy = p, .arena = &scratch, .diags = diags, .written = true, .when = &when };
 	struct weir_flat_rule flat;
 	size_t large = 0;
 	int err = 0;

@@ -68,7 +68,7 @@ static void take_piece(struct ranges_out *r, weir_u128 lo, weir_u128 hi, bool in
 {
 	if (!in) {
 		put_range(r);
-	} else if (r->open && r->last.hi + 1 == lo) {
+	} else if (r->open && r->last.hi + 1 == lo && weir_u128_is_v4(r->last.hi) == weir_u128_is_v4(lo)) {
 		r->last.hi = hi;
 	} else {
 		put_range(r);
@@ -354,6 +354,19 @@ static void begin_failsafe(struct show *s, bool *begun)
 	*begun = true;
 }
 
+/* An entry that became several has one name there, and needs one for each here. */
+static void put_failsafe_name(struct show *s, uint32_t i)
+{
+	const char *name = weir_img_string(s->img, weir_img_rule(s->img, 1, i)->name);
+	char part[160];
+	uint32_t first = i;
+
+	while (first && !strcmp(weir_img_string(s->img, weir_img_rule(s->img, 1, first - 1)->name), name))
+		first--;
+	snprintf(part, sizeof part, "%s (%u)", name, i - first + 1);
+	put_quoted(s->out, first == i ? name : part);
+}
+
 /* Built-in entries as comments, removed ones and the policy's own as entries. */
 static void put_failsafe(struct show *s)
 {
@@ -383,7 +396,7 @@ static void put_failsafe(struct show *s)
 		else
 			fputs("#   ", s->out);
 		fputs("{ name: ", s->out);
-		put_quoted(s->out, weir_img_string(s->img, r->name));
+		put_failsafe_name(s, i);
 		put_conds(s, r);
 		putc('\n', s->out);
 	}

@@ -204,12 +204,27 @@ static int lower(const struct weir_flat_context *c, const struct weir_p_cond *s,
 
 /* --- the group's conditions --- */
 
+/*
+ * Are these addresses what they will be? A set whose file somebody else writes, or which is edited, holds other ones
+ * tomorrow: a rule that matches nothing today is then no mistake, and to refuse it would refuse the edit.
+ */
+static bool lasting(const struct weir_flat_context *c, const struct weir_values *v)
+{
+	const struct weir_p_addr *a = v->v;
+
+	for (uint32_t i = 0; i < v->n; i++)
+		if (a[i].set && (!c->written || weir_policy_set(c->policy, a[i].set)->file))
+			return false;
+	return true;
+}
+
+/* `may_be_none`: that they have nothing in common is no mistake. */
 static int and_ranges(const struct weir_flat_context *c, const struct weir_flat_cond *g, uint32_t bit, const char *key,
 		      const struct weir_ranges *gr, struct weir_flat_cond *f, struct weir_ranges *fr,
-		      const struct weir_node *at)
+		      const struct weir_node *at, bool may_be_none)
 {
 	struct weir_ranges both;
-	bool empty = !gr->n || !fr->n;
+	bool empty = !gr->n || !fr->n || may_be_none;
 
 	if (!(g->set & bit))
 		return 0;
@@ -300,13 +315,15 @@ static int and_group(const struct weir_flat_context *c, const struct weir_p_rule
 	if (!err)
 		err = take_over(c, &g, f, at);
 	if (!err)
-		err = and_ranges(c, &g, WEIR_C_FROM, "from", &g.from, f, &f->from, at);
+		err = and_ranges(c, &g, WEIR_C_FROM, "from", &g.from, f, &f->from, at,
+				 !lasting(c, &r->pos.from) || !lasting(c, &r->group->when.from));
 	if (!err)
-		err = and_ranges(c, &g, WEIR_C_TO, "to", &g.to, f, &f->to, at);
+		err = and_ranges(c, &g, WEIR_C_TO, "to", &g.to, f, &f->to, at,
+				 !lasting(c, &r->pos.to) || !lasting(c, &r->group->when.to));
 	if (!err)
-		err = and_ranges(c, &g, WEIR_C_PORTS, "ports", &g.ports, f, &f->ports, at);
+		err = and_ranges(c, &g, WEIR_C_PORTS, "ports", &g.ports, f, &f->ports, at, false);
 	if (!err)
-		err = and_ranges(c, &g, WEIR_C_SPORTS, "source_ports", &g.sports, f, &f->sports, at);
+		err = and_ranges(c, &g, WEIR_C_SPORTS, "source_ports", &g.sports, f, &f->sports, at, false);
 	if (err < 0)
 		return err;
 	if (g.set & WEIR_C_DIR) {
@@ -356,7 +373,7 @@ static bool outside(const uint64_t p[static 4], const uint64_t allowed[static 4]
 }
 
 /*
- * Ports mean tcp and udp, ICMP types mean ICMP, unless the rule says a protocol. What a negated group
+ * Ports mean tcp and udp, ICMP types mean ICMP, unless the rule or its group says a protocol. What a negated group
  * implies stands outside it: `not: { ports: 22 }` is still about tcp and udp.
  */
 static int imply(const struct weir_flat_context *c, const struct weir_p_rule *r, struct weir_flat_rule *f)
@@ -375,7 +392,8 @@ static int imply(const struct weir_flat_context *c, const struct weir_p_rule *r,
 	if ((f->pos.set | neg) & ports) {
 		if (r->pos.protocol.n && outside(f->pos.protos, port_protos))
 			return refuse(c, at, "protocol", "this protocol has no ports", "ports go with tcp, udp, sctp and udplite");
-		if (!r->pos.protocol.n && !narrow(&f->pos, tcp_udp) && !narrow(&f->pos, port_protos))
+		/* said, and not by the rule: by its group */
+		if (!r->pos.protocol.n && !narrow(&f->pos, f->pos.set & WEIR_C_PROTO ? port_protos : tcp_udp))
 			return refuse(c, at, "protocol", "the group's protocol has no ports", NULL);
 	}
 	for (uint32_t i = 0; i < f->pos.n_icmp; i++)
@@ -391,11 +409,18 @@ static int imply(const struct weir_flat_context *c, const struct weir_p_rule *r,
 	return 0;
 }
 
+static bool lasting_all(const struct weir_flat_context *c, const struct weir_p_cond *s)
+{
+	return lasting(c, &s->from) && lasting(c, &s->to) && lasting(c, &s->peer);
+}
+
 static int check_families(const struct weir_flat_context *c, const struct weir_p_rule *r,
 			  const struct weir_flat_cond *f)
 {
 	unsigned fam = 3, protos = 0;
 
+	if (!lasting_all(c, &r->pos) || (r->group && !lasting_all(c, &r->group->when)))
+		return 0;
 	if ((f->set & WEIR_C_FROM) && f->from.n)
 		fam &= weir_ranges_families(&f->from);
 	if ((f->set & WEIR_C_TO) && f->to.n)
@@ -471,32 +496,38 @@ int weir_rule_flatten(const struct weir_flat_context *c, const struct weir_p_rul
 	return 0;
 }
 
+const char *weir_rule_names_lo(const struct weir_p_rule *r)
+{
+	const struct weir_p_cond *conds[] = { &r->pos, r->group ? &r->group->when : NULL };
+
+	for (size_t c = 0; c < 2 && conds[c]; c++) {
+		const struct {
+			const char *key;
+			const struct weir_values *v;
+		} lists[] = { { "interface", &conds[c]->interface },
+			      { "in_interface", &conds[c]->in_interface },
+			      { "out_interface", &conds[c]->out_interface } };
+
+		for (size_t l = 0; l < 3; l++) {
+			const char *const *names = lists[l].v->v;
+
+			for (uint32_t k = 0; k < lists[l].v->n; k++)
+				if (!strcmp(names[k], "lo"))
+					return lists[l].key;
+		}
+	}
+	return NULL;
+}
+
 const struct weir_p_rule *weir_rule_naming_lo(const struct weir_policy *p, const char **ret_key)
 {
 	for (size_t i = 0; i < p->n_rules; i++) {
-		const struct weir_p_rule *r = p->rules[i];
-		const struct weir_p_cond *conds[] = { &r->pos, r->group ? &r->group->when : NULL };
+		const char *key = weir_rule_names_lo(p->rules[i]);
 
-		for (size_t c = 0; c < 2 && conds[c]; c++) {
-			const struct {
-				const char *key;
-				const struct weir_values *v;
-			} lists[] = { { "interface", &conds[c]->interface },
-				      { "in_interface", &conds[c]->in_interface },
-				      { "out_interface", &conds[c]->out_interface } };
-
-			for (size_t l = 0; l < 3; l++) {
-				const char *const *names = lists[l].v->v;
-
-				for (uint32_t k = 0; k < lists[l].v->n; k++) {
-					if (strcmp(names[k], "lo"))
-						continue;
-					if (ret_key)
-						*ret_key = lists[l].key;
-					return r;
-				}
-			}
-		}
+		if (key && ret_key)
+			*ret_key = key;
+		if (key)
+			return p->rules[i];
 	}
 	return NULL;
 }

@@ -36,6 +36,7 @@ struct weir_flat_context {
 	struct weir_arena *arena;
 	struct weir_diags *diags;
 	const struct weir_ranges *sets; /* beside policy->sets, edited; NULL: as they were read */
+	bool written;			/* the sets are as the file spells them: what contradicts them is a mistake */
 	struct weir_flat_when *when;	/* NULL: each rule reads its group anew */
 };
 
@@ -52,7 +53,9 @@ void weir_ruled_back(const struct weir_policy *p, bool *kept);
 /* The ranges of a `$set`; unknown: told, NULL. */
 const struct weir_ranges *weir_set_find(const struct weir_flat_context *c, const struct weir_p_addr *a);
 
-/* The first rule that names the interface lo itself, and the key that does. */
+/* The key of a rule, or of its group, that names the interface lo itself; NULL: none does. */
+const char *weir_rule_names_lo(const struct weir_p_rule *r);
+/* The first rule that does, and the key. */
 const struct weir_p_rule *weir_rule_naming_lo(const struct weir_policy *p, const char **ret_key);
 
 /* Is this one of the names that weir gives ("rule at policy.yaml:12")? */

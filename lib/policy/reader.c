@@ -20,6 +20,7 @@ struct reader {
 	yaml_parser_t yaml;
 	uint32_t nodes;
 	unsigned depth;
+	bool marked; /* it begins with `---` */
 	struct weir_node *open[WEIR_DEPTH_MAX + 1]; /* the list or map at each depth; [0] holds the root */
 	struct weir_node *last[WEIR_DEPTH_MAX + 1]; /* its youngest child */
 	struct weir_node *key[WEIR_DEPTH_MAX + 1];  /* a key that waits for its value */
@@ -264,7 +265,7 @@ static int refuse_sign(struct reader *r, const yaml_mark_t *m, size_t byte)
 		d = fail(r, m, (unsigned)(n ? n : 1), "'%.*s' is not YAML here", (int)n, s);
 	if (n > 1 && *s == '@')
 		weir_diag_hint(d, "quote it, or write $%.*s", (int)n - 1, s + 1);
-	else if (n > 1 && *s == '!' && weir_key_takes_not(key_at(r, s, key, sizeof key)))
+	else if (n > 1 && *s == '!' && s[1] != '!' && weir_key_takes_not(key_at(r, s, key, sizeof key)))
 		weir_diag_hint(d, "write not: { %s: %.*s }", key, (int)n - 1, s + 1);
 	else
 		weir_diag_hint(d, "quote it");
@@ -356,6 +357,7 @@ static int step(struct reader *r, const yaml_event_t *e)
 			fail(r, &e->start_mark, 3, "a second document: a policy is one");
 			return -EINVAL;
 		}
+		r->marked = !e->data.document_start.implicit;
 		return 0;
 	default:
 		return 0;
@@ -368,18 +370,9 @@ static int step(struct reader *r, const yaml_event_t *e)
  */
 static int check_end(struct weir_diags *diags, const struct weir_source *s)
 {
-	const char *t = s->text;
 	size_t n = s->len;
 	unsigned line = 1;
 
-	/* the first line that is no comment and not empty */
-	while (t < s->text + n && (*t == '#' || *t == '\n' || *t == '\r')) {
-		const char *nl = memchr(t, '\n', n - (size_t)(t - s->text));
-
-		t = nl ? nl + 1 : s->text + n;
-	}
-	if (n - (size_t)(t - s->text) < 3 || memcmp(t, "---", 3))
-		return 0;
 	if (n >= 5 && !memcmp(s->text + n - 5, "\n...\n", 5))
 		return 0;
 	if (n >= 6 && !memcmp(s->text + n - 6, "\n...\r\n", 6))
@@ -423,7 +416,7 @@ int weir_yaml_read(struct weir_arena *a, const struct weir_source *source, struc
 		weir_source_diag(diags, WEIR_ERROR, source, 1, 0, 1, "out of memory");
 	if (err < 0)
 		return err;
-	err = check_end(diags, source);
+	err = r.marked ? check_end(diags, source) : 0;
 	if (err < 0)
 		return err;
 	if (!top.child) {

@@ -30,6 +30,26 @@ int weir_rule_read(struct weir_arena *a, const struct weir_policy *p, const char
 	return 0;
 }
 
+/*
+ * What is on lo passes by the failsafe, and no program is there, unless the file says otherwise. A rule that is added
+ * does not say it: from one command to the next all of lo would be judged by the default.
+ */
+static int check_lo(const struct weir_policy *p, const struct weir_p_rule *r, struct weir_diags *diags)
+{
+	const char *removed[WEIR_FAILSAFE_MAX], *key = weir_rule_names_lo(r);
+	size_t n = weir_policy_failsafe_removed(p, removed, WEIR_FAILSAFE_MAX);
+
+	for (size_t i = 0; i < n && i < WEIR_FAILSAFE_MAX && key; i++)
+		if (!strcmp(removed[i], "lo"))
+			key = NULL;
+	if (!key || weir_rule_naming_lo(p, NULL))
+		return 0;
+	weir_diag_hint(weir_diags_add(diags, WEIR_ERROR, NULL, 0, 0, 1,
+				      "%s: everything on lo passes by the failsafe, whatever an added rule says", key),
+		       "write the rule into the policy file: that takes the entry 'lo' away");
+	return -EINVAL;
+}
+
 int weir_policy_check_rule(const struct weir_policy *p, const char *json, struct weir_diags *diags)
 {
 	struct weir_arena a = { .limit = 16 << 20 };
@@ -42,6 +62,8 @@ int weir_policy_check_rule(const struct weir_policy *p, const char *json, struct
 
 	if (!err)
 		err = weir_rule_flatten(&c, r, &flat);
+	if (!err)
+		err = check_lo(p, r, diags);
 	if (!err && r->name)
 		other = weir_dict_find(&p->rule_names, r->name);
 	if (other) {

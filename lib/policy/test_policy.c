@@ -193,6 +193,51 @@ static void test_groups_add_their_conditions(void **state)
 	done(&f);
 }
 
+/* What an added rule says about lo would never be asked: only the file can take the failsafe entry away. */
+static void test_added_rules_and_lo(void **state)
+{
+	static const char *const files[] = { "version: 1\n", "version: 1\nfailsafe: [ { name: lo, remove: true } ]\n",
+					     "version: 1\nrules: [ { action: log, out_interface: lo } ]\n" };
+	static const char *const rules[] = { "{\"action\": \"drop\", \"interface\": \"lo\"}",
+					     "{\"action\": \"drop\", \"in_interface\": [\"eth0\", \"lo\"]}" };
+
+	for (size_t i = 0; i < 3; i++) {
+		struct fixture f;
+
+		read_policy(&f, files[i]);
+		for (size_t k = 0; k < 2; k++)
+			assert_int_equal(weir_policy_check_rule(f.p, rules[k], &f.diags), i ? 0 : -EINVAL);
+		assert_int_equal(f.diags.errors, i ? 0 : 2);
+		assert_int_equal(weir_policy_check_rule(f.p, "{\"action\": \"drop\", \"interface\": \"eth0\"}", &f.diags), 0);
+		weir_policy_free(f.p);
+		weir_diags_free(&f.diags);
+	}
+}
+
+/* Ports mean tcp and udp only where nobody says a protocol: a group that does has said it for its rules. */
+static void test_groups_say_the_protocol_of_ports(void **state)
+{
+	struct fixture f;
+
+	read_policy(&f, "version: 1\nmode: prevent\ndefault: allow\nrules:\n"
+			"  - group: all in the group\n    when: { ports: 80, protocol: [tcp, sctp] }\n"
+			"    rules: [ { name: a, action: drop, from: 10.0.0.0/8 } ]\n"
+			"  - group: ports in the rule\n    when: { protocol: [udp, sctp, udplite, gre] }\n"
+			"    rules: [ { name: b, action: drop, ports: 90 }, { name: c, action: drop, not: { ports: 1-110 } } ]\n"
+			"  - group: no protocol\n    when: { ports: 110 }\n    rules: [ { name: d, action: drop } ]\n");
+	compile(&f);
+	EXPECT(&f, { WEIR_DROP, "a", "tcp 10.0.0.1:1 > 1.1.1.1:80" },
+	       { WEIR_DROP, "a", "sctp 10.0.0.1:1 > 1.1.1.1:80" },
+	       { WEIR_PASS, "default inbound", "udp 10.0.0.1:1 > 1.1.1.1:80" },
+	       { WEIR_DROP, "b", "udp 10.0.0.1:1 > 1.1.1.1:90" },
+	       { WEIR_DROP, "b", "sctp 10.0.0.1:1 > 1.1.1.1:90" },
+	       { WEIR_DROP, "c", "udplite 10.0.0.1:1 > 1.1.1.1:111" },
+	       { WEIR_PASS, "default inbound", "gre 10.0.0.1 > 1.1.1.1" },
+	       { WEIR_DROP, "d", "tcp 10.0.0.1:1 > 1.1.1.1:110" },
+	       { WEIR_PASS, "default inbound", "sctp 10.0.0.1:1 > 1.1.1.1:110" });
+	done(&f);
+}
+
 static void test_modes_are_ceilings(void **state)
 {
 	struct fixture f;
@@ -493,6 +538,8 @@ int main(void)
 		cmocka_unit_test(test_shuts),
 		cmocka_unit_test(test_conditions),
 		cmocka_unit_test(test_groups_add_their_conditions),
+		cmocka_unit_test(test_groups_say_the_protocol_of_ports),
+		cmocka_unit_test(test_added_rules_and_lo),
 		cmocka_unit_test(test_modes_are_ceilings),
 		cmocka_unit_test(test_overlay_edits_and_sessions),
 		cmocka_unit_test(test_lists_become_classes_without_loss),

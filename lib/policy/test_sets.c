@@ -212,6 +212,60 @@ static void test_edits(void **state)
 	drop(&m);
 }
 
+static int verdict(const struct made *m, const char *packet)
+{
+	struct weir_diags diags = { 0 };
+	struct weir_packet_spec s;
+	struct weir_facts f;
+	struct weir_result r;
+
+	assert_int_equal(weir_packet_parse(packet, &s, &diags), 0);
+	weir_packet_facts(&m->img, &s, &f);
+	weir_packet_judge(&m->img, &f, false, &r);
+	return r.enforced;
+}
+
+/*
+ * What is taken out of a set leaves rules that match nothing, and no mistake: refused, the edit would leave the address
+ * let in. What the file itself spells so is one.
+ */
+static void test_edits_that_leave_nothing(void **state)
+{
+	static const char rules[] = "version: 1\nmode: prevent\nsets:\n"
+				    "  office: { addresses: [10.1.0.0/16, \"2001:db8::/32\"] }\n"
+				    "  site: { addresses: [10.1.0.0/16, 10.2.0.0/16] }\n  feed: { addresses: { file: feed.txt } }\n"
+				    "rules:\n  - { name: a, action: allow, from: $office, to: 192.0.2.1 }\n"
+				    "  - { name: b, action: allow, from: $office, icmp: 8 }\n"
+				    "  - { group: g, when: { from: $site }, rules: [ { name: c, action: allow, from: 10.1.7.0/24 } ] }\n"
+				    "  - { name: d, action: allow, from: $feed, to: 192.0.2.3 }\n"
+				    "  - { group: h, when: { to: 192.0.2.4 }, rules: [ { name: e, action: allow, to: $feed } ] }\n";
+	static const char office[] = "tcp 10.1.0.9:1 > 192.0.2.1:80", site[] = "tcp 10.1.7.9:1 > 192.0.2.2:80";
+	struct weir_set_edit edits[] = { { "office", "10.1.0.0/16", true }, { "site", "10.1.0.0/16", true } };
+	struct weir_overlay o = { .edits = edits, .n_edits = 2 };
+	struct made m;
+
+	(void)state;
+	write_file("feed.txt", "2001:db8::7\n"); /* somebody else's: today it names nothing of IPv4 */
+	make(&m, rules);
+	assert_int_equal(verdict(&m, office), WEIR_PASS);
+	assert_int_equal(verdict(&m, "icmp 10.1.0.9 > 192.0.2.2"), WEIR_PASS);
+	assert_int_equal(verdict(&m, site), WEIR_PASS);
+	compile(&m, &o);
+	assert_int_equal(verdict(&m, office), WEIR_DROP);
+	assert_int_equal(verdict(&m, "icmp 10.1.0.9 > 192.0.2.2"), WEIR_DROP);
+	assert_int_equal(verdict(&m, site), WEIR_DROP);
+	assert_int_equal(verdict(&m, "tcp [2001:db8::7]:1 > [2001:db8::1]:80"), WEIR_DROP);
+	drop(&m);
+	write_file("feed.txt", "198.51.100.7\n192.0.2.4\n");
+	make(&m, rules);
+	assert_int_equal(verdict(&m, "tcp 198.51.100.7:1 > 192.0.2.3:80"), WEIR_PASS);
+	assert_int_equal(verdict(&m, "tcp 203.0.113.1:1 > 192.0.2.4:80"), WEIR_PASS);
+	drop(&m);
+	assert_int_equal(read_policy(&m, "version: 1\nsets: { six: { addresses: \"2001:db8::1\" } }\n"
+					 "rules: [ { action: allow, from: $six, to: 192.0.2.1 } ]\n"), -EINVAL);
+	drop(&m);
+}
+
 static uint32_t rnd(uint32_t *state, uint32_t n)
 {
 	*state = *state * 1664525u + 1013904223u;
@@ -351,6 +405,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_files), cmocka_unit_test(test_broken_line), cmocka_unit_test(test_except),
+		cmocka_unit_test(test_edits_that_leave_nothing),
 		cmocka_unit_test(test_edits), cmocka_unit_test(test_many),	  cmocka_unit_test(test_lint),
 		cmocka_unit_test(test_edits_over_each_other), cmocka_unit_test(test_all_edits),
 	};
