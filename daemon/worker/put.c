@@ -14,6 +14,11 @@
 #include "lib/util/cleanup.h"
 #include "lib/util/file.h"
 
+bool weir_worker_has_policy(const struct weir_worker *w)
+{
+	return !w->img.cfg || !memcmp(w->img.h->source_digest, weir_policy_digest(w->policy), 32);
+}
+
 enum weir_mode weir_worker_mode(const struct weir_worker *w)
 {
 	return w->img.cfg && w->img.cfg->mode == WEIR_PREVENT ? WEIR_PREVENT : WEIR_DETECT;
@@ -371,6 +376,11 @@ static int put_once(struct weir_worker *w, struct weir_change *c, struct weir_di
 	if (r != -EAGAIN)
 		return r;
 	why[0] = 0;
+	if (!c->policy && !weir_worker_has_policy(w)) {
+		snprintf(why, why_size, "the policy of generation %u, which is in force, cannot be read again since a crash, so it "
+			 "cannot be edited: weir apply puts one in its place", w->generation);
+		return -ESTALE;
+	}
 	r = images_make(w, c, &now, &back, diags, why, why_size);
 	if (!r && (c->new_generation || !weir_history_find(&w->history, now.img.cfg->generation))) {
 		r = weir_history_note(w, c, &now.img, why, why_size);

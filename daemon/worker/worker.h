@@ -277,6 +277,8 @@ int weir_worker_bans(struct weir_worker *w);
 const struct weir_ban_key *weir_worker_ban(const struct weir_worker *w, const uint8_t addr[16]);
 bool weir_worker_banned(const struct weir_worker *w, const struct weir_ban_key *also, const uint8_t addr[16]);
 
+/* Is the policy at hand the one that is in force? After a crash that one may not be to be had. */
+bool weir_worker_has_policy(const struct weir_worker *w);
 enum weir_mode weir_worker_mode(const struct weir_worker *w);      /* effective */
 enum weir_mode weir_worker_requested(const struct weir_worker *w); /* what was asked for last */
 /* Keep a copy of the policy in force for the next start. Includes and list files are still read where they stand. */
