@@ -420,10 +420,14 @@ int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited
 			struct weir_diags *diags, char *why, size_t why_size)
 {
 	struct weir_change c = { .overlay = edited, .by = by };
-	int r = weir_worker_put(w, &c, diags, why, why_size), undone;
+	int r, undone;
 
-	if (r)
+	weir_edit_begin(w);
+	r = weir_worker_put(w, &c, diags, why, why_size);
+	if (r) {
+		weir_edit_end(w);
 		return r;
+	}
 	edited->changes++;
 	r = weir_failures_saved(w, weir_overlay_save(w->o.state_dir, edited));
 	if (r) {
@@ -435,8 +439,10 @@ int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited
 		if (undone)
 			snprintf(why, why_size, "cannot save to %s: %s; it is in force until the next start",
 				 w->o.state_name, strerror(-r));
+		weir_edit_end(w);
 		return r;
 	}
+	weir_edit_end(w);
 	weir_overlay_store_clear(&w->overlay);
 	w->overlay = *edited;
 	memset(edited, 0, sizeof *edited);

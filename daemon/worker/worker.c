@@ -151,7 +151,8 @@ static int state_open(struct weir_worker *w, char *why, size_t why_size)
 		snprintf(why, why_size, "cannot read the state in %s: %s", w->o.state_name, strerror(-r));
 		return r;
 	}
-	weir_overlay_expire(&w->overlay, (uint64_t)time(NULL));
+	if (!w->o.resume) /* what is in force goes on with them, until they are taken out of it */
+		weir_overlay_expire(&w->overlay, (uint64_t)time(NULL));
 	weir_bans_expire(&w->bans, (uint64_t)time(NULL), NULL, NULL);
 	return 0;
 }
@@ -412,6 +413,10 @@ int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why
 {
 	int r = begin(w, diags, why, why_size);
 
+	if (!r && w->o.resume)
+		weir_edit_cut(w);
+	else if (!r) /* it was made of what is written down */
+		weir_edit_end(w);
 	w->lists.starting = false;
 	weir_lists_end(w);
 	if (!r)

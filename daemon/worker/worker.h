@@ -264,6 +264,11 @@ int weir_late_try(struct weir_worker *w, struct weir_change *c, char *why, size_
 int weir_late_files(struct weir_worker *w, struct weir_policy *p);
 void weir_late_tick(struct weir_worker *w); /* the others, when there is time for it */
 
+/* cut.c: around what an edit puts in force and writes down; and what becomes of one in the midst of which a worker died. */
+void weir_edit_begin(const struct weir_worker *w);
+void weir_edit_end(const struct weir_worker *w);
+void weir_edit_cut(struct weir_worker *w);
+
 /* kill.c: end the conversations that what is in force denies, when the policy says so. Returns how many. */
 uint32_t weir_worker_kill(struct weir_worker *w);
 /* Facts of a conversation that lives. */
