@@ -140,7 +140,6 @@ static int put(struct weir_worker *w, struct weir_change *c, struct weir_reply *
 		r = weir_pending_final(w, c->path ? c->boot : -1, c->keep_mode, why, sizeof why);
 		if (r)
 			return weir_reply_fail(rp, r, NULL, "%s", why);
-		weir_pending_forget(w);
 		c->killed = weir_worker_kill(w);
 	}
 	rp->result = put_result(w, c);

@@ -142,7 +142,7 @@ void weir_history_settle(struct weir_worker *w, bool rollback)
 		weir_pending_save(w);
 }
 
-int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *why, size_t why_size)
+static int final_write(struct weir_worker *w, int boot, bool keep_mode, char *why, size_t why_size)
 {
 	int r = 0;
 
@@ -164,6 +164,28 @@ int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *wh
 	if (r)
 		snprintf(why, why_size, "in force, but %s cannot be written: %s", w->o.state_name, strerror(-r));
 	return r;
+}
+
+int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *why, size_t why_size)
+{
+	int r = final_write(w, boot, keep_mode, why, why_size);
+
+	w->failing.final = r != 0;
+	w->failing.final_boot = boot;
+	w->failing.final_mode = keep_mode;
+	if (!r)
+		weir_pending_forget(w);
+	return r;
+}
+
+int weir_pending_final_again(struct weir_worker *w)
+{
+	char why[256];
+
+	if (!w->failing.final)
+		return 0;
+	/* what waits is not to be written down yet; it, or what it goes back to, is when that is decided */
+	return w->pending.on ? -EBUSY : weir_pending_final(w, w->failing.final_boot, w->failing.final_mode, why, sizeof why);
 }
 
 /* A line for those who follow the events. */
@@ -221,8 +243,6 @@ static int confirmed(struct weir_worker *w, uint32_t *ret_killed, char *why, siz
 	weir_stand_clear(w);
 	weir_history_settle(w, rollback);
 	r = weir_pending_final(w, boot, mode, why, why_size);
-	if (!r)
-		weir_pending_forget(w);
 	*ret_killed = weir_worker_kill(w);
 	snprintf(text, sizeof text, "generation %u was confirmed", w->generation);
 	tell(w, text);
@@ -533,9 +553,9 @@ int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *w
 		why[0] = 0;
 		return 0;
 	}
-	if (stands == n.generation)
-		r = weir_pending_final(w, n.p.boot, n.p.mode, why, why_size);
-	if (!r)
+	if (stands != n.generation)
 		weir_pending_forget(w);
-	return r ? r : 2;
+	else if (weir_pending_final(w, n.p.boot, n.p.mode, why, why_size))
+		why[0] = 0; /* a disk that is full keeps nobody from guarding; it is tried again */
+	return 2;
 }

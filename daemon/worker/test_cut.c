@@ -135,6 +135,47 @@ static void a_change_that_was_not_written_down(void **state)
 	start(f, NULL);
 }
 
+/* The disk has room again, and nobody has to say so. */
+static void a_copy_that_is_made_later(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 4; i++) {
+		write_policy(f, WEB);
+		start(f, NULL);
+		good(f, "apply", NULL);
+		write_policy(f, MAIL);
+		mkdir(in_state(f, ".policy.yaml.new"), 0700);
+		bad(f, "apply", NULL, "in force, but not saved");
+		if (i == 1)
+			worker_dies(f); /* it goes on all the same */
+		if (i == 2) { /* this one is not to be taken by the next start */
+			write_policy(f, WEB);
+			good(f, "apply", json_pack("{s:i}", "confirm", 100));
+		}
+		if (i == 3) { /* nor does a start hang on it */
+			end(f, false);
+			start(f, NULL);
+		}
+		degraded(f, "cannot be written");
+		rmdir(in_state(f, ".policy.yaml.new"));
+		f->worker->failing.unsaved_at = 0;
+		ticks(f, 1);
+		if (i == 2) {
+			degraded(f, "cannot be written");
+			good(f, "rollback", NULL);
+			f->worker->failing.unsaved_at = 0;
+			ticks(f, 1);
+		}
+		assert_int_equal(f->worker->failing.state_why[0], 0);
+		end(f, true);
+		start(f, NULL);
+		assert_string_equal(first_rule(f), "mail");
+		end(f, true);
+	}
+	start(f, NULL);
+}
+
 /* And what was never in force leaves nothing. */
 static void a_change_that_was_not_in_force(void **state)
 {
@@ -187,6 +228,7 @@ int main(void)
 		T(beside_a_change_that_waits),
 		T(a_rule_that_expired),
 		T(a_change_that_was_not_written_down),
+		T(a_copy_that_is_made_later),
 		T(a_change_that_was_not_in_force),
 		T(an_edit_of_what_cannot_be_read),
 	};

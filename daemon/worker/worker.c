@@ -405,7 +405,8 @@ static int begin(struct weir_worker *w, struct weir_diags *diags, char *why, siz
 	weir_lists_note(w); /* of the same generation they may be others */
 	weir_history_settle(w, false);
 	origin_write(w);
-	weir_pending_forget(w);
+	if (!w->failing.final)
+		weir_pending_forget(w);
 	return started(w);
 }
 

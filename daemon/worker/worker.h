@@ -217,6 +217,7 @@ int weir_history_policy(const struct weir_worker *w, const struct weir_gen *g, s
 int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size);
 /* The change in force is there to stay: the next start may take it. `why` says what could not be written. */
 int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *why, size_t why_size);
+int weir_pending_final_again(struct weir_worker *w); /* what could not be written then */
 int weir_pending_save(const struct weir_worker *w);
 void weir_pending_forget(const struct weir_worker *w); /* all that was to be written down is */
 uint64_t weir_pending_span(const struct weir_pending *p); /* ns that were given */
