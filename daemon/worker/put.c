@@ -130,6 +130,7 @@ int weir_worker_compile(struct weir_worker *w, const struct weir_stand *of, cons
 		.disk_full = w->audit_why[0],
 		.cpus = w->o.cpus,
 		.late = true,
+		.unfit = c->new_generation && c->by,
 		.management = weir_failures_management(w, of ? of->policy : c->policy ? c->policy : w->policy),
 	};
 	int r;
@@ -245,6 +246,8 @@ static void take_over(struct weir_worker *w, struct weir_change *c, struct weir_
 	}
 	if (!c->new_generation)
 		return;
+	for (size_t i = 0; c->by && i < w->overlay.list.n_rules; i++)
+		w->overlay.list.rules[i].unfit = false;
 	if (!c->confirm_s) {
 		if (p->on)
 			weir_stand_clear(w);
@@ -414,6 +417,41 @@ int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_di
 	weir_pending_tick(w);
 	return c->new_generation || w->pending.on || (c->policy && w->policy != stood) ? r :
 		       put_once(w, c, diags, why, why_size);
+}
+
+uint32_t weir_worker_rule_at(const struct weir_worker *w, uint32_t id)
+{
+	uint32_t i = 0;
+
+	while (i < w->img.cfg->n_rules && weir_img_rule(&w->img, 0, i)->overlay_id != id)
+		i++;
+	return i;
+}
+
+bool weir_worker_unfit(struct weir_worker *w)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < w->overlay.list.n_rules; i++) {
+		struct weir_overlay_rule *o = &w->overlay.list.rules[i];
+		struct weir_diags own = { 0 };
+
+		o->unfit = (!w->img.cfg || weir_worker_rule_at(w, o->id) == w->img.cfg->n_rules) &&
+			   weir_policy_check_rule(w->policy, o->json, &own) == -EINVAL;
+		any |= o->unfit;
+		weir_diags_free(&own);
+	}
+	return any;
+}
+
+int weir_worker_put_fitting(struct weir_worker *w, struct weir_change *c, int r, struct weir_diags *diags, char *why,
+			    size_t why_size)
+{
+	if (w->o.policy || !weir_worker_unfit(w)) /* who names a file is told */
+		return r;
+	weir_diags_free(diags);
+	*diags = (struct weir_diags){ 0 };
+	return weir_worker_put(w, c, diags, why, why_size);
 }
 
 int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_caller *by,

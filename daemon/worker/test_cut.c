@@ -219,6 +219,52 @@ static void an_edit_of_what_cannot_be_read(void **state)
 	good(f, "rule add", drop_rule("192.0.2.1"));
 }
 
+static uint32_t rules_of(const struct fixture *f)
+{
+	return weir_img_rule_count(&f->worker->img);
+}
+
+/* An added rule that names what is there no more does not keep the rest from standing at a start. */
+static void a_rule_that_fits_no_more(void **state)
+{
+	static const char office[] = "sets: { office: { addresses: 192.0.2.0/24 } }\n";
+	struct fixture *f = *state;
+	char path[320];
+
+	snprintf(path, sizeof path, "%s/more.yaml", f->etc);
+	test_file(path, office);
+	write_policy(f, MAIL "include: more.yaml\n");
+	start(f, NULL);
+	good(f, "rule add", json_pack("{s:{s:s, s:s}}", "rule", "action", "drop", "from", "$office"));
+	good(f, "rule add", drop_rule("192.0.2.1"));
+	for (int i = 0; i < 3; i++) {
+		test_file(path, i ? "rules: [ broken" : "sets: { others: { addresses: 192.0.2.0/24 } }\n");
+		end(f, i != 1); /* the last two times management stands in for what cannot be read */
+		start(f, NULL);
+		assert_true(i ? strstr(f->worker->path, "management") != NULL : !strcmp(first_rule(f), "mail"));
+		degraded(f, "rule 1 that was added does not fit");
+		assert_int_equal(f->worker->overlay.list.n_rules, 2 + i);
+		worker_dies(f);
+		good(f, "rule add", drop_rule("192.0.2.2"));
+		degraded(f, "rule 1 that was added does not fit");
+		bad(f, "apply", NULL, i ? "more.yaml" : "unknown set");
+		test_file(path, office);
+		good(f, "apply", NULL);
+		assert_int_equal(rules_of(f), 4 + i);
+		assert_false(f->worker->overlay.list.rules[0].unfit);
+	}
+	end(f, true);
+	start(f, NULL);
+	assert_int_equal(rules_of(f), 6);
+	test_file(path, "sets: { others: { addresses: 192.0.2.0/24 } }\n");
+	end(f, true);
+	start(f, NULL);
+	assert_int_equal(rules_of(f), 5);
+	good(f, "rule delete", json_pack("{s:s}", "id", "1"));
+	assert_int_equal(f->worker->overlay.list.n_rules, 4);
+	assert_int_equal(rules_of(f), 5);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -231,6 +277,7 @@ int main(void)
 		T(a_copy_that_is_made_later),
 		T(a_change_that_was_not_in_force),
 		T(an_edit_of_what_cannot_be_read),
+		T(a_rule_that_fits_no_more),
 	};
 
 	return cmocka_run_group_tests_name("changes that are cut short", tests, NULL, NULL);

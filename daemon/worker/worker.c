@@ -400,6 +400,8 @@ static int begin(struct weir_worker *w, struct weir_diags *diags, char *why, siz
 	r = weir_worker_put(w, &c, diags, why, why_size);
 	if (r)
 		r = put_kept(w, &c, r, diags, why, why_size);
+	if (r == -EINVAL)
+		r = weir_worker_put_fitting(w, &c, r, diags, why, why_size);
 	if (r)
 		return r;
 	weir_lists_note(w); /* of the same generation they may be others */
@@ -414,10 +416,13 @@ int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why
 {
 	int r = begin(w, diags, why, why_size);
 
-	if (!r && w->o.resume)
+	if (!r && w->o.resume) {
+		if (weir_worker_has_policy(w))
+			weir_worker_unfit(w);
 		weir_edit_cut(w);
-	else if (!r) /* it was made of what is written down */
+	} else if (!r) { /* it was made of what is written down */
 		weir_edit_end(w);
+	}
 	w->lists.starting = false;
 	weir_lists_end(w);
 	if (!r)

@@ -184,6 +184,16 @@ struct weir_change {
 /* Compile and put in force; all or nothing. -EINVAL: diags say what; otherwise why does. */
 int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why,
 		    size_t why_size);
+/* The index in the image in force of an added rule, or n_rules. */
+uint32_t weir_worker_rule_at(const struct weir_worker *w, uint32_t id);
+/*
+ * At a start that could not be put in force, as `r` says: without added rules that do not fit the policy, if there are any.
+ * They may name what the policy has no more: an include was edited and never applied, or another policy stands in
+ * for one that cannot be read. They must not keep the rest from standing; status names them.
+ */
+bool weir_worker_unfit(struct weir_worker *w); /* notes which those are that are not in force: any? */
+int weir_worker_put_fitting(struct weir_worker *w, struct weir_change *c, int r, struct weir_diags *diags, char *why,
+			    size_t why_size);
 /* Put in force and save an edited overlay; takes it over on success. `by` may be NULL. */
 int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_caller *by,
 			struct weir_diags *diags, char *why, size_t why_size);
