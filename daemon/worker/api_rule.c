@@ -12,16 +12,6 @@
 
 static const char *const actions[] = { "allow", "drop", "reject", "log", "ban", "?", "?", "?" };
 
-/* The index in the image of an overlay rule, or n_rules. */
-static uint32_t image_rule(const struct weir_worker *w, uint32_t id)
-{
-	uint32_t i = 0;
-
-	while (i < w->img.cfg->n_rules && weir_img_rule(&w->img, 0, i)->overlay_id != id)
-		i++;
-	return i;
-}
-
 static int commit(struct weir_worker *w, const struct weir_request *rq, bool force, struct weir_overlay_store *edited,
 		  struct weir_reply *rp)
 {
@@ -115,7 +105,7 @@ static int do_add(struct weir_worker *w, const struct weir_request *rq, struct w
 	r = commit(w, rq, force, &edited, rp);
 	if (r)
 		return r;
-	at = image_rule(w, id);
+	at = weir_worker_rule_at(w, id);
 	if (at == w->img.cfg->n_rules)
 		return weir_reply_fail(rp, -EBADMSG, NULL, "rule %u is saved, but the image lacks it", id);
 	weir_reply_detail(rp, "id %u: %s %s", id, actions[weir_img_rule(&w->img, 0, at)->action % 8],

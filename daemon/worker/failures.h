@@ -24,6 +24,8 @@ struct weir_failing {
 	uint64_t told_at[WEIR_FAILURE_COUNT];
 	uint64_t unwritten;  /* records that the audit log did not take, since it last took one */
 	uint64_t unsaved_at; /* unix seconds of the last try to save the state */
+	bool final, final_mode; /* what the next start takes could not be written, ... */
+	int final_boot;      /* ... with these of struct weir_pending */
 	const struct weir_policy *stand_in; /* the policy that stands in for one that could not be read; only compared */
 	bool management;     /* it is the built-in one for management access */
 	uint32_t missing;    /* interfaces that are asked for and not covered, and the guard when it does not stand */

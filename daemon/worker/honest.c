@@ -243,6 +243,12 @@ json_t *weir_honest(struct weir_worker *w, const struct weir_counter *stats, jso
 		if (w->notes[i][0])
 			weir_degrade(degraded, "%s", w->notes[i]);
 	}
+	for (size_t i = 0; i < w->overlay.list.n_rules; i++) {
+		if (w->overlay.list.rules[i].unfit)
+			weir_degrade(degraded, "rule %u that was added does not fit this policy and is not in force: weir rule delete "
+				     "--id %u, or weir apply with one that it fits", w->overlay.list.rules[i].id,
+				     w->overlay.list.rules[i].id);
+	}
 	if (w->bans_why[0])
 		weir_degrade(degraded, "%s", w->bans_why);
 	if (w->lists.why[0])

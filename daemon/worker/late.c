@@ -36,11 +36,11 @@ static bool same_rules(const struct weir_overlay *a, const struct weir_overlay *
 	return true;
 }
 
-/* Is it the overlay alone that this change is about, and the policy at hand the one that is in force? */
+/* Is it the overlay alone that this change is about? */
 static bool fits(const struct weir_worker *w, const struct weir_change *c)
 {
 	return c->overlay && !c->whole && !c->policy && !c->set_ceiling && !c->new_generation && !w->pending.on &&
-	       w->img.cfg && !memcmp(w->img.h->source_digest, weir_policy_digest(w->policy), 32);
+	       w->img.cfg;
 }
 
 /*
@@ -104,7 +104,8 @@ static int rule_try(struct weir_worker *w, const struct weir_change *c, char *wh
 	struct weir_late late;
 	int r;
 
-	if (!w->img.cfg->n_late)
+	/* a rule that goes asks nothing of the policy, which may not be to be had after a crash */
+	if (!w->img.cfg->n_late || (c->overlay->list.n_rules > w->overlay.list.n_rules && !weir_worker_has_policy(w)))
 		return -EAGAIN;
 	o.overlay = &c->overlay->list;
 	if (weir_late_make(w->policy, &o, &w->img, &late))

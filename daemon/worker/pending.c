@@ -28,7 +28,7 @@ static const char *boot_name(int boot)
 	return boot < 0 ? NULL : weir_source_name((enum weir_policy_source)boot);
 }
 
-static void note_forget(const struct weir_worker *w)
+void weir_pending_forget(const struct weir_worker *w)
 {
 	char path[PATH_MAX];
 
@@ -69,7 +69,7 @@ int weir_pending_save(const struct weir_worker *w)
 {
 	if (w->pending.on)
 		return note_write(w, &w->pending, w->generation, w->pending.back.generation);
-	note_forget(w);
+	weir_pending_forget(w);
 	return 0;
 }
 
@@ -101,12 +101,13 @@ int weir_history_note(struct weir_worker *w, const struct weir_change *c, const 
 	memcpy(g.digest, weir_policy_digest(p), 32);
 	memcpy(g.lists, weir_policy_lists_digest(p), 32);
 	r = weir_history_add(w->o.state_dir, &w->history, &g, text, len);
-	if (!r && c->confirm_s) {
+	/* one that does not wait has a note until the next start would take it, too: its maker may die before that */
+	if (!r && c->new_generation && (c->confirm_s || c->by)) {
 		will.since = weir_kern_now();
 		will.span = c->confirm_s;
 		will.deadline = will.since + weir_pending_span(&will); /* the earliest: it is written again once it is in force */
-		will.boot = c->path ? c->boot : w->pending.on ? w->pending.boot : -1;
-		will.mode |= c->keep_mode;
+		will.boot = c->path ? c->boot : w->pending.on && c->confirm_s ? w->pending.boot : -1;
+		will.mode = c->keep_mode || (will.mode && c->confirm_s);
 		will.rollback = c->rollback;
 		r = note_write(w, &will, g.generation, w->pending.on ? w->pending.back.generation : w->generation);
 		if (r)
@@ -137,10 +138,11 @@ void weir_history_settle(struct weir_worker *w, bool rollback)
 		}
 	}
 	weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history)); /* if not, the next change says so: it cannot be noted either */
-	weir_pending_save(w);
+	if (p->on)
+		weir_pending_save(w);
 }
 
-int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *why, size_t why_size)
+static int final_write(struct weir_worker *w, int boot, bool keep_mode, char *why, size_t why_size)
 {
 	int r = 0;
 
@@ -162,6 +164,28 @@ int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *wh
 	if (r)
 		snprintf(why, why_size, "in force, but %s cannot be written: %s", w->o.state_name, strerror(-r));
 	return r;
+}
+
+int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *why, size_t why_size)
+{
+	int r = final_write(w, boot, keep_mode, why, why_size);
+
+	w->failing.final = r != 0;
+	w->failing.final_boot = boot;
+	w->failing.final_mode = keep_mode;
+	if (!r)
+		weir_pending_forget(w);
+	return r;
+}
+
+int weir_pending_final_again(struct weir_worker *w)
+{
+	char why[256];
+
+	if (!w->failing.final)
+		return 0;
+	/* what waits is not to be written down yet; it, or what it goes back to, is when that is decided */
+	return w->pending.on ? -EBUSY : weir_pending_final(w, w->failing.final_boot, w->failing.final_mode, why, sizeof why);
 }
 
 /* A line for those who follow the events. */
@@ -205,6 +229,7 @@ static void taken_back(struct weir_worker *w, enum weir_gen_end end, const char 
 	weir_lists_came_back(w);
 	weir_history_end(weir_history_find(&w->history, from), end, unix_now());
 	weir_history_settle(w, false);
+	weir_pending_forget(w);
 	snprintf(text, sizeof text, "generation %u %s; generation %u is in force", from, how, w->generation);
 	tell(w, text);
 }
@@ -329,7 +354,7 @@ static int note_read(struct weir_worker *w, struct note *n)
 		return r;
 	if (json_unpack(j, "{s:I, s:I, s:I, s:I, s:I, s:b, s:b, s?s}", "generation", &generation, "back", &back, "deadline",
 			&deadline, "since", &since, "span", &span, "mode", &mode, "rollback", &rollback, "boot", &boot) ||
-	    generation < 1 || generation > UINT32_MAX || back < 1 || back > UINT32_MAX || deadline < 1 || span < 1) {
+	    generation < 1 || generation > UINT32_MAX || back < 1 || back > UINT32_MAX || deadline < 1 || span < 0) {
 		weir_file_set_aside(w->o.state_dir, PENDING_FILE, "not what weir writes", w->notes[4], sizeof w->notes[4]);
 		weir_worker_known(w, w->notes[4], sizeof w->notes[4]);
 		r = -EBADMSG;
@@ -498,8 +523,8 @@ int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *w
 		return w->o.resume && before->attached && !resume(w, before->generation, why, why_size) ? 2 : 0;
 	if (!before->attached || (w->o.policy && !w->o.resume)) { /* a new start with a policy of its own, or after a reboot */
 		decided_meanwhile(w, &n, before->attached ? WEIR_GEN_NEVER_CONFIRMED : WEIR_GEN_WENT_BACK,
-				  "never confirmed");
-		note_forget(w);
+				  n.p.span ? "never confirmed" : "never saved");
+		weir_pending_forget(w);
 		return 0;
 	}
 	if (k.pending && k.generation == n.generation) {
@@ -512,19 +537,25 @@ int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *w
 			weir_port_revert(w->port);
 	} else if (!before->settled_back && before->generation == n.generation) {
 		/* confirmed by a command that asked nobody */
-		decided_meanwhile(w, &n, WEIR_GEN_IN_FORCE, "confirm");
+		decided_meanwhile(w, &n, WEIR_GEN_IN_FORCE, n.p.span ? "confirm" : "saved");
 		stands = n.generation;
-	} else {
+	} else if (n.p.span) {
 		decided_meanwhile(w, &n, WEIR_GEN_WENT_BACK, "went back by itself");
+	} else { /* who made it died before it was in force */
+		stands = before->generation;
+		if (w->history.n && w->history.v[w->history.n - 1].generation == n.generation)
+			weir_history_drop(w->o.state_dir, &w->history, n.generation - 1);
 	}
-	note_forget(w);
 	r = resume(w, stands, why, why_size);
 	if (r) {
+		weir_pending_forget(w);
 		snprintf(w->notes[4], sizeof w->notes[4], "%.200s; the policy of the last start was taken instead", why);
 		why[0] = 0;
 		return 0;
 	}
-	if (stands == n.generation)
-		r = weir_pending_final(w, n.p.boot, n.p.mode, why, why_size);
-	return r ? r : 2;
+	if (stands != n.generation)
+		weir_pending_forget(w);
+	else if (weir_pending_final(w, n.p.boot, n.p.mode, why, why_size))
+		why[0] = 0; /* a disk that is full keeps nobody from guarding; it is tried again */
+	return 2;
 }

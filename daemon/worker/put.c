@@ -14,6 +14,11 @@
 #include "lib/util/cleanup.h"
 #include "lib/util/file.h"
 
+bool weir_worker_has_policy(const struct weir_worker *w)
+{
+	return !w->img.cfg || !memcmp(w->img.h->source_digest, weir_policy_digest(w->policy), 32);
+}
+
 enum weir_mode weir_worker_mode(const struct weir_worker *w)
 {
 	return w->img.cfg && w->img.cfg->mode == WEIR_PREVENT ? WEIR_PREVENT : WEIR_DETECT;
@@ -125,6 +130,7 @@ int weir_worker_compile(struct weir_worker *w, const struct weir_stand *of, cons
 		.disk_full = w->audit_why[0],
 		.cpus = w->o.cpus,
 		.late = true,
+		.unfit = c->new_generation && c->by,
 		.management = weir_failures_management(w, of ? of->policy : c->policy ? c->policy : w->policy),
 	};
 	int r;
@@ -240,6 +246,8 @@ static void take_over(struct weir_worker *w, struct weir_change *c, struct weir_
 	}
 	if (!c->new_generation)
 		return;
+	for (size_t i = 0; c->by && i < w->overlay.list.n_rules; i++)
+		w->overlay.list.rules[i].unfit = false;
 	if (!c->confirm_s) {
 		if (p->on)
 			weir_stand_clear(w);
@@ -371,6 +379,11 @@ static int put_once(struct weir_worker *w, struct weir_change *c, struct weir_di
 	if (r != -EAGAIN)
 		return r;
 	why[0] = 0;
+	if (!c->policy && !weir_worker_has_policy(w)) {
+		snprintf(why, why_size, "the policy of generation %u, which is in force, cannot be read again since a crash, so it "
+			 "cannot be edited: weir apply puts one in its place", w->generation);
+		return -ESTALE;
+	}
 	r = images_make(w, c, &now, &back, diags, why, why_size);
 	if (!r && (c->new_generation || !weir_history_find(&w->history, now.img.cfg->generation))) {
 		r = weir_history_note(w, c, &now.img, why, why_size);
@@ -406,14 +419,53 @@ int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_di
 		       put_once(w, c, diags, why, why_size);
 }
 
+uint32_t weir_worker_rule_at(const struct weir_worker *w, uint32_t id)
+{
+	uint32_t i = 0;
+
+	while (i < w->img.cfg->n_rules && weir_img_rule(&w->img, 0, i)->overlay_id != id)
+		i++;
+	return i;
+}
+
+bool weir_worker_unfit(struct weir_worker *w)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < w->overlay.list.n_rules; i++) {
+		struct weir_overlay_rule *o = &w->overlay.list.rules[i];
+		struct weir_diags own = { 0 };
+
+		o->unfit = (!w->img.cfg || weir_worker_rule_at(w, o->id) == w->img.cfg->n_rules) &&
+			   weir_policy_check_rule(w->policy, o->json, &own) == -EINVAL;
+		any |= o->unfit;
+		weir_diags_free(&own);
+	}
+	return any;
+}
+
+int weir_worker_put_fitting(struct weir_worker *w, struct weir_change *c, int r, struct weir_diags *diags, char *why,
+			    size_t why_size)
+{
+	if (w->o.policy || !weir_worker_unfit(w)) /* who names a file is told */
+		return r;
+	weir_diags_free(diags);
+	*diags = (struct weir_diags){ 0 };
+	return weir_worker_put(w, c, diags, why, why_size);
+}
+
 int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_caller *by,
 			struct weir_diags *diags, char *why, size_t why_size)
 {
 	struct weir_change c = { .overlay = edited, .by = by };
-	int r = weir_worker_put(w, &c, diags, why, why_size), undone;
+	int r, undone;
 
-	if (r)
+	weir_edit_begin(w);
+	r = weir_worker_put(w, &c, diags, why, why_size);
+	if (r) {
+		weir_edit_end(w);
 		return r;
+	}
 	edited->changes++;
 	r = weir_failures_saved(w, weir_overlay_save(w->o.state_dir, edited));
 	if (r) {
@@ -425,8 +477,10 @@ int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited
 		if (undone)
 			snprintf(why, why_size, "cannot save to %s: %s; it is in force until the next start",
 				 w->o.state_name, strerror(-r));
+		weir_edit_end(w);
 		return r;
 	}
+	weir_edit_end(w);
 	weir_overlay_store_clear(&w->overlay);
 	w->overlay = *edited;
 	memset(edited, 0, sizeof *edited);

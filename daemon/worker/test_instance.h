@@ -54,6 +54,21 @@ static inline void end(struct fixture *f, bool remove)
 	f->keeper = NULL;
 }
 
+/* The keeper lives, and starts another worker. */
+static inline void worker_dies(struct fixture *f)
+{
+	struct weir_worker_options o = { .config_dir = f->etc, .state_dir = f->state, .log_dir = f->log,
+					 .runtime_dir = f->run, .resume = true };
+	struct weir_diags d = { 0 };
+	char why[256] = "";
+
+	weir_worker_free(f->worker);
+	weir_port_next(f->port);
+	assert_int_equal(weir_worker_open(&o, f->port, &f->worker, &d, why, sizeof why), 0);
+	assert_int_equal(weir_worker_start(f->worker, &d, why, sizeof why), 0);
+	weir_diags_free(&d);
+}
+
 static inline int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof *f);

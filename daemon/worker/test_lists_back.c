@@ -82,26 +82,6 @@ static void what_came_back_reads_them_again(void **state)
 	degraded(f, NULL);
 }
 
-static void open_worker(struct fixture *f, bool resume)
-{
-	struct weir_worker_options o = { .config_dir = f->etc, .state_dir = f->state, .log_dir = f->log,
-					 .runtime_dir = f->run, .resume = resume };
-	struct weir_diags d = { 0 };
-	char why[256] = "";
-
-	assert_int_equal(weir_worker_open(&o, f->port, &f->worker, &d, why, sizeof why), 0);
-	assert_int_equal(weir_worker_start(f->worker, &d, why, sizeof why), 0);
-	weir_diags_free(&d);
-}
-
-/* The keeper lives, and starts another one. */
-static void worker_dies(struct fixture *f)
-{
-	weir_worker_free(f->worker);
-	weir_port_next(f->port);
-	open_worker(f, true);
-}
-
 /* Sound, and more than the lists of rules may hold. */
 static void too_large(const char *path)
 {

@@ -151,7 +151,8 @@ static int state_open(struct weir_worker *w, char *why, size_t why_size)
 		snprintf(why, why_size, "cannot read the state in %s: %s", w->o.state_name, strerror(-r));
 		return r;
 	}
-	weir_overlay_expire(&w->overlay, (uint64_t)time(NULL));
+	if (!w->o.resume) /* what is in force goes on with them, until they are taken out of it */
+		weir_overlay_expire(&w->overlay, (uint64_t)time(NULL));
 	weir_bans_expire(&w->bans, (uint64_t)time(NULL), NULL, NULL);
 	return 0;
 }
@@ -399,11 +400,15 @@ static int begin(struct weir_worker *w, struct weir_diags *diags, char *why, siz
 	r = weir_worker_put(w, &c, diags, why, why_size);
 	if (r)
 		r = put_kept(w, &c, r, diags, why, why_size);
+	if (r == -EINVAL)
+		r = weir_worker_put_fitting(w, &c, r, diags, why, why_size);
 	if (r)
 		return r;
 	weir_lists_note(w); /* of the same generation they may be others */
 	weir_history_settle(w, false);
 	origin_write(w);
+	if (!w->failing.final)
+		weir_pending_forget(w);
 	return started(w);
 }
 
@@ -411,6 +416,13 @@ int weir_worker_start(struct weir_worker *w, struct weir_diags *diags, char *why
 {
 	int r = begin(w, diags, why, why_size);
 
+	if (!r && w->o.resume) {
+		if (weir_worker_has_policy(w))
+			weir_worker_unfit(w);
+		weir_edit_cut(w);
+	} else if (!r) { /* it was made of what is written down */
+		weir_edit_end(w);
+	}
 	w->lists.starting = false;
 	weir_lists_end(w);
 	if (!r)

@@ -184,6 +184,16 @@ struct weir_change {
 /* Compile and put in force; all or nothing. -EINVAL: diags say what; otherwise why does. */
 int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why,
 		    size_t why_size);
+/* The index in the image in force of an added rule, or n_rules. */
+uint32_t weir_worker_rule_at(const struct weir_worker *w, uint32_t id);
+/*
+ * At a start that could not be put in force, as `r` says: without added rules that do not fit the policy, if there are any.
+ * They may name what the policy has no more: an include was edited and never applied, or another policy stands in
+ * for one that cannot be read. They must not keep the rest from standing; status names them.
+ */
+bool weir_worker_unfit(struct weir_worker *w); /* notes which those are that are not in force: any? */
+int weir_worker_put_fitting(struct weir_worker *w, struct weir_change *c, int r, struct weir_diags *diags, char *why,
+			    size_t why_size);
 /* Put in force and save an edited overlay; takes it over on success. `by` may be NULL. */
 int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_caller *by,
 			struct weir_diags *diags, char *why, size_t why_size);
@@ -217,7 +227,9 @@ int weir_history_policy(const struct weir_worker *w, const struct weir_gen *g, s
 int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size);
 /* The change in force is there to stay: the next start may take it. `why` says what could not be written. */
 int weir_pending_final(struct weir_worker *w, int boot, bool keep_mode, char *why, size_t why_size);
+int weir_pending_final_again(struct weir_worker *w); /* what could not be written then */
 int weir_pending_save(const struct weir_worker *w);
+void weir_pending_forget(const struct weir_worker *w); /* all that was to be written down is */
 uint64_t weir_pending_span(const struct weir_pending *p); /* ns that were given */
 /* When the change that took force a moment ago goes back: the kernel started its clock, so the kernel is asked. */
 void weir_pending_clock(struct weir_worker *w);
@@ -263,6 +275,11 @@ int weir_late_try(struct weir_worker *w, struct weir_change *c, char *why, size_
 int weir_late_files(struct weir_worker *w, struct weir_policy *p);
 void weir_late_tick(struct weir_worker *w); /* the others, when there is time for it */
 
+/* cut.c: around what an edit puts in force and writes down; and what becomes of one in the midst of which a worker died. */
+void weir_edit_begin(const struct weir_worker *w);
+void weir_edit_end(const struct weir_worker *w);
+void weir_edit_cut(struct weir_worker *w);
+
 /* kill.c: end the conversations that what is in force denies, when the policy says so. Returns how many. */
 uint32_t weir_worker_kill(struct weir_worker *w);
 /* Facts of a conversation that lives. */
@@ -276,6 +293,8 @@ int weir_worker_bans(struct weir_worker *w);
 const struct weir_ban_key *weir_worker_ban(const struct weir_worker *w, const uint8_t addr[16]);
 bool weir_worker_banned(const struct weir_worker *w, const struct weir_ban_key *also, const uint8_t addr[16]);
 
+/* Is the policy at hand the one that is in force? After a crash that one may not be to be had. */
+bool weir_worker_has_policy(const struct weir_worker *w);
 enum weir_mode weir_worker_mode(const struct weir_worker *w);      /* effective */
 enum weir_mode weir_worker_requested(const struct weir_worker *w); /* what was asked for last */
 /* Keep a copy of the policy in force for the next start. Includes and list files are still read where they stand. */

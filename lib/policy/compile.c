@@ -336,6 +336,8 @@ static int build_overlay(struct weir_build *b)
 	int err = 0;
 
 	for (size_t i = 0; o && i < o->n_rules && !err; i++) {
+		if (o->rules[i].unfit && !b->options->unfit)
+			continue;
 		err = build_overlay_rule(b, &o->rules[i]);
 		if (err == -EINVAL)
 			err = weir_build_tell(b, "take it away with 'weir rule delete', or change the policy",

@@ -86,6 +86,7 @@ struct weir_overlay_rule {
 	char *json;	  /* the rule as a JSON object in the policy language: {"name":..,"action":..,"from":..} */
 	uint64_t expires; /* unix seconds; 0 = never */
 	char *why;	  /* a person's reason; NULL: none */
+	bool unfit;	  /* the policy at hand has no place for it: left out, where nobody asks for all */
 };
 
 /* An edit of a set of the file: `weir set add|remove`. */
@@ -125,6 +126,7 @@ struct weir_compile_options {
 	const uint64_t *block_key;	    /* two secret numbers; NULL: where nobody can aim at what is built */
 	uint32_t simulate; /* bit per enum weir_failure: for drills */
 	bool disk_full;	   /* the audit log cannot be written: failures.audit_full counts */
+	bool unfit;	   /* rules that are noted as unfit count, too: who asks for this policy is told what does not fit */
 	bool late;	   /* with places for rules that come while it is in force */
 	bool management;   /* nothing but management access: ssh is open to everybody */
 	uint32_t cpus;	   /* that this machine may have: what each of them counts takes memory; 0: one */

@@ -36,7 +36,7 @@ void weir_overlay_store_clear(struct weir_overlay_store *s)
 
 static int rule_put(struct weir_overlay *o, size_t at, const struct weir_overlay_rule *from)
 {
-	struct weir_overlay_rule copy = { .id = from->id, .expires = from->expires }, *v;
+	struct weir_overlay_rule copy = { .id = from->id, .expires = from->expires, .unfit = from->unfit }, *v;
 
 	if (o->n_rules >= WEIR_OVERLAY_RULES_MAX)
 		return -ENOSPC;
@@ -110,7 +110,8 @@ static int rule_from_json(struct weir_overlay_store *s, const json_t *j)
 	if (!text)
 		return -ENOMEM;
 	return rule_put(&s->list, s->list.n_rules,
-			&(struct weir_overlay_rule){ (uint32_t)id, text, (uint64_t)expires, (char *)why });
+			&(struct weir_overlay_rule){ .id = (uint32_t)id, .json = text, .expires = (uint64_t)expires,
+						     .why = (char *)why });
 }
 
 static int edit_from_json(struct weir_overlay_store *s, const json_t *j)
@@ -222,7 +223,7 @@ const struct weir_overlay_rule *weir_overlay_find(const struct weir_overlay_stor
 int weir_overlay_add(struct weir_overlay_store *s, const char *json, const char *why, uint64_t expires,
 		     uint32_t before, uint32_t *ret_id)
 {
-	struct weir_overlay_rule rule = { s->next_id, (char *)json, expires, (char *)why };
+	struct weir_overlay_rule rule = { .id = s->next_id, .json = (char *)json, .expires = expires, .why = (char *)why };
 	size_t at = before ? index_of(s, before) : s->list.n_rules;
 	int r;
 
