@@ -272,6 +272,23 @@ WEIR_INLINE bool weir_echo_asks(const struct weir_pkt *p)
 	return p->icmp_type == (p->family == 4 ? 8 : 128);
 }
 
+/*
+ * It came in from outside and says that this host sent it. The stack throws such a packet away, or routes it (IPv6), after
+ * this hook: a flow that believed it would let anybody answer his own SYN, or close a connection of which he knows the ports.
+ * What really comes back to this host, over lo, a VRF or a wire between two of its devices, goes to an address of its own. An
+ * answer from behind a translation has this host's name only where it leaves, and came in with another.
+ */
+WEIR_INLINE bool weir_masked(struct weir_scratch *s, const struct weir_flow *f)
+{
+	if (!s->in_ifindex || !weir_flow_ours(f, s->side) || (s->ifflags & WEIR_IF_LO))
+		return false;
+	if (s->hook == WEIR_HOOK_TC_IN ? f->flags & WEIR_FF_FAR :
+					 s->note.kind != WEIR_NOTE_INGRESS || !weir_tuple_equal(&s->note.t, &s->pkt.t))
+		return false;
+	__builtin_memcpy(s->caught_key.addr, s->pkt.t.dst, 16);
+	return !bpf_map_lookup_elem(&weir_own, &s->caught_key);
+}
+
 /* What a known and settled flow does with one more packet. */
 WEIR_INLINE int weir_flow_packet(struct __sk_buff *skb, struct weir_scratch *s, struct weir_flow *f, bool half)
 {
@@ -356,6 +373,8 @@ __noinline int weir_judge_known(struct __sk_buff *skb)
 	if ((s->pkt.has & WEIR_HAS_ICMP) &&
 	    (!(s->pkt.has & WEIR_HAS_ECHO) || (weir_echo_asks(&s->pkt) && s->side != weir_flow_orig(f))))
 		return WEIR_UNDECIDED;
+	if (weir_masked(s, f) && !(s->ifflags & WEIR_IF_BRIDGE_PORT))
+		return WEIR_UNDECIDED;
 	/* ingress took it for one of this host's, and it leaves again, not translated: the routes say otherwise */
 	if (s->hook == WEIR_HOOK_TC_OUT && s->in_ifindex && f->dir == WEIR_DIR_IN && !(f->flags & WEIR_FF_NAT) &&
 	    s->side == weir_flow_orig(f))
@@ -398,5 +417,7 @@ __noinline int weir_judge_known(struct __sk_buff *skb)
 		weir_frag_remember((f->max_bytes != 0) | (f->enforced_reason == WEIR_REASON_FAILSAFE) << 1);
 	if (stopped)
 		return weir_report(0);
+	if ((s->ifflags & WEIR_IF_BRIDGE_PORT) && weir_masked(s, f)) /* or this host's own, by a veth: counted there */
+		return WEIR_PASS;
 	return weir_flow_packet(skb, s, f, half);
 }
