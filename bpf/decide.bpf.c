@@ -99,16 +99,38 @@ WEIR_INLINE uint32_t weir_midstream(const struct weir_scratch *s, bool window)
 	       p->t.dport >= weir_config()->port_eph_min;
 }
 
+enum { WEIR_LATE_ACK = 1, WEIR_LATE_ANSWER = 2 };
+
 /*
- * The last packet of a handshake whose first was pushed out by a flood since: it is judged as its sender's conversation. The
- * stack that it reaches knows whether it asked for it, by its own table or by a cookie, and resets all others.
+ * A packet of a handshake whose first was pushed out by a flood since: the last is judged as its sender's conversation, the
+ * answer as the other side's. The stack that it reaches knows whether it asked for it, by its own table or by a cookie, and
+ * resets all others; a reset proves no flow.
  */
-WEIR_INLINE bool weir_late_ack(const struct weir_scratch *s, uint64_t crowded, uint64_t now)
+WEIR_INLINE uint32_t weir_late(const struct weir_scratch *s, uint64_t crowded, uint64_t now)
 {
 	uint32_t flags = s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK | WEIR_TCP_FIN | WEIR_TCP_RST);
 
-	return crowded && s->facts.dir != WEIR_DIR_OUT && flags == WEIR_TCP_ACK &&
-	       (int64_t)(now - crowded) < WEIR_CROWD_S * 1000000000ll;
+	if (!crowded || s->facts.dir == WEIR_DIR_OUT || (int64_t)(now - crowded) >= WEIR_CROWD_S * 1000000000ll)
+		return 0;
+	return flags == WEIR_TCP_ACK ? WEIR_LATE_ACK : flags == (WEIR_TCP_SYN | WEIR_TCP_ACK) ? WEIR_LATE_ANSWER : 0;
+}
+
+/* Such a packet is judged; an answer that nobody may have asked for is left as it was. 1: done. */
+__noinline int weir_late_stage(uint32_t late)
+{
+	struct weir_scratch *s = weir_scratch_get();
+
+	if (!s || !late)
+		return 0;
+	s->res2 = s->res;
+	if (late == WEIR_LATE_ANSWER)
+		weir_reverse();
+	weir_rules_stage(weir_result_staged(&s->res));
+	if (late == WEIR_LATE_ACK || s->res.enforced == WEIR_PASS)
+		return 1;
+	weir_reverse();
+	s->res = s->res2;
+	return 0;
 }
 
 /*
@@ -218,8 +240,7 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 		weir_table_full(ctl->table_full, now, STATELESS_S));
 	mid = weir_midstream(s, open);
 	asked = mid != 0;
-	if (mid == 2 && !open && weir_late_ack(s, ctl->crowded, now)) {
-		weir_rules_stage(weir_result_staged(&s->res));
+	if (mid == 2 && !open && weir_late_stage(weir_late(s, ctl->crowded, now))) {
 		flags |= WEIR_FF_ADOPTED;
 	} else if (mid) {
 		if (weir_adopt(open, mid == 2))
@@ -270,6 +291,23 @@ settled:
 WEIR_INLINE bool weir_echo_asks(const struct weir_pkt *p)
 {
 	return p->icmp_type == (p->family == 4 ? 8 : 128);
+}
+
+/*
+ * It came in from outside and says that this host sent it. The stack throws such a packet away, or routes it (IPv6), after
+ * this hook: a flow that believed it would let anybody answer his own SYN, or close a connection of which he knows the ports.
+ * What really comes back to this host, over lo, a VRF or a wire between two of its devices, goes to an address of its own. An
+ * answer from behind a translation has this host's name only where it leaves, and came in with another.
+ */
+WEIR_INLINE bool weir_masked(struct weir_scratch *s, const struct weir_flow *f)
+{
+	if (!s->in_ifindex || !weir_flow_ours(f, s->side) || (s->ifflags & WEIR_IF_LO))
+		return false;
+	if (s->hook == WEIR_HOOK_TC_IN ? f->flags & WEIR_FF_FAR :
+					 s->note.kind != WEIR_NOTE_INGRESS || !weir_tuple_equal(&s->note.t, &s->pkt.t))
+		return false;
+	__builtin_memcpy(s->caught_key.addr, s->pkt.t.dst, 16);
+	return !bpf_map_lookup_elem(&weir_own, &s->caught_key);
 }
 
 /* What a known and settled flow does with one more packet. */
@@ -356,6 +394,8 @@ __noinline int weir_judge_known(struct __sk_buff *skb)
 	if ((s->pkt.has & WEIR_HAS_ICMP) &&
 	    (!(s->pkt.has & WEIR_HAS_ECHO) || (weir_echo_asks(&s->pkt) && s->side != weir_flow_orig(f))))
 		return WEIR_UNDECIDED;
+	if (weir_masked(s, f) && !(s->ifflags & WEIR_IF_BRIDGE_PORT))
+		return WEIR_UNDECIDED;
 	/* ingress took it for one of this host's, and it leaves again, not translated: the routes say otherwise */
 	if (s->hook == WEIR_HOOK_TC_OUT && s->in_ifindex && f->dir == WEIR_DIR_IN && !(f->flags & WEIR_FF_NAT) &&
 	    s->side == weir_flow_orig(f))
@@ -398,5 +438,7 @@ __noinline int weir_judge_known(struct __sk_buff *skb)
 		weir_frag_remember((f->max_bytes != 0) | (f->enforced_reason == WEIR_REASON_FAILSAFE) << 1);
 	if (stopped)
 		return weir_report(0);
+	if ((s->ifflags & WEIR_IF_BRIDGE_PORT) && weir_masked(s, f)) /* or this host's own, by a veth: counted there */
+		return WEIR_PASS;
 	return weir_flow_packet(skb, s, f, half);
 }

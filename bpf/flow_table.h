@@ -183,7 +183,5 @@ WEIR_INLINE uint64_t weir_flow_begin(struct weir_scratch *s, const struct weir_f
 /* The failsafe sees a packet as its sender's: what answers somebody who came in goes out. */
 WEIR_INLINE uint32_t weir_flow_way(const struct weir_scratch *s, const struct weir_flow *f)
 {
-	if (f->dir == WEIR_DIR_FWD || s->side == weir_flow_orig(f))
-		return f->dir;
-	return f->dir == WEIR_DIR_IN ? WEIR_DIR_OUT : WEIR_DIR_IN;
+	return f->dir == WEIR_DIR_FWD ? f->dir : weir_flow_ours(f, s->side) ? WEIR_DIR_OUT : WEIR_DIR_IN;
 }

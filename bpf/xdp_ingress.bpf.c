@@ -75,9 +75,16 @@ WEIR_INLINE void weir_xdp_charge(struct weir_scratch *s)
 		s->res = s->res2;
 }
 
-/* Is a bucket of its source empty? Then TC would drop it, too. */
+/* Is a bucket of its source empty? Then TC would drop it, too; not a bridge's, whose port has just taken this packet's token. */
 WEIR_INLINE bool weir_xdp_limited(struct weir_scratch *s)
 {
+	const struct weir_iface *i;
+
+	if (!weir_limit_here(s))
+		return false;
+	i = bpf_map_lookup_elem(&weir_ifaces, &s->ifindex);
+	if (i)
+		s->ifflags = i->flags & WEIR_IF_BRIDGE;
 	return weir_limit_here(s) && !weir_xdp_testing(s) && weir_limit_stage(WEIR_LIMIT_FLOOD | WEIR_LIMIT_PEEK);
 }
 

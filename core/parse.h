@@ -321,7 +321,14 @@ WEIR_INLINE void weir_parse_inner(struct weir_cursor *c, struct weir_pkt *p)
 			return;
 		weir_copy16(p->inner.src, h->src);
 		weir_copy16(p->inner.dst, h->dst);
-		proto = h->next; /* quoted extension headers are not walked: such an error is not related */
+		proto = h->next; /* other quoted extension headers are not walked: such an error is not related */
+		if (proto == 44) { /* too big is what a first fragment is: without this error none of its size arrives any more */
+			const struct weir_wire_frag *g = weir_take(c, sizeof *g);
+
+			if (left < sizeof *h + sizeof *g + 8 || !g || (weir_be16(g->off) & 0xfff8))
+				return;
+			proto = g->next;
+		}
 	}
 	l4 = weir_take(c, 8);
 	if (!l4)

@@ -251,6 +251,23 @@ static void young_never_outlives(void **state)
 	assert_in_range(young, 10000, 200000);
 }
 
+static void who_is_this_host(void **state)
+{
+	static const struct { uint8_t dir, flags; uint32_t side; bool ours; } t[] = {
+		{ WEIR_DIR_IN, 0, 0, false }, { WEIR_DIR_IN, 0, 1, true },
+		{ WEIR_DIR_IN, WEIR_FF_ORIG_B, 0, true }, { WEIR_DIR_IN, WEIR_FF_ORIG_B, 1, false },
+		{ WEIR_DIR_OUT, 0, 0, true }, { WEIR_DIR_OUT, 0, 1, false },
+		{ WEIR_DIR_OUT, WEIR_FF_ORIG_B, 0, false }, { WEIR_DIR_OUT, WEIR_FF_ORIG_B, 1, true },
+		{ WEIR_DIR_FWD, 0, 0, false }, { WEIR_DIR_FWD, 0, 1, false },
+	};
+
+	for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+		struct weir_flow f = { .dir = t[i].dir, .flags = t[i].flags };
+
+		assert_int_equal(weir_flow_ours(&f, t[i].side), t[i].ours);
+	}
+}
+
 static void bounds(void **state)
 {
 	const uint64_t s = 1000000000ull;
@@ -292,6 +309,7 @@ int main(void)
 		cmocka_unit_test(closing),
 		cmocka_unit_test(expiry),
 		cmocka_unit_test(young_never_outlives),
+		cmocka_unit_test(who_is_this_host),
 		cmocka_unit_test(bounds),
 	};
 

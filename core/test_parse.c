@@ -552,6 +552,31 @@ static void icmp_quotes(void **state)
 	}
 }
 
+/* A quoted first fragment of IPv6 is whose datagram it is; a later one is nobody's. */
+static void icmp_quotes_fragment(void **state)
+{
+	struct weir_frame f, in;
+
+	for (uint32_t later = 0; later < 2; later++) {
+		weir_frame_eth(&in, WEIR_ETH_IP6);
+		weir_frame_ip6(&in, b6, a6);
+		weir_frame_frag6(&in, (uint16_t)(later * 8 | 1), 7);
+		weir_frame_udp(&in, 17, 80, 4000);
+		weir_frame_end(&in);
+		for (uint32_t n = 0; n <= in.len - 14; n++) {
+			start6(&f);
+			weir_frame_icmp(&f, 2, 0, 0);
+			weir_frame_bytes(&f, in.b + 14, n);
+			weir_frame_end(&f);
+			weir_frame_bytes(&f, in.b + 14 + n, in.len - 14 - n);
+			assert_int_equal(parse(&f), WEIR_REASON_NONE);
+			assert_int_equal(!!(p.has & WEIR_HAS_INNER), !later && n >= 40 + 8 + 8);
+			if (p.has & WEIR_HAS_INNER)
+				assert_true(p.inner.sport == 80 && p.inner.dport == 4000 && p.inner.zone >> 24 == 17);
+		}
+	}
+}
+
 /* What GRO and TSO build: lengths that do not fit their fields. */
 static void big_tcp(void **state)
 {
@@ -622,6 +647,7 @@ int main(void)
 		cmocka_unit_test(ip6_fragments),
 		cmocka_unit_test(icmp),
 		cmocka_unit_test(icmp_quotes),
+		cmocka_unit_test(icmp_quotes_fragment),
 		cmocka_unit_test(big_tcp),
 		cmocka_unit_test(every_reason_was_shown),
 	};

@@ -9,6 +9,7 @@ import random
 import socket
 import struct
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -186,12 +187,16 @@ def test_segments_count():
 
 
 def forged(lab, mac, kind, n):
-    """Echo requests, UDP queries, or SYNs and ACKs in turn, from sources all over 198.18.0.0/15."""
+    """Echo requests, UDP queries, or SYNs in turn with ACKs or answers of servers, from sources all over 198.18.0.0/15."""
     head = bytes.fromhex((lab.dut.mac("in0") + mac).replace(":", "")) + b"\x08\x00"
-    proto = {"ping": 1, "ack": 6}.get(kind, 17)
+    proto = {"ping": 1, "ack": 6, "answer": 6}.get(kind, 17)
     for i in range(n):
-        if kind == "ack":
-            body = struct.pack("!HHIIBBHHH", 1024 + i % 60000, 80, i, i & 1, 0x50, 16 if i & 1 else 2, 1000, 0, 0)
+        if proto == 6:
+            sport, dport = 1024 + i % 60000, 80
+            if kind == "answer" and i & 1:
+                sport, dport = 443, sport
+            flags = (16 if kind == "ack" else 18) if i & 1 else 2
+            body = struct.pack("!HHIIBBHHH", sport, dport, i, i & 1, 0x50, flags, 1000, 0, 0)
             ends = struct.pack("!I4sHH", 0xc6120000 + (i & 0x1ffff), socket.inet_aton(lab.DUT[4]), 6, 20)
             body = body[:16] + struct.pack("!H", sum16(ends + body)) + body[18:]
         elif kind == "ping":
@@ -211,9 +216,9 @@ def return_path(lab):
 
 
 def test_answered_floods():
-    """Forged pings, queries and ACKs (which a flood of SYNs lets in), every one answered, more than the table holds: live
-    connections stay."""
-    for kind, n in (("ping", 100000), ("udp", 100000), ("ack", 200000)):
+    """Forged pings, queries, ACKs and answers of servers (which a flood of SYNs lets in), every one answered, more than the
+    table holds: live connections stay."""
+    for kind, n in (("ping", 100000), ("udp", 100000), ("ack", 200000), ("answer", 200000)):
         with Router() as lab:
             return_path(lab)
             wire = Wire(lab, lab.client, "cl0", sniff=False)
@@ -224,6 +229,7 @@ def test_answered_floods():
                 - { name: ping, action: allow, direction: inbound, icmp: echo-request }
                 - { name: dns, action: allow, direction: inbound, protocol: udp, ports: 5300 }
                 - { name: web, action: allow, direction: inbound, protocol: tcp, ports: 80 }
+                - { name: out, action: allow, direction: outbound, protocol: tcp, ports: 443 }
             """, inbound="drop", outbound="drop", forward="drop", extra="flows: { adopt_window: 1s }"))
             ended = time.monotonic() + 1
             live = [Probe(lab.client, "tcp", lab.DUT[4], 80) for _ in range(100)]
@@ -231,7 +237,7 @@ def test_answered_floods():
             for frame in forged(lab, wire.mac, kind, n):
                 wire.send(frame)
             eventually(lambda: time.monotonic() > ended)  # the window of adoption
-            if kind == "ack":  # within a flood what was pushed out is taken up again: so it is counted, too
+            if kind in ("ack", "answer"):  # within a flood what was pushed out is taken up again: so it is counted, too
                 equal(w.json("status", "stats")["counters"]["flows_promoted"], len(live), "connections of a handshake")
             words = [token("live") for _ in live]
             for p, t in zip(live, words):
@@ -303,6 +309,56 @@ def test_syn_flood_far_client():
                 pass
         flood.stop()
         check(opened >= 9, f"{opened} of 10 handshakes came to their end")
+
+
+def far_server(lab, rtt, stop):
+    """A host of the server's network, in raw packets, that answers a SYN after a round trip. Its address."""
+    far = "10.2.0.99"
+    wire = Wire(lab, lab.server, "sv0")
+    lab.dut.ip("neigh", "replace", far, "lladdr", wire.mac, "dev", "out0")
+    to = sp.Ether(src=wire.mac, dst=lab.dut.mac("out0"))
+
+    def serve():
+        while not stop.is_set():
+            try:
+                p = wire.expect(lambda p: sp.TCP in p and p[sp.IP].dst == far and p[sp.TCP].flags == "S", 0.1)
+            except OSError:  # the lab is closed
+                return
+            if p:
+                time.sleep(rtt)
+                wire.send(to / sp.IP(src=far, dst=p[sp.IP].src) / sp.TCP(sport=443, dport=p[sp.TCP].sport, flags="SA", seq=9,
+                                                                        ack=p[sp.TCP].seq + 1))
+
+    threading.Thread(target=serve, daemon=True).start()
+    return far
+
+
+def test_syn_flood_far_server():
+    """What this host and those behind it open to a server 0.4 s away opens, while a flood of SYNs comes in."""
+    stop = threading.Event()
+    with Router() as lab:
+        return_path(lab)
+        lab.on_close(stop.set)
+        lab.dut.sysctl("net.ipv4.tcp_syncookies", 2)
+        Listener(lab, lab.dut, "tcp", 80)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text("- { name: web, action: allow, direction: inbound, protocol: tcp, ports: 80 }\n"
+                          "- { name: out, action: allow, direction: [outbound, forward], protocol: tcp, ports: 443 }\n",
+                          inbound="drop", outbound="drop", forward="drop", extra="flows: { adopt_window: 1s }"))
+        ended = time.monotonic() + 1
+        far = far_server(lab, 0.4, stop)
+        flood = SynFlood(lab, 80)
+        must(eventually(lambda: flood.sent.value > 2 * FRAMES and time.monotonic() > ended), "no flood")
+        for who, ns in (("this host", lab.dut), ("a host behind it", lab.client)):
+            opened = 0
+            for _ in range(5):
+                with ns:
+                    s = socket.socket()
+                s.settimeout(0.9)  # no second SYN is answered in this time
+                opened += s.connect_ex((far, 443)) == 0
+                s.close()
+            check(opened >= 4, f"{opened} of 5 connections of {who} opened")
+        flood.stop()
 
 
 if __name__ == "__main__":

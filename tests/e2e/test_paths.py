@@ -55,6 +55,34 @@ def test_pmtu_through_masquerade():
             equal(stream(lab.client, heard, lab.FAR[v], 80, 1_000_000), 1_000_000, f"v{v}: bytes over MTU 1300")
 
 
+def test_pmtu_of_large_datagrams():
+    """Datagrams in fragments that are too big on the way: the error quotes a fragment, and smaller ones arrive then."""
+    for v in (4, 6):
+        for way in ("outbound", "forward", "masquerade"):
+            with Router() as lab:
+                lab.far(mtu=1300)
+                if way == "masquerade":
+                    lab.masquerade()
+                here = lab.dut if way == "outbound" else lab.client
+                heard = Listener(lab, lab.far_ns, "udp", 80, answer=False)
+                Weir(lab, lab.dut).run(closed(f"    - {{ name: out, action: allow, direction: "
+                                              f"{'outbound' if way == 'outbound' else 'forward'}, protocol: udp, ports: 80 }}\n"))
+                with here:
+                    s = socket.socket(family_of(lab.FAR[v]), socket.SOCK_DGRAM)
+                s.connect((lab.FAR[v], 80))
+                arrived = False
+                for _ in range(8):
+                    t = token("large") + b"x" * 3000
+                    try:
+                        s.send(t)
+                    except OSError:  # IPv4 is told the size
+                        s.setsockopt(socket.IPPROTO_IP, 10, 0)  # IP_MTU_DISCOVER: fragments, please
+                        continue
+                    arrived = arrived or heard.wait(t, PATIENCE / 20)
+                check(arrived, f"v{v} {way}: no datagram of 3,000 bytes arrives over MTU 1300")
+                s.close()
+
+
 def test_pmtu_of_a_published_port():
     """The container sends much to a client behind a narrow link: 'too big' finds its way back to it."""
     with Router() as lab:

@@ -5,6 +5,7 @@ others on the same hooks are neither removed nor broken, and status names them."
 import ipaddress
 import os
 import random
+import socket
 import subprocess
 import sys
 
@@ -99,6 +100,26 @@ def test_failsafe_beats_the_blocklist():
                 equal(out.payloads(), [], f"{xdp} v{v}: sent to a blocked address")
                 p.close()
                 q.close()
+
+
+def test_limit_of_a_bridge():
+    """A packet that its port has counted, and let by, is not asked for a token again where the bridge takes it."""
+    for xdp in ("off", "generic"):
+        with Bridge() as lab:
+            heard = Listener(lab, lab.dut, "udp", 80, answer=False)
+            w = Weir(lab, lab.dut)
+            w.run(Policy.text("- { name: web, action: allow, direction: inbound, protocol: udp, ports: 80 }\n",
+                              extra=f"xdp: {xdp}\nlimits: [ {{ name: few, per: source, count: packets, rate: 1/h, burst: 5 }} ]"))
+            equal(attached(lab.dut, "br0") is not None, xdp == "generic", f"xdp: {xdp}: a program at the bridge")
+            for v in (4, 6):
+                with lab.client:
+                    s = socket.socket(family_of(lab.DUT[v]), socket.SOCK_DGRAM)
+                for i in range(20):
+                    s.sendto(b"%d" % i, (lab.DUT[v], 80))
+                s.close()
+                eventually(lambda: len(heard.payloads(80)) >= 5, 3)
+                equal(heard.payloads(80), [b"%d" % i for i in range(5)], f"xdp: {xdp}, v{v}: of 20 datagrams with a burst of 5")
+                heard.clear()
 
 
 def random_frames(rnd, src, dst, n):
