@@ -438,7 +438,6 @@ __noinline int weir_judge_known(struct __sk_buff *skb)
 		weir_frag_remember((f->max_bytes != 0) | (f->enforced_reason == WEIR_REASON_FAILSAFE) << 1);
 	if (stopped)
 		return weir_report(0);
-	if ((s->ifflags & WEIR_IF_BRIDGE_PORT) && weir_masked(s, f)) /* or this host's own, by a veth: counted there */
-		return WEIR_PASS;
-	return weir_flow_packet(skb, s, f, half);
+	/* between ports: or this host's own, by a veth, and counted there */
+	return (s->ifflags & WEIR_IF_BRIDGE_PORT) && weir_masked(s, f) ? WEIR_PASS : weir_flow_packet(skb, s, f, half);
 }
