@@ -133,7 +133,8 @@ WEIR_INLINE uint32_t weir_flow_orig(const struct weir_flow *f)
 /* Is it this host that sends from end `side`? */
 WEIR_INLINE bool weir_flow_ours(const struct weir_flow *f, uint32_t side)
 {
-	return f->dir == WEIR_DIR_IN ? (side & 1) != weir_flow_orig(f) : f->dir == WEIR_DIR_OUT && (side & 1) == weir_flow_orig(f);
+	return f->dir == WEIR_DIR_IN ? (side & 1) != weir_flow_orig(f) :
+				       f->dir == WEIR_DIR_OUT && (side & 1) == weir_flow_orig(f);
 }
 
 #define WEIR_HALF_TCP_S 60   /* a handshake may take that long (Linux: 6 SYN retries span 63 s) */

@@ -244,6 +244,13 @@ static int parse_target(const char *text, struct target *t, struct weir_reply *r
 	return 0;
 }
 
+static json_t *rule_words(const struct weir_worker *w, uint32_t rule, uint8_t reason)
+{
+	char label[256];
+
+	return weir_words_json(weir_rule_label(&w->img, rule, reason, label, sizeof label));
+}
+
 /* Nothing was seen: what the policy in force would say, for a TCP connection to or from there. */
 static json_t *would(struct weir_worker *w, const struct target *t)
 {
@@ -255,7 +262,6 @@ static json_t *would(struct weir_worker *w, const struct target *t)
 		bool v4 = weir_addr_is_v4(t->addr), out = dirs[d] == WEIR_DIR_OUT;
 		struct weir_result res, told;
 		struct weir_facts f;
-		char label[256];
 		json_t *j;
 		uint8_t own[16] = { [10] = v4 ? 0xff : 0, [11] = v4 ? 0xff : 0, [15] = 1 };
 
@@ -270,10 +276,9 @@ static json_t *would(struct weir_worker *w, const struct target *t)
 		told = weir_event_told(&res);
 		j = json_pack("{s:s, s:I, s:s, s:s, s:o}", "direction", weir_dir_text(dirs[d]), "port", (json_int_t)s.t.dport,
 			      "verdict", weir_verdict_name(res.enforced), "would_be", weir_verdict_name(res.wanted), "rule",
-			      weir_words_json(weir_rule_label(&w->img, told.wanted_rule, told.wanted_reason, label, sizeof label)));
+			      rule_words(w, told.wanted_rule, told.wanted_reason));
 		if (told.wanted_rule != res.wanted_rule) /* it is stopped, and this is staged beside it */
-			json_object_set_new(j, "would_by", weir_words_json(weir_rule_label(&w->img, res.wanted_rule, res.wanted_reason,
-											   label, sizeof label)));
+			json_object_set_new(j, "would_by", rule_words(w, res.wanted_rule, res.wanted_reason));
 		json_array_append_new(list, j);
 	}
 	return list;
@@ -303,7 +308,6 @@ static json_t *why_event(struct weir_worker *w, struct weir_recent_entry *e)
 {
 	const struct weir_result told = weir_event_told(&e->ev.res);
 	json_t *fix, *more;
-	char label[256];
 	json_t *j = json_pack("{s:O, s:s, s:s, s:s, s:I}", "event", entry_json(w, e), "verdict",
 			      weir_verdict_name(e->ev.res.enforced), "would_be", weir_verdict_name(e->ev.res.wanted), "reason",
 			      weir_reason_name(told.wanted_reason), "generation", (json_int_t)e->ev.h.generation);
@@ -312,8 +316,7 @@ static json_t *why_event(struct weir_worker *w, struct weir_recent_entry *e)
 		return NULL;
 	/* a record of an older image names its rule in the event; numbers of this image would be another's */
 	if (e->ev.h.epoch == w->epoch)
-		json_object_set_new(j, "rule", weir_words_json(weir_rule_label(&w->img, told.wanted_rule,
-										told.wanted_reason, label, sizeof label)));
+		json_object_set_new(j, "rule", rule_words(w, told.wanted_rule, told.wanted_reason));
 	fix = json_object_get(json_object_get(j, "event"), "fix");
 	if (fix) {
 		json_object_set(j, "fix", fix);

@@ -253,7 +253,8 @@ static void save_again(struct weir_worker *w, uint64_t now)
 	if (!w->failing.state_why[0] || now < w->failing.unsaved_at + SAVE_AGAIN_S)
 		return;
 	w->failing.unsaved_at = now;
-	if (!weir_pending_final_again(w) && !weir_origin_save(w->o.state_dir, &w->origin) && !weir_overlay_save(w->o.state_dir, &w->overlay) &&
+	if (!weir_pending_final_again(w) && !weir_origin_save(w->o.state_dir, &w->origin) &&
+	    !weir_overlay_save(w->o.state_dir, &w->overlay) &&
 	    !weir_bans_save(w->o.state_dir, &w->bans))
 		w->failing.state_why[0] = 0;
 }
