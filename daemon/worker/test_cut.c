@@ -102,6 +102,14 @@ static void a_rule_that_expired(void **state)
 	assert_int_equal(weir_img_rule_count(&f->worker->img), 1);
 }
 
+static void next_start_takes_mail(struct fixture *f)
+{
+	end(f, true);
+	start(f, NULL);
+	assert_string_equal(first_rule(f), "mail");
+	end(f, true);
+}
+
 /* What is in force is what the next start takes, although whoever put it there could not say so. */
 static void a_change_that_was_not_written_down(void **state)
 {
@@ -127,10 +135,7 @@ static void a_change_that_was_not_written_down(void **state)
 			start(f, NULL);
 			assert_string_equal(first_rule(f), "mail");
 		}
-		end(f, true);
-		start(f, NULL);
-		assert_string_equal(first_rule(f), "mail");
-		end(f, true);
+		next_start_takes_mail(f);
 	}
 	start(f, NULL);
 }
@@ -168,10 +173,7 @@ static void a_copy_that_is_made_later(void **state)
 			ticks(f, 1);
 		}
 		assert_int_equal(f->worker->failing.state_why[0], 0);
-		end(f, true);
-		start(f, NULL);
-		assert_string_equal(first_rule(f), "mail");
-		end(f, true);
+		next_start_takes_mail(f);
 	}
 	start(f, NULL);
 }

@@ -99,7 +99,9 @@ def test_nobody_is_this_host_behind_it():
         must(p.wait() == "open", "no conversation")
         wire.send(forged)
         must(fence(lab.client, lab.DUT[6], ends, 9999), "fence")
-        time.sleep(0.2)
+        behind = token("behind")
+        p.s.send(behind)
+        must(heard.wait(behind), "what leaves for the server behind it")
         check(b"forged-0" not in heard.payloads(123), "the server heard the client in this host's name")
         p.close()
 

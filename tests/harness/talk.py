@@ -8,6 +8,7 @@ too or never will. `main` of case.py pins the test to one CPU for this.
 """
 import errno
 import os
+import select
 import selectors
 import socket
 import struct
@@ -229,14 +230,17 @@ class Probe:
         finally:
             self.elapsed = time.monotonic() - self.start
 
+    def opens(self, timeout=PATIENCE):
+        """Did the handshake come to its end, this long after it began? Nothing is asked over the connection."""
+        ready = self._poll(select.POLLOUT, self.start + timeout)
+        return bool(ready) and not self.s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
     def _poll(self, events, deadline):
-        import select
         p = select.poll()
         p.register(self.s, events)
         return p.poll(max(0, (deadline - time.monotonic()) * 1000))
 
     def _wait(self, timeout):
-        import select
         deadline = time.monotonic() + timeout
         if self.error:
             return self._name(self.error)
@@ -264,7 +268,6 @@ class Probe:
 
     def quiet(self):
         """Right now: no answer, no error, no connection."""
-        import select
         return not self.error and not self._poll(select.POLLIN | (select.POLLOUT if self.proto == "tcp" else 0), 0)
 
     def close(self):
