@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "core/draw.h"
+#include "tests/harness/rounds.h"
 #include "tests/harness/rulesets.h"
 
 struct weir_img {
@@ -77,19 +78,12 @@ static void check_set(const struct weir_set *s, uint32_t packets)
 	weir_tree_free(&t);
 }
 
-static bool long_run(void)
-{
-	const char *l = getenv("WEIR_TEST_LONG");
-
-	return l && !strcmp(l, "1");
-}
-
 static void check_kind(enum weir_set_kind kind, uint8_t family, size_t n, uint64_t seed)
 {
 	struct weir_set s;
 
 	assert_int_equal(weir_set_make(&s, kind, family, n, seed), 0);
-	check_set(&s, long_run() ? 100000 : 2000);
+	check_set(&s, weir_rounds(2000, 100000));
 	weir_set_free(&s);
 }
 
@@ -106,14 +100,14 @@ static void test_sets(void **state)
 /* Many sets of several trees: what stands beside a box in its line must not be another tree's. */
 static void test_seeds(void **state)
 {
-	for (uint64_t seed = 1; seed <= (long_run() ? 400 : 5); seed++)
+	for (uint64_t seed = 1; seed <= weir_rounds(5, 400); seed++)
 		check_kind(WEIR_SET_FW, 4, 3000, seed);
 }
 
 /* Ranges that are no prefixes, in lines that leaves share. */
 static void test_ranges(void **state)
 {
-	for (uint64_t seed = 1; seed <= (long_run() ? 100 : 3); seed++) {
+	for (uint64_t seed = 1; seed <= weir_rounds(3, 100); seed++) {
 		struct weir_set s;
 
 		assert_int_equal(weir_set_make(&s, seed & 1 ? WEIR_SET_ACL : WEIR_SET_FW, 4, 3000, seed), 0);
@@ -121,7 +115,7 @@ static void test_ranges(void **state)
 			s.v[i].src_lo += s.v[i].src_hi - s.v[i].src_lo > 2;
 			s.v[i].dst_hi -= s.v[i].dst_hi - s.v[i].dst_lo > 2;
 		}
-		check_set(&s, long_run() ? 100000 : 2000);
+		check_set(&s, weir_rounds(2000, 100000));
 		weir_set_free(&s);
 	}
 }
@@ -130,7 +124,7 @@ static void test_large(void **state)
 {
 	for (int kind = 0; kind <= WEIR_SET_IPC; kind++)
 		for (uint8_t family = 4; family <= 6; family = (uint8_t)(family + 2))
-			check_kind((enum weir_set_kind)kind, family, long_run() ? 100000 : 20000, 7);
+			check_kind((enum weir_set_kind)kind, family, weir_rounds(20000, 100000), 7);
 }
 
 static void test_odd(void **state)
