@@ -40,6 +40,16 @@ bool weir_range_everybody(const struct weir_range *r, struct weir_why *why)
 	return true;
 }
 
+/* How much of a line stands in front of a comment: behind '#', or behind ';' as in Spamhaus' lists. */
+static size_t before_comment(const char *text, size_t n)
+{
+	const char *hash = memchr(text, '#', n), *semicolon;
+
+	n = hash ? (size_t)(hash - text) : n;
+	semicolon = memchr(text, ';', n);
+	return semicolon ? (size_t)(semicolon - text) : n;
+}
+
 /* One line of a file of addresses; its text is changed and put back. */
 static int add_range(struct weir_policy *p, struct weir_p_set *s, bool blocks, const struct weir_source *src, unsigned line,
 		     char *text, size_t n, struct weir_diags *diags)
@@ -48,14 +58,12 @@ static int add_range(struct weir_policy *p, struct weir_p_set *s, bool blocks, c
 	struct weir_range r;
 	struct weir_why why;
 	struct weir_diag *d;
-	char *comment, end;
+	char end;
 	int bad = -EINVAL;
 
 	lead = lead < n ? lead : n;
 	text += lead;
-	n -= lead;
-	comment = memchr(text, '#', n);
-	n = comment ? (size_t)(comment - text) : n;
+	n = before_comment(text, n - lead);
 	while (n && (text[n - 1] == ' ' || text[n - 1] == '\t' || text[n - 1] == '\r'))
 		n--;
 	if (!n)
@@ -68,7 +76,7 @@ static int add_range(struct weir_policy *p, struct weir_p_set *s, bool blocks, c
 		if (!bad && !(blocks && weir_range_everybody(&r, &why)))
 			return weir_ranges_add(&p->arena, &s->ranges, r);
 	} else {
-		snprintf(why.message, sizeof why.message, "not an address");
+		snprintf(why.message, sizeof why.message, "not an address%s", n < RANGE_TEXT_MAX ? ": a byte 0 in a text" : "");
 		why.hint[0] = 0;
 	}
 	d = weir_source_diag(diags, WEIR_ERROR, src, line, (unsigned)lead, (unsigned)n, "%s", why.message);

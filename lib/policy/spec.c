@@ -471,7 +471,7 @@ static const struct weir_type t_flows = {
 
 static const struct weir_key file_keys[] = {
 	{ "file", &t_path, offsetof(struct weir_p_set, file) - offsetof(struct weir_p_set, addresses), WEIR_KEY_NEEDED,
-	  "One address, network or range a line; `#` begins a comment.", "lists/ips.txt" },
+	  "One address, network or range a line; `#` or `;` begins a comment.", "lists/ips.txt" },
 	{ NULL },
 };
 static const struct weir_type t_file = {

@@ -27,7 +27,7 @@ struct made {
 
 static char dir[] = "/tmp/weir-test-sets-XXXXXX";
 
-static void write_file(const char *name, const char *text)
+static void write_bytes(const char *name, const char *text, size_t n)
 {
 	char path[128];
 	FILE *f;
@@ -35,8 +35,13 @@ static void write_file(const char *name, const char *text)
 	snprintf(path, sizeof path, "%s/%s", dir, name);
 	f = fopen(path, "w");
 	assert_non_null(f);
-	fputs(text, f);
+	assert_int_equal(fwrite(text, 1, n, f), n);
 	fclose(f);
+}
+
+static void write_file(const char *name, const char *text)
+{
+	write_bytes(name, text, strlen(text));
 }
 
 static int read_policy(struct made *m, const char *text)
@@ -116,6 +121,13 @@ static void test_files(void **state)
 	listed(&m, "0.0.0.1", false);
 	listed(&m, "255.255.255.255", true);
 	drop(&m);
+	write_file("bad.txt", "; Spamhaus DROP List 2026/11/23\n198.18.7.0/24 ; SBL1 # both\n198.18.9.1 # ; both\n;\n 198.18.9.3;\n");
+	make(&m, POLICY(""));
+	listed(&m, "198.18.7.255", true);
+	listed(&m, "198.18.9.1", true);
+	listed(&m, "198.18.9.2", false);
+	listed(&m, "198.18.9.3", true);
+	drop(&m);
 }
 
 static void test_broken_line(void **state)
@@ -130,6 +142,11 @@ static void test_broken_line(void **state)
 	assert_int_equal(m.diags.v[0].line, 4);
 	assert_int_equal(m.diags.v[1].line, 6);
 	assert_string_equal(m.diags.v[0].source, "192.0.2.300 # no");
+	drop(&m);
+	write_bytes("bad.txt", "192.0.2.7\n1\0009\0002\000\n", 17); /* as a text in UTF-16 has them */
+	assert_int_equal(read_policy(&m, POLICY("")), -EINVAL);
+	assert_string_equal(m.diags.v[0].message, "not an address: a byte 0 in a text");
+	assert_int_equal(m.diags.v[0].line, 2);
 	drop(&m);
 	assert_int_equal(read_policy(&m, POLICY("blocklist_except: [$nobody]\n")), -EINVAL);
 	drop(&m);
