@@ -57,7 +57,7 @@ static const struct weir_type t_rate = {
 	.name = "a rate like 10k/s",
 	.shape = WEIR_T_SCALAR,
 	.take = weir_take_rate,
-	.schema = "{\"type\":\"string\",\"pattern\":\"^[1-9][0-9]*([kMG]|[KMG]iB)?/[smhd]$\"}",
+	.schema = "{\"type\":\"string\",\"pattern\":\"^[1-9][0-9]{0,15}([kMG]|[KMG]iB)?/[smhd]$\"}",
 	.doc = "A number, `k` (1,000), `M`, `G`, `KiB` (1,024), `MiB` or `GiB` if you like, then `/s`, `/m`, `/h` or `/d`; "
 	       "10G a second at most.",
 };
@@ -67,7 +67,7 @@ const struct weir_type weir_type_amount = {
 	.shape = WEIR_T_SCALAR,
 	.take = weir_take_amount,
 	.schema = "{\"anyOf\":[{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000000000000000},"
-		  "{\"type\":\"string\",\"pattern\":\"^[1-9][0-9]*([kMG]|[KMG]iB)$\"}]}",
+		  "{\"type\":\"string\",\"pattern\":\"^[1-9][0-9]{0,15}([kMG]|[KMG]iB)$\"}]}",
 	.doc = "A number; `k`, `M`, `G`, `KiB`, `MiB` and `GiB` as in a rate; 1000000G at most.",
 };
 static const struct weir_type t_bits4 = { .name = "a length from 1 to 32", .shape = WEIR_T_SCALAR, .take = weir_take_bits4,
@@ -225,14 +225,39 @@ static bool unit_is(const struct meant *m, const char *unit)
 	return (size_t)m->n_unit == strlen(unit) && !strncasecmp(m->unit, unit, strlen(unit));
 }
 
+/* The digits are a number, and one that nobody can mean. False: they are not, and the rest of the text is to blame. */
+static bool refuse_number(struct weir_walk *w, const struct weir_node *n, bool rate)
+{
+	size_t digits = strspn(n->text, "0123456789"), zeros = strspn(n->text, "0");
+	bool whole = !n->text[digits] || !strchr(".,xXo", n->text[digits]); /* 0.5 and 0x10 are something else */
+	struct weir_diag *d;
+
+	if (!whole)
+		return false;
+	if (digits > AMOUNT_DIGITS) {
+		d = weir_node_error(w->diags, n, "more than any machine does");
+		weir_diag_hint(d, rate ? "leave the limit out" : "leave it out: there is no bound then");
+	} else if (digits && zeros == digits) {
+		d = weir_node_error(w->diags, n, "0 would let nothing through");
+		weir_diag_hint(d, rate ? "to stop all of it write a rule that drops" : "write 1 or more, or leave it out");
+	} else if (zeros) {
+		d = weir_node_error(w->diags, n, "a number with a leading zero");
+		weir_diag_hint(d, "write %s", n->text + zeros);
+	}
+	return zeros || digits > AMOUNT_DIGITS;
+}
+
 /* Not a number with a unit. MB means either of two things, so it is refused and both are named. */
 static int refuse_amount(struct weir_walk *w, const struct weir_node *n, bool rate, const char *message, const char *hint)
 {
 	static const char *const units[] = { "k", "M", "G", "KiB", "MiB", "GiB" };
-	struct weir_diag *d = weir_node_error(w->diags, n, "%s", message);
 	const char *unit = NULL;
+	struct weir_diag *d;
 	struct meant m;
 
+	if ((n->scalar == WEIR_STRING || n->scalar == WEIR_INT) && refuse_number(w, n, rate))
+		return -EINVAL;
+	d = weir_node_error(w->diags, n, "%s", message);
 	if (n->scalar != WEIR_STRING || !guess(n->text, rate, &m)) {
 		weir_diag_hint(d, "%s", hint);
 		return -EINVAL;
