@@ -139,7 +139,7 @@ WEIR_INLINE bool weir_flow_ours(const struct weir_flow *f, uint32_t side)
 
 #define WEIR_HALF_TCP_S 60   /* a handshake may take that long (Linux: 6 SYN retries span 63 s) */
 #define WEIR_HALF_OTHER_S 30
-#define WEIR_CLOSED_S 30     /* after both FIN or a RST; new data from both sides ends it */
+#define WEIR_CLOSED_S 30     /* after both FIN or a RST; whoever goes on to speak takes a RST back, a FIN stays */
 #define WEIR_UDP_S 180
 #define WEIR_LIFE_MIN_S 30   /* the least of them all */
 #define WEIR_CROWD 4000u     /* flows that a CPU begins in a second: the half-open ones are pushed out before they prove themselves */
