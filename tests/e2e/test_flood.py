@@ -277,13 +277,15 @@ def handshake(lab, wire, rx, src, sport, rtt):
             if got[23] == 6 and got[47] == 0x12 and struct.unpack("!H", got[36:38])[0] == sport:
                 time.sleep(rtt)  # this is the round trip
                 seq = struct.unpack("!I", got[38:42])[0]
-                wire.send(to / sp.TCP(sport=sport, dport=80, flags="A", seq=1001, ack=(seq + 1) & 0xffffffff))
+                for _ in range(5):  # under a flood the queues of this machine lose packets that weir never sees
+                    wire.send(to / sp.TCP(sport=sport, dport=80, flags="A", seq=1001, ack=(seq + 1) & 0xffffffff))
+                    time.sleep(0.02)
                 return True
     return False
 
 
 def test_syn_flood_far_client():
-    """The half-open connection of a client 0.4 s away outlives the flood around it."""
+    """The half-open connection of a client 0.8 s away outlives the flood around it."""
     with Router() as lab:
         return_path(lab)
         lab.dut.sysctl("net.ipv4.tcp_syncookies", 2)
@@ -301,7 +303,7 @@ def test_syn_flood_far_client():
         must(eventually(lambda: flood.sent.value > 2 * FRAMES and time.monotonic() > ended), "no flood")
         opened = 0
         for i in range(10):
-            must(handshake(lab, wire, rx, far, 20000 + i, 0.4), "no answer to a SYN")
+            must(handshake(lab, wire, rx, far, 20000 + i, 0.8), "no answer to a SYN")
             heard.settimeout(0.5)
             try:
                 heard.accept()[0].close()
