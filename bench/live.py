@@ -134,29 +134,35 @@ def blocked_by_weir(lane, blocked):
 
 
 BARE = "bare XDP_DROP, live veth"
+COLD = "XDP_DROP after reading one line of 4 MiB, live veth"
 MADE = "a frame made, with no device"
 
 
 def drop(b, rounds=15):
     """
-    B4: the whole program with a blocklist, beside a bare XDP_DROP. A place of its own for each, and many short rounds in
-    turn: what else the machine does falls on all of them. Then the peers, over the device of the bare one.
+    B4: the whole program with a blocklist, beside a bare XDP_DROP and one that reads as little of a large table as can be
+    read. A place of its own for each, and many short rounds in turn: what else the machine does falls on all of them. Then
+    the peers, over the device of the bare one.
     """
     took = {}
     with contextlib.ExitStack() as stack:
-        floor = stack.enter_context(Lane(b))
+        floor, cold = stack.enter_context(Lane(b)), stack.enter_context(Lane(b))
         lists = {n: listed(floor, n) for n in BLOCKED}
         paths = {n: traced(f"trace-{n}", trace) for n, (_, trace) in lists.items()}
         lanes = {n: stack.enter_context(Lane(b)) for n in BLOCKED}
         for n, lane in lanes.items():
             blocked_by_weir(lane, lists[n][0])
-        with dropping(floor):
+        with dropping(floor, "drop_xdp"), dropping(cold, "drop_cold_xdp"):
             for _ in range(rounds):
                 took.setdefault(MADE, []).append(floor.once(paths[BLOCKED[0]], "none"))
                 took.setdefault(BARE, []).append(floor.once(paths[BLOCKED[0]]))
+                took.setdefault(COLD, []).append(cold.once(paths[BLOCKED[0]]))
                 for n, lane in lanes.items():
                     took.setdefault(n, []).append(lane.once(paths[n]))
         b.report.median("floors", BARE, "ns", took[BARE])
+        b.report.median("floors", COLD, "ns", took[COLD])
+        b.report.median("floors", "the same, part of the rate of a bare one, net of making the frame", "times",
+                        net(took[MADE], took[BARE], took[COLD]))
         for n in BLOCKED:
             b.report.median("B4", f"weir at XDP, {n} addresses, listed source", "ns", took[n])
             ratios(b, "weir" if n == BLOCKED[0] else f"weir, {n} addresses", took[MADE], took[BARE], took[n])
@@ -164,20 +170,24 @@ def drop(b, rounds=15):
 
 
 @contextlib.contextmanager
-def dropping(lane):
-    """A bare XDP_DROP on its device."""
-    pins = "/sys/fs/bpf/bench"
+def dropping(lane, name):
+    """One of the bench's programs on its device."""
+    pins = f"/sys/fs/bpf/bench-{name}"
     sh("bpftool", "prog", "loadall", lane.bench.path("traffic.bpf.o"), pins)
-    lane.dut.sh("ip", "link", "set", "in0", "xdpdrv", "pinned", f"{pins}/drop_xdp")  # `ip -n` would not see the pin
+    lane.dut.sh("ip", "link", "set", "in0", "xdpdrv", "pinned", f"{pins}/{name}")  # `ip -n` would not see the pin
     yield
     lane.dut.ip("link", "set", "in0", "xdpdrv", "off")
     shutil.rmtree(pins)
 
 
+def net(made, bare, ours):
+    """Rates as ratios, round by round, without what the generator takes."""
+    return [(x - m) / (y - m) for m, x, y in zip(made, bare, ours) if y > m]
+
+
 def ratios(b, who, made, bare, ours):
     """Rates as ratios, round by round: a bare drop's time by ours, with and without what the generator takes."""
-    b.report.median("B4", f"{who}, part of its rate, net of making the frame", "times",
-                    [(x - m) / (y - m) for m, x, y in zip(made, bare, ours) if y > m])
+    b.report.median("B4", f"{who}, part of its rate, net of making the frame", "times", net(made, bare, ours))
     b.report.median("B4", f"{who}, part of its rate, with making the frame", "times", [x / y for x, y in zip(bare, ours)])
 
 

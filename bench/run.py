@@ -12,6 +12,7 @@ import argparse
 import datetime
 import glob
 import json
+import lzma
 import os
 import platform
 import subprocess
@@ -59,6 +60,18 @@ class Bench:
         print(f" {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
 
 
+def filter_sets(folder):
+    """The sets of a folder, by name: files that begin as ClassBench's do, also compressed with xz."""
+    found = {}
+    for path in sorted(glob.glob(os.path.join(folder, "*"))):
+        if not os.path.isfile(path):
+            continue
+        with (lzma.open if path.endswith(".xz") else open)(path, "rb") as f:
+            if f.read(1) == b"@":
+                found[os.path.basename(path).removesuffix(".xz")] = b"@" + f.read()
+    return found
+
+
 def machine():
     model = next((x.split(":", 1)[1].strip() for x in open("/proc/cpuinfo") if x.startswith(("model name", "CPU part"))),
                  platform.machine())
@@ -75,7 +88,11 @@ def packet(b):
 
 
 def classifier(b):
-    files = sorted(glob.glob(os.path.join(b.args.sets, "*"))) if b.args.sets else []
+    files = []
+    for name, text in b.args.sets.items():
+        files.append(os.path.join("/tmp", name))
+        with open(files[-1], "wb") as f:
+            f.write(text)
     b.program("bench_classifier_kernel", "-r", 7, b.path("classifier.bpf.o"), *files)
 
 
@@ -139,7 +156,7 @@ def own_mounts():
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--build", default=os.path.join(os.path.dirname(HERE), "build"))
-    p.add_argument("--sets", metavar="DIR", help="filter sets of ClassBench to measure besides the generated ones")
+    p.add_argument("--sets", metavar="DIR", help="filter sets of ClassBench (plain or .xz) to measure besides the generated ones")
     p.add_argument("--rules", default="10,100,1000,10000,100000", help="how many rules to grow through")
     p.add_argument("steps", nargs="*", help="only these: " + ", ".join(s[0] for s in STEPS))
     args = p.parse_args()
@@ -150,12 +167,14 @@ def main():
         print("skip: measuring loads programs into the kernel and needs root: sudo make bench")
         return 77
     args.build = os.path.abspath(args.build)
-    args.sets = args.sets and os.path.abspath(args.sets)
+    if args.sets and not filter_sets(args.sets):
+        p.error(f"no filter set in {args.sets}: each of its rules begins with '@', as ClassBench writes them")
     os.environ["WEIR_BIN"] = f"{args.build}/weir"
     if INSIDE not in os.environ:
         os.environ["WEIR_BENCH_SCHEDSTAT"] = str(live.schedstat())
         inside(sys.argv[1:])
     args.schedstat = int(os.environ["WEIR_BENCH_SCHEDSTAT"])
+    args.sets = filter_sets(args.sets) if args.sets else {}  # before /tmp is another
     own_mounts()
     args.rules = [int(n) for n in args.rules.split(",")]
     start, b = time.monotonic(), Bench(args)

@@ -32,6 +32,14 @@ struct {
 	__type(value, struct weir_pkt);
 } parsed SEC(".maps");
 
+/* As large as a blocklist of a million addresses can hardly be smaller: 4 MiB. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEIR_BENCH_COLD);
+	__type(key, uint32_t);
+	__type(value, struct weir_bench_line);
+} cold SEC(".maps");
+
 uint64_t at;
 const volatile uint32_t out; /* the device that frames are sent to */
 
@@ -72,6 +80,21 @@ SEC("xdp")
 int drop_xdp(struct xdp_md *ctx)
 {
 	return 1; /* XDP_DROP */
+}
+
+/* The least that any list of many addresses can do: one line of the cache, chosen by the source, decides. */
+SEC("xdp")
+int drop_cold_xdp(struct xdp_md *ctx)
+{
+	const uint8_t *data = (const uint8_t *)(long)ctx->data, *end = (const uint8_t *)(long)ctx->data_end;
+	const struct weir_bench_line *l;
+	uint32_t i;
+
+	if (data + WEIR_BENCH_SOURCE_AT + 4 > end)
+		return 0;
+	i = weir_be32(data + WEIR_BENCH_SOURCE_AT) * 0x9e3779b1u >> 16 & (WEIR_BENCH_COLD - 1);
+	l = bpf_map_lookup_elem(&cold, &i);
+	return l && !l->w[0] ? 1 : 2; /* XDP_DROP, XDP_PASS: nothing is written into it */
 }
 
 SEC("xdp")

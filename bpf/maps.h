@@ -31,8 +31,11 @@ WEIR_INLINE const struct weir_config *weir_config(void)
 	return cfg;
 }
 
-/* Before Linux 5.14 this hook sees what a tunnel received with its outer headers, in the place of a hardware header. */
-__weak const volatile uint32_t weir_outer SEC(".rodata");
+/*
+ * Before Linux 5.14 ingress sees what a tunnel received with its outer headers, in the place of a hardware header: where
+ * sk_buff.mac_len, their length, lies. 0: nothing to skip. Told by the keeper, so that no program has to be relocated.
+ */
+__weak const volatile uint32_t weir_mac_len_at SEC(".rodata");
 
 /* generation: the sections of the image; written by the keeper before the programs run, then only read */
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_rule, weir_rules);

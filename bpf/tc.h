@@ -28,11 +28,10 @@ WEIR_INLINE uint32_t weir_skb_l3(const struct __sk_buff *skb, uint32_t ifflags)
 /* Where the packet of a device without an Ethernet header begins. Only there is kernel memory read: it may be locked. */
 WEIR_INLINE uint32_t weir_skb_begin(const struct __sk_buff *skb, uint32_t hook, uint32_t ifflags)
 {
-	const struct sk_buff *b = (const void *)skb;
 	uint16_t len = 0;
 
-	if (weir_outer && hook == WEIR_HOOK_TC_IN && ifflags & WEIR_IF_L3)
-		bpf_probe_read_kernel(&len, sizeof len, &b->mac_len);
+	if (weir_mac_len_at && hook == WEIR_HOOK_TC_IN && ifflags & WEIR_IF_L3)
+		bpf_probe_read_kernel(&len, sizeof len, (const uint8_t *)skb + weir_mac_len_at);
 	return len;
 }
 

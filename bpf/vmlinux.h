@@ -133,7 +133,6 @@ struct nf_hook_state {
 
 struct sk_buff {
 	unsigned int len;
-	__u16 mac_len;
 };
 
 struct bpf_nf_ctx {

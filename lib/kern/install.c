@@ -4,6 +4,7 @@
  * and filled beside the one in force, then every hook is moved to it by link update. If one hook refuses,
  * all go back. A change that waits for its confirmation goes another way: pending.c.
  */
+#include <bpf/btf.h>
 #include <sys/utsname.h>
 
 #include "core/memory.h"
@@ -191,13 +192,37 @@ static int ephemeral_min(void)
 	return low;
 }
 
-/* Linux 5.14 was the first whose tunnels show only what was in them. */
-static bool tunnels_show_outer(void)
+/*
+ * Linux 5.14 was the first whose tunnels show only what was in them. 0 from then on; before it where sk_buff.mac_len lies, in
+ * bytes. The kernel's types are 5 MB to read: asked for here and by those kernels alone, not with each generation.
+ */
+static int mac_len_at(uint32_t *ret)
 {
 	unsigned int major = 0, minor = 0;
+	const struct btf_type *skb;
+	struct btf *types;
 	struct utsname u;
+	int32_t id;
+	int r = -ENOENT;
 
-	return !uname(&u) && sscanf(u.release, "%u.%u", &major, &minor) == 2 && (major < 5 || (major == 5 && minor < 14));
+	*ret = 0;
+	if (uname(&u) || sscanf(u.release, "%u.%u", &major, &minor) != 2 || major > 5 || (major == 5 && minor >= 14))
+		return 0;
+	types = btf__load_vmlinux_btf();
+	if (!types)
+		return -errno;
+	id = btf__find_by_name_kind(types, "sk_buff", BTF_KIND_STRUCT);
+	skb = id < 0 ? NULL : btf__type_by_id(types, (uint32_t)id);
+	for (uint16_t i = 0; skb && i < btf_vlen(skb) && r; i++) {
+		const char *name = btf__name_by_offset(types, btf_members(skb)[i].name_off);
+
+		if (!name || strcmp(name, "mac_len"))
+			continue;
+		*ret = btf_member_bit_offset(skb, i) / 8;
+		r = 0;
+	}
+	btf__free(types);
+	return r;
 }
 
 static int load(struct weir_kern *k, const struct weir_img *img, struct weir_net *s, char *why, size_t size)
@@ -207,10 +232,12 @@ static int load(struct weir_kern *k, const struct weir_img *img, struct weir_net
 	r = r ? r : share_maps(k, s, why, size); /* what is there already keeps its size */
 	if (r)
 		return r;
+	r = mac_len_at(&s->rodata->weir_mac_len_at);
+	if (r)
+		return weir_why(why, size, r, "looking for sk_buff.mac_len in the kernel's BTF: %s", strerror(-r));
 	s->rodata->weir_cfg = *img->cfg;
 	s->rodata->weir_cfg.hz = k->hz;
 	s->rodata->weir_cfg.port_eph_min = (uint32_t)ephemeral_min();
-	s->rodata->weir_outer = tunnels_show_outer();
 	r = weir_net__load(s);
 	if (r)
 		return weir_why(why, size, r, "loading the programs: %s%s", strerror(-r),

@@ -355,27 +355,46 @@ int weir_sum_counter(int fd, uint32_t index, struct weir_counter *ret)
 	return 0;
 }
 
+#define COUNTERS_AT_ONCE 512u
+
+/*
+ * Entries of a per-CPU array from `first` on, up to n of them, for each a counter of each CPU. How many there are to be had
+ * at once: one before Linux 5.13; 0 behind the end.
+ */
+static int read_counters(int fd, uint32_t first, uint32_t n, struct weir_counter *v)
+{
+	uint32_t before = first - 1, last, got = n, keys[COUNTERS_AT_ONCE];
+
+	if (!bpf_map_lookup_batch(fd, first ? &before : NULL, &last, keys, v, &got, NULL) || (errno == ENOENT && got))
+		return (int)got;
+	if (!bpf_map_lookup_elem(fd, &first, v))
+		return 1;
+	return errno == ENOENT ? 0 : -errno;
+}
+
 /* Sum a per-CPU array of counters. */
 static int sum_counters(int fd, struct weir_counter *ret, size_t n)
 {
-	int cpus = libbpf_num_possible_cpus();
+	int cpus = libbpf_num_possible_cpus(), got = 1;
 	_cleanup_free_ struct weir_counter *v = NULL;
+	size_t done = 0;
 
 	if (cpus < 1 || fd < 0)
 		return -EINVAL;
-	v = calloc((size_t)cpus, sizeof *v);
+	v = calloc((size_t)cpus * COUNTERS_AT_ONCE, sizeof *v);
 	if (!v)
 		return -ENOMEM;
 	memset(ret, 0, n * sizeof *ret);
-	for (uint32_t i = 0; i < n; i++) {
-		if (bpf_map_lookup_elem(fd, &i, v))
-			return errno == ENOENT ? (int)i : -errno;
-		for (int c = 0; c < cpus; c++) {
-			ret[i].packets += v[c].packets;
-			ret[i].bytes += v[c].bytes;
+	for (; done < n && got > 0; done += (size_t)(got > 0 ? got : 0)) {
+		size_t left = n - done;
+
+		got = read_counters(fd, (uint32_t)done, left < COUNTERS_AT_ONCE ? (uint32_t)left : COUNTERS_AT_ONCE, v);
+		for (int i = 0; i < got * cpus; i++) {
+			ret[done + (size_t)(i / cpus)].packets += v[i].packets;
+			ret[done + (size_t)(i / cpus)].bytes += v[i].bytes;
 		}
 	}
-	return (int)n;
+	return got < 0 ? got : (int)done;
 }
 
 int weir_kern_stats(struct weir_kern *k, struct weir_counter *ret, size_t n)
