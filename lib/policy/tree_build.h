@@ -33,6 +33,9 @@ struct tree_shape {
 	double copies;             /* a cut may multiply the boxes by this */
 	double copy_cost;          /* what a doubling of the boxes has to gain, in levels */
 	double spare;              /* part of all boxes: copies that are few beside it are cheap */
+	double gain;               /* levels that a cut must gain */
+	double left;               /* what a level costs that is still to come */
+	double table, table_all;   /* price of a cell by box that it parts; part of all boxes that counts as parted, too */
 };
 
 struct tree_cut {

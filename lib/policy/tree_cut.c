@@ -140,11 +140,11 @@ static double weigh(const struct tree_builder *b, const struct spread *s, uint32
 	if (sum > shape->copies * n + shape->spare * b->boxes->n + 64 || n - squares / sum < 2)
 		return -1;
 	left /= sum;
-	if (left > halvings(n, shape->leaf) / n - 0.08)
+	if (left > halvings(n, shape->leaf) / n - shape->gain)
 		return -1;
 	cost = sum > n ? (double)(tree_log2((uint64_t)(sum * 64 / n)) - 6 * 256) / 256 : 0;
-	return left / 2 + shape->copy_cost * cost * (sum / (sum + shape->spare * b->boxes->n)) +
-	       0.15 * (double)(1u << width) / (n >= MANY ? n + 0.1 * b->boxes->n : n);
+	return shape->left * left + shape->copy_cost * cost * (sum / (sum + shape->spare * b->boxes->n)) +
+	       shape->table * (double)(1u << width) / (n >= MANY ? n + shape->table_all * b->boxes->n : n);
 }
 
 int tree_cut_choose(struct tree_builder *b, const uint32_t *list, uint32_t n, const struct tree_region *r,
