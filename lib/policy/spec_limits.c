@@ -86,7 +86,8 @@ static const struct weir_key limit_keys[] = {
 	L(rate, t_rate, WEIR_KEY_NEEDED, "How much is let through in the long run.", "10k/s"),
 	L(burst, weir_type_amount, 0,
 	  "How much a bucket holds: so much passes at once after a quiet time. Absent: what the rate gives in a second, at "
-	  "least 1; at least 64 KiB of bytes.",
+	  "least 1; at least 64 KiB of bytes. What the network device puts together (up to 64 KiB of a TCP stream) passes whole or "
+	  "not at all: with a burst below that, bulk TCP stays far below the rate.",
 	  "20k"),
 	L(action, t_action, 0, "Absent: `drop`.", "drop"),
 	L(ban, weir_type_duration, 0, "With `action: ban`: for how long. Absent: `1h`.", "10m"),

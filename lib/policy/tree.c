@@ -24,54 +24,6 @@
 _Static_assert(GROUPS <= WEIR_TREE_ROOTS, "a tree per group");
 _Static_assert(WEIR_RULES_MAX < WEIR_TREE_RULES - 1, "each rule has its number");
 
-#define GOOD_SHAPES 6
-#define LAST_SHAPES 3 /* for boxes that overlap so much that none of the good ones fits */
-#define SHAPES (GOOD_SHAPES + LAST_SHAPES)
-#define MANY_BOXES 20000
-
-/*
- * The members of struct tree_shape in their order. Found by trying some 200 at random on ClassBench's sets and on those of our
- * own generator, with 1,000 to 100,000 rules: the best of these six costs at most a few percent more than the best of all.
- * The first is one that builds nearly always.
- */
-struct shapes {
-	struct tree_shape few[GOOD_SHAPES], many[GOOD_SHAPES], last[LAST_SHAPES];
-};
-static const struct shapes shapes4 = {
-	.few = { { 4, 4, 2, 16, 0.25, 0.1, 0.02, 1, 0.05, 0.03 },
-		 { 4, 12, 2, 8, 0.05, 0.1, 0.02, 0.5, 0.02, 0.3 },
-		 { 0, 0, 8, 1.5, 0.05, 0.1, 0.3, 0.5, 0.05, 0.03 },
-		 { 0, 0, 24, 4, 0.05, 0.5, 0.3, 0.5, 0.02, 0.1 },
-		 { 0, 0, 24, 1.5, 0.25, 0.05, 0.3, 0.7, 0.05, 0.1 },
-		 { 0, 0, 4, 16, 0.5, 0.2, 0.15, 0.7, 0.02, 0.03 } },
-	.many = { { 4, 4, 12, 3, 0.05, 0.1, 0.3, 0.5, 0.05, 0.3 },
-		  { 8, 1, 16, 4, 0.25, 0.001, 0.3, 0.5, 0.02, 0.03 },
-		  { 4, 4, 2, 3, 0.5, 0.01, 0.3, 0.5, 0.02, 0.3 },
-		  { 0, 0, 8, 2, 1, 0.01, 0.08, 0.5, 0.15, 0.1 },
-		  { 4, 12, 2, 8, 0.05, 0.1, 0.02, 0.5, 0.02, 0.3 },
-		  { 4, 4, 3, 8, 0.1, 0.5, 0.08, 0.7, 0.05, 0.1 } },
-	.last = { { 4, 4, 16, 1.5, 1, 0.001, 0.08, 0.5, 0.15, 0.1 },
-		  { 8, 8, 64, 1.1, 4, 0.001, 0.08, 0.5, 0.15, 0.1 },
-		  { 8, 8, 256, 1.5, 0.5, 0, 0.08, 0.5, 0.15, 0.1 } },
-};
-static const struct shapes shapes6 = {
-	.few = { { 32, 32, 1, 3, 0.05, 0.01, 0.02, 0.5, 0.02, 0.3 },
-		 { 0, 0, 1, 4, 0.1, 0.001, 0.08, 1, 0.3, 0.03 },
-		 { 16, 16, 2, 1.2, 0.1, 0.5, 0.02, 0.5, 0.02, 0.3 },
-		 { 0, 0, 2, 16, 0.05, 0.001, 0.08, 0.5, 0.1, 0.3 },
-		 { 16, 32, 1, 1.2, 2, 0.2, 0.02, 0.7, 0.02, 0.1 },
-		 { 4, 16, 1, 8, 0.1, 0.2, 0.02, 0.7, 0.05, 0.1 } },
-	.many = { { 16, 16, 12, 3, 0.25, 0.001, 0.15, 0.3, 0.05, 0.3 },
-		  { 0, 0, 8, 16, 2, 0.001, 0.08, 0.7, 0.05, 0.03 },
-		  { 16, 16, 1, 1.5, 2, 0.2, 0.15, 0.5, 0.05, 0.3 },
-		  { 24, 24, 6, 8, 0.5, 0.01, 0.3, 0.5, 0.15, 0.1 },
-		  { 16, 16, 2, 1.2, 0.1, 0.5, 0.02, 0.5, 0.02, 0.3 },
-		  { 16, 40, 2, 1.5, 0.5, 0.2, 0.15, 0.3, 0.15, 0.3 } },
-	.last = { { 16, 16, 8, 1.5, 1, 0.001, 0.08, 0.5, 0.15, 0.1 },
-		  { 40, 40, 32, 1.1, 4, 0.001, 0.08, 0.5, 0.15, 0.1 },
-		  { 40, 40, 128, 1.5, 0.5, 0, 0.08, 0.5, 0.15, 0.1 } },
-};
-
 struct trial {
 	struct weir_tree_root roots[WEIR_TREE_ROOTS];
 	struct weir_tree_line *lines; /* all as yet, and behind them those of this trial; roots are not filled in */
@@ -482,19 +434,10 @@ static void keep(struct making *m, struct trial *t)
  */
 static uint64_t share(uint32_t i, bool found, uint32_t n, uint64_t whole, uint64_t left)
 {
-	uint64_t s = found ? TRY * (uint64_t)n + FEW_MORE : i == 0 ? whole / 4 : i < GOOD_SHAPES ? whole * 7 / 100 : i == GOOD_SHAPES ? left / 2 :
-		     i < SHAPES - 1 ? left - left / 8 : left;
+	uint64_t s = found ? TRY * (uint64_t)n + FEW_MORE : i == 0 ? whole / 4 : i < TREE_GOOD_SHAPES ? whole * 7 / 100 : i == TREE_GOOD_SHAPES ? left / 2 :
+		     i < TREE_SHAPES - 1 ? left - left / 8 : left;
 
 	return s < left ? s : left;
-}
-
-static const struct tree_shape *shape_of(const struct tree_boxes *x, uint32_t i)
-{
-	const struct shapes *s = x->six ? &shapes6 : &shapes4;
-
-	if (i >= GOOD_SHAPES)
-		return &s->last[i - GOOD_SHAPES];
-	return x->n < MANY_BOXES ? &s->few[i] : &s->many[i];
 }
 
 /* One tree for many boxes, some wide in one address and some in the other: that it does not fit takes long to find out. */
@@ -502,7 +445,7 @@ static bool hopeless(const struct tree_boxes *x, const struct tree_shape *s)
 {
 	uint32_t wide[2] = { 0, 0 }, len = x->six ? 16 : 4;
 
-	if (s->src_len || x->n < MANY_BOXES)
+	if (s->src_len || x->n < TREE_MANY)
 		return false;
 	for (uint32_t i = 0; i < x->n; i++) {
 		wide[0] += !narrow(x, 0, i, len);
@@ -518,13 +461,13 @@ static int make_family(struct making *m)
 	uint64_t end = m->work_max, begun = m->work;
 	int err = 0;
 
-	for (uint32_t i = 0; i < SHAPES && m->work < end; i++) {
-		if (best.lines && (i >= GOOD_SHAPES || m->work - begun > ENOUGH * (uint64_t)m->boxes.n + FEW_MORE))
+	for (uint32_t i = 0; i < TREE_SHAPES && m->work < end; i++) {
+		if (best.lines && (i >= TREE_GOOD_SHAPES || m->work - begun > ENOUGH * (uint64_t)m->boxes.n + FEW_MORE))
 			break;
-		if (hopeless(&m->boxes, shape_of(&m->boxes, i)))
+		if (hopeless(&m->boxes, tree_shape_of(&m->boxes, i)))
 			continue;
 		m->work_max = m->work + share(i, best.lines, m->boxes.n, end - begun, end - m->work);
-		err = try_shape(m, shape_of(&m->boxes, i), &t);
+		err = try_shape(m, tree_shape_of(&m->boxes, i), &t);
 		if (err == -ENOMEM)
 			break;
 		if (err && !first.message[0]) /* how the best shapes failed says more than how the last resort did */

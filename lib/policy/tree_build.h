@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of the builder share: tree.c (tries), tree_cut.c (where to cut), tree_node.c (nodes and leaves). */
+/*
+ * What the parts of the builder share: tree.c (tries), tree_shapes.c (in which shapes), tree_cut.c (where to cut),
+ * tree_node.c (nodes and leaves).
+ */
 #pragma once
 #include "lib/policy/tree.h"
 
@@ -37,6 +40,12 @@ struct tree_shape {
 	double left;               /* what a level costs that is still to come */
 	double table, table_all;   /* price of a cell by box that it parts; part of all boxes that counts as parted, too */
 };
+
+#define TREE_GOOD_SHAPES 6
+#define TREE_LAST_SHAPES 3 /* for boxes that overlap so much that none of the good ones fits */
+#define TREE_SHAPES (TREE_GOOD_SHAPES + TREE_LAST_SHAPES)
+#define TREE_MANY 20000 /* so many boxes have shapes of their own */
+const struct tree_shape *tree_shape_of(const struct tree_boxes *x, uint32_t i); /* the order in which they are tried */
 
 struct tree_cut {
 	uint32_t dim, width, shift;
