@@ -9,8 +9,8 @@ import re
 
 # (group, name, must, aim, more is better); the first that fits. Values net of the harness, per packet on one core.
 BUDGETS = [
-    ("B1", r"100,000 rules, match", 80, 40, False),
-    ("B1", r"100,000 rules, mixed", 150, 80, False),
+    ("B1", r"\b(100|9\d),\d{3} rules, match", 80, 40, False),  # ClassBench leaves out what says the same twice
+    ("B1", r"\b(100|9\d),\d{3} rules, mixed", 150, 80, False),
     ("B2", r"times", 3, 1.5, False),
     ("B3", r"random", 100, 30, False),
     ("B4", r"of its rate, net", 0.4, 0.8, True),

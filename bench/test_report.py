@@ -59,6 +59,11 @@ class Rows(unittest.TestCase):
         for value, want in ((81, "MISSED"), (80, "must"), (41, "must"), (40, "aim")):
             self.assertEqual(report.verdict(one(value)["B1"]["acl, IPv4, 100,000 rules, match"]), want)
 
+    def test_sizes(self):
+        for name, must in (("acl1_100000, 99,792 rules, match", 80), ("fw1_100000, 96,466 rules, mixed", 150),
+                           ("acl1_10000, 9,782 rules, match", None), ("acl, IPv4, 1,100,000 rules, random", None)):
+            self.assertEqual(report.bounds("B1", name)[0], must)
+
     def test_what_rounds_onto_its_bound(self):
         for value, want in ((80.04, "80.040"), (80.0004, "80.0004"), (80.06, "80.1"), (80, "80.0"), (79.96, "80.0")):
             s = one(value, spread=0)["B1"]["acl, IPv4, 100,000 rules, match"]

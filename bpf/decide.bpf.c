@@ -99,23 +99,7 @@ WEIR_INLINE uint32_t weir_midstream(const struct weir_scratch *s, bool window)
 	       p->t.dport >= weir_config()->port_eph_min;
 }
 
-enum { WEIR_LATE_ACK = 1, WEIR_LATE_ANSWER = 2 };
-
-/*
- * A packet of a handshake whose first was pushed out by a flood since: the last is judged as its sender's conversation, the
- * answer as the other side's. The stack that it reaches knows whether it asked for it, by its own table or by a cookie, and
- * resets all others; a reset proves no flow.
- */
-WEIR_INLINE uint32_t weir_late(const struct weir_scratch *s, uint64_t crowded, uint64_t now)
-{
-	uint32_t flags = s->pkt.tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK | WEIR_TCP_FIN | WEIR_TCP_RST);
-
-	if (!crowded || s->facts.dir == WEIR_DIR_OUT || (int64_t)(now - crowded) >= WEIR_CROWD_S * 1000000000ll)
-		return 0;
-	return flags == WEIR_TCP_ACK ? WEIR_LATE_ACK : flags == (WEIR_TCP_SYN | WEIR_TCP_ACK) ? WEIR_LATE_ANSWER : 0;
-}
-
-/* Such a packet is judged; an answer that nobody may have asked for is left as it was. 1: done. */
+/* A late packet of a handshake is judged; an answer that nobody may have asked for is left as it was. 1: done. */
 __noinline int weir_late_stage(uint32_t late)
 {
 	struct weir_scratch *s = weir_scratch_get();
@@ -240,7 +224,7 @@ __noinline int weir_judge_new(struct __sk_buff *skb)
 		weir_table_full(ctl->table_full, now, STATELESS_S));
 	mid = weir_midstream(s, open);
 	asked = mid != 0;
-	if (mid == 2 && !open && weir_late_stage(weir_late(s, ctl->crowded, now))) {
+	if (mid == 2 && !open && weir_late_stage(weir_flow_late(&s->pkt, s->facts.dir, ctl->crowded, now))) {
 		flags |= WEIR_FF_ADOPTED;
 	} else if (mid) {
 		if (weir_adopt(open, mid == 2))

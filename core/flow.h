@@ -146,6 +146,22 @@ WEIR_INLINE bool weir_flow_ours(const struct weir_flow *f, uint32_t side)
 #define WEIR_CROWD_S 10      /* so long after it the last packet of a handshake may find nothing of the first */
 #define WEIR_END_WINDOW (1u << 20) /* sequence numbers from what was acknowledged, in which a FIN is believed */
 
+enum { WEIR_LATE_ACK = 1, WEIR_LATE_ANSWER = 2 };
+
+/*
+ * A packet of a handshake whose first was pushed out by a flood since: the last is judged as its sender's conversation, the
+ * answer as the other side's. The stack that it reaches knows whether it asked for it, by its own table or by a cookie, and
+ * resets all others; a reset proves no flow. `crowded`: when that happened last, ns since boot; 0: never.
+ */
+WEIR_INLINE uint32_t weir_flow_late(const struct weir_pkt *p, uint32_t dir, uint64_t crowded, uint64_t now)
+{
+	uint32_t flags = p->tcp_flags & (WEIR_TCP_SYN | WEIR_TCP_ACK | WEIR_TCP_FIN | WEIR_TCP_RST);
+
+	if (!crowded || dir == WEIR_DIR_OUT || (int64_t)(now - crowded) >= WEIR_CROWD_S * 1000000000ll)
+		return 0;
+	return flags == WEIR_TCP_ACK ? WEIR_LATE_ACK : flags == (WEIR_TCP_SYN | WEIR_TCP_ACK) ? WEIR_LATE_ANSWER : 0;
+}
+
 /* Seconds without a packet after which the entry counts as gone. */
 WEIR_INLINE uint32_t weir_flow_timeout(const struct weir_flow *f, uint32_t proto, bool half, uint32_t idle_s)
 {

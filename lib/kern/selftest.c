@@ -138,6 +138,23 @@ static void adopt(const struct run *t, struct weir_facts *f, bool open, struct w
 		*res = first;
 }
 
+/* From a handshake whose first packet a flood may have pushed out: as its sender's, or as what the other side asked for. */
+static bool late(const struct run *t, struct weir_facts *f, uint32_t what, struct weir_result *res)
+{
+	const struct weir_result before = *res;
+
+	if (!what)
+		return false;
+	if (what == WEIR_LATE_ANSWER)
+		weir_facts_reverse(f);
+	weir_judge_rules(t->img, t->cfg, f, weir_result_staged(res), res);
+	if (what == WEIR_LATE_ACK || res->enforced == WEIR_PASS)
+		return true;
+	weir_facts_reverse(f);
+	*res = before;
+	return false;
+}
+
 static bool midstream(const struct run *t, const struct weir_pkt *p, uint32_t dir, bool open)
 {
 	if (p->proto == WEIR_IPPROTO_TCP)
@@ -184,10 +201,10 @@ static enum weir_reason expect(const struct run *t, const struct weir_probe *p, 
 		later(t, p, res);
 	else if (weir_judge_blocked(t->cfg, ctl.table_full, now, res))
 		return parsed;
-	else if (midstream(t, &pkt, f.dir, open))
-		adopt(t, &f, open, res);
-	else
+	else if (!midstream(t, &pkt, f.dir, open))
 		weir_judge_rules(t->img, t->cfg, &f, weir_result_staged(res), res);
+	else if (open || pkt.proto != WEIR_IPPROTO_TCP || !late(t, &f, weir_flow_late(&pkt, f.dir, ctl.crowded, now), res))
+		adopt(t, &f, open, res);
 	return parsed;
 }
 

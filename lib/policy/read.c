@@ -18,7 +18,8 @@
 
 const char *weir_policy_file_trouble(int err, const char *most)
 {
-	return err == -EISDIR	? "it is a directory"
+	return err == -EPIPE && weir_file_asks() ? "the process that opens files for weir has ended; weir status tells whether it is back"
+	       : err == -EISDIR	? "it is a directory"
 	       : err == -ENODEV ? "it is a device, a FIFO or a socket, not a file"
 	       : err == -EFBIG	? most
 	       : err == -EACCES && weir_file_asks()

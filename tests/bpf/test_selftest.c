@@ -190,6 +190,32 @@ static void planted(const char *name, const char *map, uint32_t at, uint8_t bits
 	say(after.tested == before.tested && !after.failed, "  and is still the one that was tested", "");
 }
 
+/* The programs judge otherwise soon after a flood (core/flow.h weir_flow_late), and when the table is full: so does the test. */
+static void after_a_flood(void)
+{
+	int fd = weir_kern_map_fd(runner.kern, "weir_control");
+	struct weir_control c;
+	uint32_t zero = 0;
+	char why[256] = "";
+	double ms;
+	int r = bpf_map_lookup_elem(fd, &zero, &c);
+
+	say(!r && c.adopt_until <= weir_kern_now(), "nothing is adopted", "");
+	c.crowded = weir_kern_now();
+	bpf_map_update_elem(fd, &zero, &c, BPF_ANY);
+	r = install(4, WEIR_PREVENT, why, sizeof why, &ms);
+	say(!r, "sound programs are installed soon after a flood", r ? why : "");
+	planted("a rule that does the opposite, soon after a flood", "weir_rules", offsetof(struct weir_rule, action), WEIR_ACT_DROP,
+		WEIR_PREVENT);
+	c.crowded = 0;
+	c.table_full = weir_kern_now();
+	bpf_map_update_elem(fd, &zero, &c, BPF_ANY);
+	r = install(5, WEIR_PREVENT, why, sizeof why, &ms);
+	say(!r, "and while the table of connections is full", r ? why : "");
+	c.table_full = 0;
+	bpf_map_update_elem(fd, &zero, &c, BPF_ANY);
+}
+
 static void all(void)
 {
 	struct weir_kern_if lo = { .ifindex = 1, .name = "lo", .arphrd = 772, .flags = IFF_LOOPBACK };
@@ -220,6 +246,7 @@ static void all(void)
 		WEIR_ACT_DROP, WEIR_DETECT);
 	r = install(3, WEIR_PREVENT, why, sizeof why, &ms);
 	say(!r, "the next sound ones are installed", r ? why : "");
+	after_a_flood();
 }
 
 int main(void)
