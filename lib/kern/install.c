@@ -15,13 +15,9 @@
 #include "lib/kern/selftest.h"
 #include "net.skel.h"
 
-static const char *const prog_names[WEIR_SLOT_COUNT] = { "weir_tc_in", "weir_tc_out", "weir_xdp_in" };
-
 int weir_gen_prog_fd(const struct weir_gen *g, enum weir_hook_slot slot)
 {
-	struct bpf_program *p = g->skel ? bpf_object__find_program_by_name(g->skel->obj, prog_names[slot]) : NULL;
-
-	return p ? bpf_program__fd(p) : -1;
+	return g->skel ? g->prog[slot] : -1;
 }
 
 int weir_gen_map_fd(const struct weir_gen *g, const char *name)
@@ -41,9 +37,10 @@ int weir_prog_fd(const struct weir_kern *k, enum weir_hook_slot slot)
 
 int weir_kern_prog_fd(struct weir_kern *k, const char *name)
 {
-	struct bpf_program *p = k->gen.skel ? bpf_object__find_program_by_name(k->gen.skel->obj, name) : NULL;
-
-	return p ? bpf_program__fd(p) : -ENOENT;
+	for (int s = 0; s < WEIR_SLOT_COUNT; s++)
+		if (k->gen.skel && !strcmp(name, weir_prog_name((enum weir_hook_slot)s)))
+			return k->gen.prog[s];
+	return -ENOENT;
 }
 
 int weir_kern_map_fd(struct weir_kern *k, const char *name)
@@ -225,8 +222,15 @@ static int mac_len_at(uint32_t *ret)
 	return r;
 }
 
-static int load(struct weir_kern *k, const struct weir_img *img, struct weir_net *s, char *why, size_t size)
+static int loading_failed(int r, char *why, size_t size)
 {
+	return weir_why(why, size, r, "loading the programs: %s%s", strerror(-r),
+			r == -EPERM ? " (root and CAP_BPF are needed)" : "");
+}
+
+static int load(struct weir_kern *k, const struct weir_img *img, struct weir_gen *g, char *why, size_t size)
+{
+	struct weir_net *s = g->skel;
 	int r = size_maps(k, s, img, why, size);
 
 	r = r ? r : share_maps(k, s, why, size); /* what is there already keeps its size */
@@ -240,10 +244,12 @@ static int load(struct weir_kern *k, const struct weir_img *img, struct weir_net
 	s->rodata->weir_cfg.port_eph_min = (uint32_t)ephemeral_min();
 	r = weir_net__load(s);
 	if (r)
-		return weir_why(why, size, r, "loading the programs: %s%s", strerror(-r),
-				r == -EPERM ? " (root and CAP_BPF are needed)" : "");
+		return loading_failed(r, why, size);
 	r = fill_maps(s, img);
-	return r ? weir_why(why, size, r, "filling the maps: %s", strerror(-r)) : 0;
+	if (r)
+		return weir_why(why, size, r, "filling the maps: %s", strerror(-r));
+	r = weir_progs_load(s, g->prog);
+	return r ? loading_failed(r, why, size) : 0;
 }
 
 /* Keep an fd and a pin of each shared map that this generation made. */
@@ -297,8 +303,10 @@ static int adopt_patterns(struct weir_gen *g, const struct weir_img *img)
 
 void weir_gen_free(struct weir_gen *g)
 {
-	if (g->skel)
+	if (g->skel) {
+		weir_progs_close(g->prog);
 		weir_net__destroy(g->skel);
+	}
 	free(g->ifpats);
 	*g = (struct weir_gen){ .slot = -1 };
 }
@@ -306,19 +314,19 @@ void weir_gen_free(struct weir_gen *g)
 int weir_gen_load(struct weir_kern *k, const void *blob, uint32_t size, struct weir_gen *ret,
 		  struct weir_kern_health *health, char *why, size_t why_size)
 {
-	struct weir_gen g = { .slot = -1 };
+	struct weir_gen g = { .slot = -1, .prog = { -1, -1, -1 } };
 	struct weir_img img;
 	int r;
 
 	if (weir_image_open(&img, blob, size))
 		return weir_why(why, why_size, -EINVAL, "not an image of this version");
-	g.skel = weir_net__open();
+	g.skel = weir_progs_open(NULL);
 	if (!g.skel)
 		return weir_why(why, why_size, -errno, "opening the programs: %s", strerror(errno));
-	r = load(k, &img, g.skel, why, why_size);
+	r = load(k, &img, &g, why, why_size);
 	if (!r)
 		r = pin_shared(k, g.skel, why, why_size);
-	if (!r && (r = weir_selftest(k, g.skel->obj, &img, &g.skel->rodata->weir_cfg, health)))
+	if (!r && (r = weir_selftest(k, &g, &img, &g.skel->rodata->weir_cfg, health)))
 		weir_why(why, why_size, r, "%s", health->why);
 	if (!r)
 		r = adopt_patterns(&g, &img);
@@ -387,7 +395,7 @@ int weir_kern_progs(struct weir_kern *k, struct weir_kern_prog *ret, size_t n)
 		*p = (struct weir_kern_prog){ .id = info.id, .insns_verified = info.verified_insns,
 					      .insns_xlated = info.xlated_prog_len / 8,
 					      .insns_jited_bytes = info.jited_prog_len };
-		snprintf(p->name, sizeof p->name, "%s", prog_names[s]);
+		snprintf(p->name, sizeof p->name, "%s", weir_prog_name((enum weir_hook_slot)s));
 		for (size_t c = 0; c < k->n_covers; c++)
 			p->attached += k->covers[c]->link[s] >= 0 || k->covers[c]->clsact[s];
 		got++;

@@ -13,7 +13,7 @@
 #include "lib/kern/kern.h"
 #include "lib/util/cleanup.h"
 
-struct weir_net;      /* net.skel.h, only in install.c */
+struct weir_net;      /* net.skel.h, only in install.c and progs.c */
 struct weir_root_obj; /* root.skel.h, only in pending.c */
 struct ring_buffer;
 
@@ -59,7 +59,8 @@ struct weir_cover {
 
 /* A generation: its programs with their maps, and what the hooks' side has to know of its image. */
 struct weir_gen {
-	struct weir_net *skel; /* NULL: none */
+	struct weir_net *skel; /* the maps, and no programs; NULL: no generation */
+	int prog[WEIR_SLOT_COUNT]; /* where there is a skel */
 	struct weir_config cfg;
 	struct weir_ifpat *ifpats;
 	uint32_t n_ifpats;
@@ -119,6 +120,12 @@ uint64_t weir_sys_jiffies_base(uint32_t hz);
 
 #define WEIR_BPF_TCX_INGRESS 46
 #define WEIR_BPF_TCX_EGRESS 47
+
+/* progs.c */
+const char *weir_prog_name(enum weir_hook_slot slot);
+struct weir_net *weir_progs_open(const char *name); /* with this one program, NULL: with none. NULL: errno */
+int weir_progs_load(const struct weir_net *maps, int fd[WEIR_SLOT_COUNT]); /* on the maps of what is loaded. The fds are the caller's */
+void weir_progs_close(int fd[WEIR_SLOT_COUNT]);
 
 /* install.c */
 int weir_prog_fd(const struct weir_kern *k, enum weir_hook_slot slot); /* where the hooks shall lead now */

@@ -304,14 +304,7 @@ static int try(const struct weir_probe *p, void *data)
 	return r;
 }
 
-static int prog_fd(const struct bpf_object *obj, const char *name)
-{
-	struct bpf_program *p = bpf_object__find_program_by_name(obj, name);
-
-	return p ? bpf_program__fd(p) : -1;
-}
-
-int weir_selftest(struct weir_kern *k, const struct bpf_object *obj, const struct weir_img *img,
+int weir_selftest(struct weir_kern *k, const struct weir_gen *g, const struct weir_img *img,
 		  const struct weir_config *cfg, struct weir_kern_health *h)
 {
 	struct run t = { .k = k, .img = img, .cfg = cfg, .h = h, .cpus = libbpf_num_possible_cpus() };
@@ -325,11 +318,11 @@ int weir_selftest(struct weir_kern *k, const struct bpf_object *obj, const struc
 
 	h->tested = h->failed = 0;
 	h->why[0] = 0;
-	t.prog[WEIR_PROBE_IN] = prog_fd(obj, "weir_tc_in");
-	t.prog[WEIR_PROBE_OUT] = t.prog[WEIR_PROBE_FWD] = prog_fd(obj, "weir_tc_out");
-	t.xdp = prog_fd(obj, "weir_xdp_in");
-	t.ifaces = bpf_object__find_map_fd_by_name(obj, "weir_ifaces");
-	t.scratch = bpf_object__find_map_fd_by_name(obj, "weir_scratch");
+	t.prog[WEIR_PROBE_IN] = weir_gen_prog_fd(g, WEIR_SLOT_IN);
+	t.prog[WEIR_PROBE_OUT] = t.prog[WEIR_PROBE_FWD] = weir_gen_prog_fd(g, WEIR_SLOT_OUT);
+	t.xdp = weir_gen_prog_fd(g, WEIR_SLOT_XDP);
+	t.ifaces = weir_gen_map_fd(g, "weir_ifaces");
+	t.scratch = weir_gen_map_fd(g, "weir_scratch");
 	t.stride = (sizeof(struct weir_scratch) + 7) & ~7ul;
 	memory = t.cpus > 0 ? calloc((size_t)t.cpus, t.stride) : NULL;
 	seq = t.cpus > 0 ? calloc((size_t)t.cpus, sizeof *seq) : NULL;

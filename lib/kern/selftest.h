@@ -8,5 +8,5 @@
 #include "lib/kern/internal.h"
 
 /* 0, or -EBADMSG: the programs do not do what the policy says; `h` tells which packet. cfg: as loaded. */
-int weir_selftest(struct weir_kern *k, const struct bpf_object *obj, const struct weir_img *img,
+int weir_selftest(struct weir_kern *k, const struct weir_gen *g, const struct weir_img *img,
 		  const struct weir_config *cfg, struct weir_kern_health *h);
