@@ -457,7 +457,7 @@ static int resume_pair(struct weir_worker *w, const struct note *n, uint64_t dea
 	k = (struct weir_kern_change){ .blob = now.blob, .size = now.size, .back_size = back.size, .deadline = deadline,
 				       .back = back.blob };
 	if (!r && !w->o.resume)
-		r = weir_port_install(w->port, &k, why, why_size);
+		r = weir_port_install(w->port, &k, NULL, NULL, why, why_size);
 	if (!r) {
 		weir_worker_stand(w, NULL, &now);
 		b->blob = TAKE_PTR(back.blob);

@@ -57,24 +57,32 @@ static int receipt_read(struct weir_port *p, struct got *g)
 }
 
 /* Ask and wait. What the keeper said, or -EPIPE. */
-static int ask(struct weir_port *p, struct weir_call_head *msg, uint32_t call, size_t size, const int *fds, size_t n_fds,
-	       struct got *g)
+static int ask_send(struct weir_port *p, struct weir_call_head *msg, uint32_t call, size_t size, const int *fds, size_t n_fds,
+		    struct got *g)
 {
-	int r;
-
 	memset(g, 0, sizeof *g);
 	msg->call = call;
 	msg->seq = ++p->seq;
-	if (p->serve) {
-		r = weir_serve_message(p->serve, msg, size, fds, n_fds, &g->r, g->fds);
-	} else {
-		r = weir_packet_send(p->fd, msg, size, fds, n_fds, 0) ? -EPIPE : 0;
-		if (!r)
-			r = receipt_read(p, g);
-		if (!r && (g->r.call != call || g->r.seq != p->seq))
-			r = -EPIPE;
-	}
+	if (p->serve)
+		return weir_serve_message(p->serve, msg, size, fds, n_fds, &g->r, g->fds);
+	return weir_packet_send(p->fd, msg, size, fds, n_fds, 0) ? -EPIPE : 0;
+}
+
+static int ask_hear(struct weir_port *p, uint32_t call, struct got *g)
+{
+	int r = p->serve ? 0 : receipt_read(p, g);
+
+	if (!r && !p->serve && (g->r.call != call || g->r.seq != p->seq))
+		r = -EPIPE;
 	return r ? r : g->r.result;
+}
+
+static int ask(struct weir_port *p, struct weir_call_head *msg, uint32_t call, size_t size, const int *fds, size_t n_fds,
+	       struct got *g)
+{
+	int r = ask_send(p, msg, call, size, fds, n_fds, g);
+
+	return r ? r : ask_hear(p, call, g);
 }
 
 static int ask_plain(struct weir_port *p, uint32_t call, struct got *g)
@@ -238,7 +246,8 @@ const struct weir_kern_pinned *weir_port_before(struct weir_port *p)
 	return &p->before;
 }
 
-int weir_port_install(struct weir_port *p, const struct weir_kern_change *c, char *why, size_t why_size)
+int weir_port_install(struct weir_port *p, const struct weir_kern_change *c, void (*meanwhile)(void *), void *data, char *why,
+		      size_t why_size)
 {
 	struct weir_call_install m = { .size = c->size, .back_size = c->back ? c->back_size : 0, .span = c->span,
 				       .deadline = c->deadline };
@@ -254,7 +263,11 @@ int weir_port_install(struct weir_port *p, const struct weir_kern_change *c, cha
 		memcpy(m.digest, ((const struct weir_image_header *)c->blob)->digest, 32);
 	if (m.back_size >= sizeof(struct weir_image_header))
 		memcpy(m.back_digest, ((const struct weir_image_header *)c->back)->digest, 32);
-	r = ask(p, &m.h, WEIR_CALL_INSTALL, sizeof m, (int[]){ now, back }, m.back_size ? 2 : 1, &g);
+	r = ask_send(p, &m.h, WEIR_CALL_INSTALL, sizeof m, (int[]){ now, back }, m.back_size ? 2 : 1, &g);
+	if (!r && meanwhile)
+		meanwhile(data);
+	if (!r)
+		r = ask_hear(p, WEIR_CALL_INSTALL, &g);
 	if (r < 0)
 		snprintf(why, why_size, "%s", g.r.why[0] || r != -EPIPE ? g.r.why : "the keeper is gone");
 	return r;

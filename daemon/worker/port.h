@@ -32,7 +32,9 @@ int weir_port_image(struct weir_port *p, void **ret, uint32_t *ret_size, void **
 /* What was pinned when the keeper began: the life before this one. */
 const struct weir_kern_pinned *weir_port_before(struct weir_port *p);
 
-int weir_port_install(struct weir_port *p, const struct weir_kern_change *c, char *why, size_t why_size);
+/* `meanwhile` (NULL: nothing) is run while the keeper works, and must leave the port alone. */
+int weir_port_install(struct weir_port *p, const struct weir_kern_change *c, void (*meanwhile)(void *), void *data, char *why,
+		      size_t why_size);
 /* What is in force with other blocklists, at once; the number of lines that were written. Negative: install it. */
 int weir_port_blocks(struct weir_port *p, const void *blob, uint32_t size);
 /* Lines of what the blocklists of `img` hold, which were changed in it: `changed` has what stood there before. */

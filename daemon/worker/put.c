@@ -335,10 +335,23 @@ static bool blocks_install(struct weir_worker *w, struct weir_change *c, struct 
 	return false;
 }
 
+struct difference {
+	const struct weir_img *from, *to;
+	struct weir_change *c;
+};
+
+static void difference(void *data)
+{
+	struct difference *d = data;
+
+	weir_rules_diff(d->from, d->to, &d->c->added, &d->c->removed);
+}
+
 static int images_install(struct weir_worker *w, struct weir_change *c, struct weir_image *now, struct weir_image *back,
 			  char *why, size_t why_size)
 {
 	struct weir_kern_change k = { .blob = now->blob, .size = now->size, .back = back->blob, .back_size = back->size };
+	struct difference d = { &w->img, &now->img, c };
 	json_t *hits = json_incref(w->hits);
 	int r;
 
@@ -351,11 +364,10 @@ static int images_install(struct weir_worker *w, struct weir_change *c, struct w
 	k.deadline = c->new_generation ? 0 : w->pending.deadline;
 	seed(w, now->img.cfg);
 	if (w->img.cfg) {
-		weir_rules_diff(&w->img, &now->img, &c->added, &c->removed);
 		weir_recent_settle(w);
 		hits_keep(w);
 	}
-	r = weir_port_install(w->port, &k, why, why_size);
+	r = weir_port_install(w->port, &k, w->img.cfg ? difference : NULL, &d, why, why_size);
 	if (!r) {
 		if (w->img.cfg)
 			weir_recent_settle(w); /* it judged until now */

@@ -230,8 +230,9 @@ static int loading_failed(int r, char *why, size_t size)
 
 static int load(struct weir_kern *k, const struct weir_img *img, struct weir_gen *g, char *why, size_t size)
 {
+	struct weir_progs_loading *progs;
 	struct weir_net *s = g->skel;
-	int r = size_maps(k, s, img, why, size);
+	int r = size_maps(k, s, img, why, size), filled;
 
 	r = r ? r : share_maps(k, s, why, size); /* what is there already keeps its size */
 	if (r)
@@ -243,13 +244,15 @@ static int load(struct weir_kern *k, const struct weir_img *img, struct weir_gen
 	s->rodata->weir_cfg.hz = k->hz;
 	s->rodata->weir_cfg.port_eph_min = (uint32_t)ephemeral_min();
 	r = weir_net__load(s);
+	if (!r)
+		r = weir_progs_begin(s, &progs);
 	if (r)
 		return loading_failed(r, why, size);
-	r = fill_maps(s, img);
+	filled = fill_maps(s, img);
+	r = weir_progs_end(progs, g->prog);
 	if (r)
-		return weir_why(why, size, r, "filling the maps: %s", strerror(-r));
-	r = weir_progs_load(s, g->prog);
-	return r ? loading_failed(r, why, size) : 0;
+		return loading_failed(r, why, size);
+	return filled ? weir_why(why, size, filled, "filling the maps: %s", strerror(-filled)) : 0;
 }
 
 /* Keep an fd and a pin of each shared map that this generation made. */

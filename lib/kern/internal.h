@@ -124,7 +124,10 @@ uint64_t weir_sys_jiffies_base(uint32_t hz);
 /* progs.c */
 const char *weir_prog_name(enum weir_hook_slot slot);
 struct weir_net *weir_progs_open(const char *name); /* with this one program, NULL: with none. NULL: errno */
-int weir_progs_load(const struct weir_net *maps, int fd[WEIR_SLOT_COUNT]); /* on the maps of what is loaded. The fds are the caller's */
+/* On the maps of what is loaded, which may be filled meanwhile. What begins must end; the fds are the caller's then. */
+struct weir_progs_loading;
+int weir_progs_begin(const struct weir_net *maps, struct weir_progs_loading **ret);
+int weir_progs_end(struct weir_progs_loading *l, int fd[WEIR_SLOT_COUNT]);
 void weir_progs_close(int fd[WEIR_SLOT_COUNT]);
 
 /* install.c */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The programs of a generation. The kernel verifies one in 30 to 100 ms, and programs of one object one after the other: so
- * each has an object of its own, on the maps of the generation, and a thread, and they are verified beside each other.
+ * each has an object of its own, on the maps of the generation, and a thread, and they are verified beside each other, and
+ * while the maps are filled.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -19,6 +20,10 @@ struct load {
 	pthread_t thread;
 	bool beside; /* the thread was made */
 	int fd;      /* of the program, or a negative errno */
+};
+
+struct weir_progs_loading {
+	struct load v[WEIR_SLOT_COUNT];
 };
 
 const char *weir_prog_name(enum weir_hook_slot slot)
@@ -68,23 +73,35 @@ static void *load(void *data)
 	return NULL;
 }
 
-int weir_progs_load(const struct weir_net *maps, int fd[WEIR_SLOT_COUNT])
+int weir_progs_begin(const struct weir_net *maps, struct weir_progs_loading **ret)
 {
-	struct load v[WEIR_SLOT_COUNT];
+	struct weir_progs_loading *l = calloc(1, sizeof *l);
+
+	if (!l)
+		return -ENOMEM;
+	for (int i = WEIR_SLOT_COUNT - 1; i >= 0; i--) {
+		l->v[i] = (struct load){ .maps = maps, .name = prog_names[i] };
+		l->v[i].beside = !pthread_create(&l->v[i].thread, NULL, load, &l->v[i]);
+	}
+	*ret = l;
+	return 0;
+}
+
+int weir_progs_end(struct weir_progs_loading *l, int fd[WEIR_SLOT_COUNT])
+{
 	int r = 0;
 
 	for (int i = 0; i < WEIR_SLOT_COUNT; i++) {
-		v[i] = (struct load){ .maps = maps, .name = prog_names[i] };
-		v[i].beside = i && !pthread_create(&v[i].thread, NULL, load, &v[i]);
-	}
-	for (int i = 0; i < WEIR_SLOT_COUNT; i++) {
-		if (v[i].beside)
-			pthread_join(v[i].thread, NULL);
+		struct load *p = &l->v[i];
+
+		if (p->beside)
+			pthread_join(p->thread, NULL);
 		else
-			load(&v[i]);
-		fd[i] = v[i].fd < 0 ? -1 : v[i].fd;
-		r = r ? r : v[i].fd < 0 ? v[i].fd : 0;
+			load(p);
+		fd[i] = p->fd < 0 ? -1 : p->fd;
+		r = !r && p->fd < 0 ? p->fd : r;
 	}
+	free(l);
 	if (r)
 		weir_progs_close(fd);
 	return r;
