@@ -248,6 +248,18 @@ static int put(struct work *w, const struct weir_overlay *was, const struct weir
 	return err;
 }
 
+/* A quarter of a family at once: whether the blocklists are for everybody then is seen by whoever compiles all of them. */
+static bool huge(const struct weir_ranges *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		bool four = r->v[i].lo >= WEIR_V4_LOW && r->v[i].hi <= WEIR_V4_HIGH;
+
+		if (r->v[i].hi - r->v[i].lo >= (weir_u128)1 << (four ? 30 : 126))
+			return true;
+	}
+	return false;
+}
+
 static int put_all(const struct weir_policy *before, const struct weir_policy *p, const struct weir_overlay *was,
 		   const struct weir_overlay *now, uint8_t *blob, struct weir_late_sets *ret)
 {
@@ -257,6 +269,8 @@ static int put_all(const struct weir_policy *before, const struct weir_policy *p
 	*ret = (struct weir_late_sets){ 0 };
 	w.about = weir_arena_array(&w.arena, p->n_sets + 1, sizeof *w.about);
 	err = !w.about ? -ENOMEM : before == p ? differing(&w, was, now) : files_changed(&w);
+	if (!err && huge(&w.window))
+		err = -EAGAIN;
 	if (!err && w.window.n)
 		err = put(&w, was, now, blob, ret);
 	if (err)

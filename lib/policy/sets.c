@@ -279,6 +279,23 @@ static int unite_spans(struct weir_block_spans *v, uint32_t n)
 	return err;
 }
 
+/* A line that names everybody is refused where it stands; the same may come about line by line, and set by set. */
+static int not_everybody(struct weir_build *b, const struct weir_block_spans *s)
+{
+	const weir_u128 all4 = WEIR_V4_HIGH - WEIR_V4_LOW + 1;
+	const struct weir_p_addr *first = b->policy->doc.blocklists.v;
+	weir_u128 held[2] = { 0 }; /* how many addresses of IPv6 and of IPv4: pieces do not overlap */
+
+	for (size_t i = 0; i < s->n; i++)
+		held[s->v[i].lo >= WEIR_V4_LOW && s->v[i].hi <= WEIR_V4_HIGH] += s->v[i].hi - s->v[i].lo + 1;
+	if (held[1] != all4 && held[0] != -all4)
+		return 0;
+	weir_diag_hint(weir_node_error(b->diags, first->node, "together the blocklists hold every IPv%c address: they are not for "
+				       "everybody", held[1] == all4 ? '4' : '6'),
+		       "what happens to everybody is said by 'default'");
+	return -EINVAL;
+}
+
 /* What is in the blocklists and not excepted, by list. The caller's. */
 static int blocked_by(struct weir_build *b, struct weir_block_spans *ret)
 {
@@ -296,6 +313,7 @@ static int blocked_by(struct weir_build *b, struct weir_block_spans *ret)
 		err = r ? weir_block_spans_of(r, weir_block_list_number(i), &parts[i]) : -EINVAL;
 	}
 	err = err ? err : unite_spans(parts, v->n);
+	err = err ? err : not_everybody(b, &parts[0]);
 	err = err ? err : weir_block_spans_minus(&parts[0], &except, ret);
 	for (uint32_t i = 0; parts && i < v->n; i++)
 		weir_block_spans_free(&parts[i]);

@@ -549,7 +549,7 @@ static const struct weir_key policy_keys[] = {
 	P(sets, t_sets, "Addresses with a name.", "{ office: { addresses: [10.1.0.0/16, 2001:db8::/32] } }"),
 	P(blocklists, t_set_refs,
 	  "Sets whose addresses are stopped before any rule, both ways. They may hold millions: no rule has to be found for "
-	  "them.",
+	  "them. Together they may not hold every address of IPv4 or of IPv6, in however many lines: that is what `default` says.",
 	  "[$bad-ips]"),
 	P(blocklist_except, t_addresses,
 	  "What no blocklist stops, whatever it holds: such packets go on to the limits and rules. A ban still holds.",

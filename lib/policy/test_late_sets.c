@@ -89,7 +89,7 @@ static void random_edit(struct edits *e)
 	else if (weir_draw_below(&seed, 6))
 		snprintf(element, sizeof element, n ? "2001:db8::%x-2001:db8::%x" : "2001:db8::%x", at % 16, at % 16 + n);
 	else
-		snprintf(element, sizeof element, "%s", weir_draw_below(&seed, 2) ? "0.0.0.0-0.0.0.9" : "::/0");
+		snprintf(element, sizeof element, "%s", weir_draw_below(&seed, 2) ? "0.0.0.0-0.0.0.9" : "2000::/3");
 	note(e, sets[weir_draw_below(&seed, 5)], element, weir_draw_below(&seed, 2));
 }
 

@@ -267,6 +267,24 @@ def test_live():
                     p.close()
 
 
+def test_not_everybody():
+    """Line by line a list may come to hold everybody: by the file and by edits that is refused, and what was in force stays."""
+    with Router() as lab:
+        heard = Listener(lab, lab.dut, "tcp", 80)
+        w = Weir(lab, lab.dut)
+        write_lists(w, 1000)
+        w.run(policy())
+        with open(f"{w.dir}/four.txt", "a", encoding="ascii") as f:
+            f.write("0.0.0.0/2\n64.0.0.0/2\n128.0.0.0/1\n")
+        must(eventually(lambda: "every IPv4 address" in w("status", check=False).stdout), "status names it")
+        for part in ("64.0.0.0/2", "128.0.0.0/1"):
+            w("set", "add", "nets", part)
+        p = w("set", "add", "six", "0.0.0.0/2", check=False)
+        check(p.returncode and "every IPv4 address" in p.stderr, f"edits that are everybody: {p.returncode} {p.stdout}{p.stderr}")
+        equal(ask(lab.client, "tcp", lab.DUT[4], 80), "open", "IPv4, after the file that holds everybody")
+        check(heard.accepted, "not delivered")
+
+
 def test_reload():
     """A file that changes is read again: the programs stay, and nothing of a list that stays gets through meanwhile."""
     with Router() as lab:
