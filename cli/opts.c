@@ -11,7 +11,12 @@ const char *weir_nearest(const char *word, const char *const *words)
 {
 	unsigned most = (unsigned)strlen(word) / 3 + 1; /* farther than that is a different word */
 	const char *best = NULL;
+	size_t len = strlen(word);
 
+	for (size_t i = 0; len > 3 && words[i]; i++) { /* cut short: there it begins alike and goes on */
+		if (!strncmp(word, words[i], len))
+			return words[i];
+	}
 	for (; *words && most; words++) {
 		unsigned d = weir_text_distance(word, *words, most);
 

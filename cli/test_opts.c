@@ -78,8 +78,11 @@ static void a_list_is_bounded(void **state)
 static void the_nearest_word_is_found(void **state)
 {
 	static const char *const words[] = { "status", "rule add", "rule list", "events", NULL };
+	static const char *const options[] = { "--port", "--proto", NULL };
 	char far[300];
 
+	assert_string_equal(weir_nearest("--prot", options), "--proto");
+	assert_string_equal(weir_nearest("--prt", options), "--port");
 	assert_string_equal(weir_nearest("statsu", words), "status");
 	assert_string_equal(weir_nearest("rul lst", words), "rule list");
 	assert_null(weir_nearest("zebra", words));

@@ -38,7 +38,7 @@ static int refuse(struct weir_why *why, const char *message, const char *hint)
 static int refuse_days(struct weir_why *why)
 {
 	return refuse(why, "expected days like mon-fri",
-		      "mon, tue, wed, thu, fri, sat or sun, in small letters; then a blank and times");
+		      "mon, tue, wed, thu, fri, sat or sun, in small letters, then a blank and times; days apart stand in a list");
 }
 
 int weir_window_parse(const char *s, struct weir_window *ret, struct weir_why *why)

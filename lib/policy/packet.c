@@ -228,7 +228,7 @@ static int set_at(struct packet *p, const char *w)
 	else if (day >= 0 && !w[3])
 		p->s.minute = (uint32_t)day * 1440 + p->s.minute % 1440;
 	else
-		return refuse(p, w, "expected a day or a time", "write: at sat, at 22:30, or at sat 22:30");
+		return refuse(p, w, "expected a day or a time", "write: at sat, at 09:30, or at sat 22:30");
 	return 0;
 }
 
@@ -274,7 +274,8 @@ static int set_word(struct packet *p, const struct setter *s, const char *value,
 {
 	int err = s->set(p, value);
 
-	if (!err && s->set == set_at && weir_day_parse(value) >= 0 && *i + 1 < p->n && weir_clock_parse(p->word[*i + 1]) >= 0)
+	if (!err && s->set == set_at && weir_day_parse(value) >= 0 && *i + 1 < p->n && p->word[*i + 1][0] >= '0' &&
+	    p->word[*i + 1][0] <= '9')
 		err = s->set(p, p->word[++*i]);
 	return err;
 }

@@ -282,12 +282,29 @@ static size_t mark_byte(const struct weir_source *s, size_t index)
 	return at;
 }
 
+/* libyaml finds out a line later. "action:allow" is the usual one. */
+static int refuse_no_colon(struct reader *r, const yaml_mark_t *m)
+{
+	const char *s = r->source->text + mark_byte(r->source, m->index), *end = r->source->text + r->source->len;
+	const char *nl = memchr(s, '\n', (size_t)(end - s));
+	size_t n = (size_t)((nl ? nl : end) - s);
+	const char *colon = memchr(s, ':', n);
+	struct weir_diag *d = fail(r, m, (unsigned)(n ? n : 1), "a key without a value");
+
+	if (colon && colon + 1 < s + n)
+		weir_diag_hint(d, "a blank has to follow the ':'");
+	else
+		weir_diag_hint(d, "is a ':' missing, or a quote?");
+	return -EINVAL;
+}
+
 static int refuse_syntax(struct reader *r)
 {
 	const yaml_parser_t *y = &r->yaml;
 	yaml_mark_t at = y->problem_mark;
 	size_t byte = mark_byte(r->source, at.index);
 	char c = byte < r->source->len ? r->source->text[byte] : 0;
+	struct weir_diag *d;
 
 	if (y->error == YAML_MEMORY_ERROR)
 		return -ENOMEM;
@@ -301,8 +318,16 @@ static int refuse_syntax(struct reader *r)
 		weir_diag_hint(fail(r, &at, 1, "a tab as indentation"), "use spaces");
 		return -EINVAL;
 	}
-	fail(r, &at, 1, "not YAML: %s%s%s", y->problem ? y->problem : "cannot be read", y->context ? ", " : "",
-	     y->context ? y->context : "");
+	if (y->context && y->problem && strstr(y->context, "simple key") && strstr(y->problem, "':'"))
+		return refuse_no_colon(r, &y->context_mark);
+	if (y->context && strstr(y->context, "quoted scalar") && y->problem && strstr(y->problem, "end of stream")) {
+		fail(r, &y->context_mark, 1, "a quote that is not closed");
+		return -EINVAL;
+	}
+	d = fail(r, &at, 1, "not YAML: %s%s%s", y->problem ? y->problem : "cannot be read", y->context ? ", " : "",
+		 y->context ? y->context : "");
+	if (y->context && strstr(y->context, "block"))
+		weir_diag_hint(d, "does this line begin in the same column as those that it belongs to?");
 	return -EINVAL;
 }
 

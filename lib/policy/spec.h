@@ -14,6 +14,7 @@ struct weir_walk {
 	unsigned rules; /* seen so far, groups and includes counted through */
 	const struct weir_node *root;	  /* of the main file; NULL: the rule is added to `policy` */
 	const struct weir_policy *policy;
+	const struct weir_key *key; /* whose value is being read */
 };
 
 enum weir_shape {

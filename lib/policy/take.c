@@ -179,7 +179,7 @@ static int take_addr(struct weir_walk *w, const struct weir_node *n, struct weir
 			     : take_set_text(w, n, a);
 	if (!strcmp(n->text, "any")) {
 		a->any = true;
-		return plain ? refuse_text(w, n, "'any' is no address", "write 0.0.0.0/0 and ::/0") : 0;
+		return plain ? refuse_text(w, n, "'any' is no address", "write [0.0.0.0/0, \"::/0\"]") : 0;
 	}
 	if (strchr(n->text, ','))
 		return refuse_commas(w, n);

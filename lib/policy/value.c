@@ -199,6 +199,8 @@ int weir_range_parse(const char *s, struct weir_range *ret, struct weir_why *why
 	}
 	if ((size_t)(dash - s) >= sizeof low)
 		return refuse(why, NULL, "bad range '%.60s'", s);
+	if ((dash > s && dash[-1] == ' ') || dash[1] == ' ')
+		return refuse(why, "write it without blanks: 192.0.2.1-192.0.2.9", "bad range '%.60s'", s);
 	memcpy(low, s, (size_t)(dash - s));
 	low[dash - s] = 0;
 	if (weir_addr_parse(low, &ret->lo, why) < 0 || weir_addr_parse(dash + 1, &ret->hi, why) < 0)
@@ -272,7 +274,9 @@ int weir_proto_parse(const char *s, uint8_t *ret, struct weir_why *why)
 	names[n] = NULL;
 	meant = weir_did_you_mean(s, names);
 	refuse(why, "a number from 0 to 255 works too", "unknown protocol '%.40s'", s);
-	if (meant)
+	if (!strcmp(s, "all") || !strcmp(s, "any") || !strcmp(s, "ip"))
+		snprintf(why->hint, sizeof why->hint, "leave it away: every protocol is meant then");
+	else if (meant)
 		snprintf(why->hint, sizeof why->hint, "did you mean '%s'?", meant);
 	return -EINVAL;
 }

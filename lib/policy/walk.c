@@ -43,6 +43,8 @@ static int wrong_kind(struct weir_walk *w, const struct weir_type *t, const stru
 
 	if (t == &weir_type_rule_limit && n->kind == WEIR_SCALAR && strchr(n->text, '/'))
 		weir_diag_hint(d, "write { rate: %s }", n->text);
+	else if (w->key && w->key->example && n->source->name)
+		weir_diag_hint(d, "write %s: %s", w->key->name, w->key->example);
 	return -EINVAL;
 }
 
@@ -189,6 +191,7 @@ static const char *elsewhere(const char *key, const char *const *names)
 		{ "src", "from" },	  { "source", "from" },	    { "saddr", "from" },	 { "dst", "to" },
 		{ "destination", "to" },  { "daddr", "to" },	    { "sport", "source_ports" }, { "dport", "ports" },
 		{ "iif", "in_interface" }, { "oif", "out_interface" }, { "for", "ban" },
+		{ "input", "inbound" },	  { "output", "outbound" }, { "forwarded", "forward" },	 { "policy", "default" },
 	};
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
@@ -228,6 +231,8 @@ static int unknown_key(struct weir_walk *w, const struct weir_type *t, const str
 	meant = elsewhere(key->text, names) ?: weir_did_you_mean(key->text, names);
 	if (!strcmp(key->text, "<<"))
 		weir_diag_hint(d, "merge keys are not accepted; write it out");
+	else if (!key->quoted && strchr(key->text, ':'))
+		weir_diag_hint(d, "a blank has to follow the ':'");
 	else if (below(t, key->text))
 		weir_diag_hint(d, "it has its place in '%s': write %s: { %s: ... }", below(t, key->text), below(t, key->text),
 			       key->text);
@@ -257,6 +262,7 @@ static bool refuse_not(struct weir_walk *w, const struct weir_node *n, const cha
 static int walk_map(struct weir_walk *w, const struct weir_type *t, const struct weir_node *n, char *dst)
 {
 	const struct weir_node *seen[2][KEYS_MAX] = { { NULL } };
+	const struct weir_key *outer = w->key;
 	int err = 0;
 
 	if (n->kind != WEIR_MAP)
@@ -290,8 +296,10 @@ static int walk_map(struct weir_walk *w, const struct weir_type *t, const struct
 			err = -EINVAL;
 			continue;
 		}
+		w->key = k;
 		if (weir_walk(w, k->type, c, dst + (more ? t->more_off : 0) + k->off) < 0)
 			err = -EINVAL;
+		w->key = outer;
 	}
 	for (const struct weir_key *k = t->keys; k && k->name; k++) {
 		if (!(k->flags & WEIR_KEY_NEEDED) || seen[0][k - t->keys])
