@@ -260,6 +260,10 @@ static int dirs_give(struct run *x)
 			snprintf(why, sizeof why, "cannot give %s to the worker: %s", dirs[i], strerror(-r));
 		if (r == -EINVAL || (r == -EPERM && !why[0]))
 			r = 0; /* a container without another user: the worker stays who we are */
+		if (r == -EROFS) { /* the host is to be guarded all the same; whether it can be read the worker tells */
+			weir_say("weir: warning: %s is read-only and cannot be made the worker's", dirs[i]);
+			r = 0;
+		}
 		if (!r && (x->dirs[i] = open(dirs[i], O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0) {
 			r = -errno;
 			snprintf(why, sizeof why, "cannot open %s: %s", dirs[i], strerror(-r));

@@ -136,6 +136,8 @@ static int state_open(struct weir_worker *w, char *why, size_t why_size)
 	const char *dir = w->o.state_dir;
 	int r = weir_dir_prepare(dir, why, why_size);
 
+	if (r == -EACCES && access(dir, X_OK)) /* it says what was confirmed: without it another policy would be taken */
+		snprintf(why, why_size, "the worker (user %u) may not read %s: chown -R it", geteuid(), w->o.state_name);
 	if (r)
 		return r;
 	r = weir_origin_load(dir, &w->origin, w->notes[0], sizeof w->notes[0]);
@@ -161,7 +163,7 @@ static int audit_open(struct weir_worker *w, char *why, size_t why_size)
 {
 	int r = weir_dir_prepare(w->o.log_dir, why, why_size);
 
-	if (r)
+	if (r && (r != -EACCES || !access(w->o.log_dir, X_OK))) /* what cannot be entered cannot be written: audit_full */
 		return r;
 	r = weir_audit_open(w->o.log_dir, &w->audit);
 	if (r)

@@ -47,7 +47,7 @@ static int audit_file(const char *path, int *ret, bool *ret_torn)
 
 static bool disk_trouble(int e)
 {
-	return e == -ENOSPC || e == -EDQUOT || e == -EROFS || e == -EIO;
+	return e == -ENOSPC || e == -EDQUOT || e == -EROFS || e == -EIO || e == -EACCES;
 }
 
 int weir_audit_open(const char *log_dir, struct weir_audit **ret)

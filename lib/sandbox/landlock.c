@@ -48,7 +48,7 @@ static int rule_add(int ruleset, const char *path, uint64_t access)
 	struct stat st;
 
 	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
+		return errno == ENOENT || errno == EACCES ? 0 : -errno; /* what is closed to us needs no rule */
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	a = (struct landlock_path_beneath_attr){

@@ -66,8 +66,9 @@ int weir_sandbox_give(const char *path, const struct weir_user *to)
 	struct stat st;
 	int r = dir_make(path), fd;
 
-	if (r < 0)
+	if (r < 0 && r != -EROFS) /* where it is missing, open tells */
 		return r;
+	r = 0;
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -84,11 +85,18 @@ int weir_sandbox_give(const char *path, const struct weir_user *to)
 		if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
 		    st.st_uid)
 			continue;
-		if (fchownat(fd, e->d_name, to->uid, to->gid, AT_SYMLINK_NOFOLLOW) < 0)
-			return -errno;
+		if (fchownat(fd, e->d_name, to->uid, to->gid, AT_SYMLINK_NOFOLLOW) < 0) {
+			if (errno != EROFS)
+				return -errno;
+			r = -EROFS;
+		}
 	}
-	/* the directory last: until here nobody else could change what is in it */
-	return fchmod(fd, 0700) < 0 || fchown(fd, to->uid, to->gid) < 0 ? -errno : 0;
+	/* the directory last: until here nobody else could change what is in it. What is right is not touched: it may be read-only */
+	if (fstat(fd, &st) < 0 || ((st.st_mode & 07777) != 0700 && fchmod(fd, 0700) < 0))
+		return -errno;
+	if ((st.st_uid != to->uid || st.st_gid != to->gid) && fchown(fd, to->uid, to->gid) < 0)
+		return -errno;
+	return r;
 }
 
 int weir_sandbox_user(const struct weir_user *to, uint64_t keep, struct weir_sandbox *ret)

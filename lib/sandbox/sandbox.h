@@ -51,11 +51,12 @@ struct weir_sandbox_dir {
 
 /*
  * Make `path` the user's: a directory of 0700 with what stands directly in it; files with two names and links stay
- * what they are. Parents are created with 0755. As root, before weir_sandbox_worker. 0 or negative errno.
+ * what they are, and what is right is not touched. Parents are created with 0755. As root, before weir_sandbox_worker.
+ * 0 or negative errno; -EROFS: some of it is another's and stays so.
  */
 int weir_sandbox_give(const char *path, const struct weir_user *to);
 
-/* A directory that is not there is left out. 0, or negative errno: some of it could not be done, end yourself. */
+/* A directory that is not there, or closed to the user, is left out. 0, or negative errno: some of it could not be done, end yourself. */
 int weir_sandbox_worker(const struct weir_sandbox_dir *dirs, size_t n, struct weir_sandbox *ret);
 int weir_sandbox_helper(struct weir_sandbox *ret);
 

@@ -207,6 +207,48 @@ def test_damaged_state():
                     f.write(whole[n])
 
 
+def read_only(path):
+    sh("mount", "--bind", path, path)
+    sh("mount", "-o", "remount,ro,bind", path)
+
+
+def test_read_only_directories():
+    """A disk that became read-only keeps no start from guarding; what cannot be written is told."""
+    with Router() as lab:
+        d = Dut(lab)
+        w = d.weir
+        w.apply(OPEN, "--save")
+        w.stop()
+        for path in (w.state, w.log):
+            read_only(path)
+        w.run()
+        d.opens(80, "state and log are read-only")
+        d.silent(82, "state and log are read-only", protos=("udp",))
+        p = w("status", check=False)
+        check(p.returncode == 3 and "Read-only" in p.stdout, f"status does not tell it: {p.returncode} {p.stdout}")
+        check("cannot be made the worker's" not in w.said(), f"they are the worker's already:\n{w.said()}")
+        w.stop()
+        # never the worker's: the log may miss, the state not, it says what was confirmed
+        for name, comes in (("log", True), ("state", False)):
+            path = f"{w.dir}/new-{name}"
+            os.mkdir(path, 0o700)
+            read_only(path)
+            w.env[f"WEIR_{name.upper()}_DIR"] = path
+            for other, was in (("STATE", w.state), ("LOG", w.log)):
+                if other != name.upper():
+                    w.env[f"WEIR_{other}_DIR"] = was
+            if comes:
+                w.run(OPEN)
+                d.opens(80, "a log that is root's and read-only")
+                check(f"{path} is read-only and cannot be made the worker's" in w.said(), f"it is not told:\n{w.said()}")
+                w.stop()
+            else:
+                w.run(OPEN, wait=False)
+                equal(w.daemon.wait(60 * SLOW), 1, "exit status with a state that nobody can read")
+                check(f"may not read {path}" in w.said(), f"a state that nobody can read:\n{w.said()}")
+                d.opens(80, "what was in force stays")
+
+
 def test_no_policy_at_all():
     """The builtin policy only watches."""
     with Router() as lab:
