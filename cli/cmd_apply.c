@@ -29,7 +29,8 @@ static void show(const struct weir_cli *cli, const json_t *j, bool given)
 		printf("mode %s was asked for with 'weir mode' or --mode; the policy says %s\n", weir_str(j, "requested"),
 		       weir_str(j, "mode"));
 	if (!weir_bool(j, "kept") && !json_object_get(j, "pending"))
-		printf("in force until the next start; weir apply --save %s keeps it\n", given ? weir_str(j, "path") : "");
+		printf("in force until the next %s; weir apply --save %s keeps it\n",
+		       strcmp(weir_str(j, "mode"), "prevent") ? "start" : "boot", given ? weir_str(j, "path") : "");
 }
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
@@ -78,10 +79,11 @@ const struct weir_cmd weir_cmd_apply = {
 	.args = "[FILE] [--save] " WEIR_CHANGE_ARGS " [--i-have-console]",
 	.summary = "put a policy in force, all of it or nothing",
 	.help = "Without FILE: policy.yaml of the configuration directory, and the next start takes it as it is now (once it\n"
-		"is confirmed). Another file is in force until the next start, unless it is saved. When it has errors they\n"
+		"is confirmed). Another file, unless it is saved, is in force until the next boot or weir flush, in mode detect\n"
+		"until the next start. When it has errors they\n"
 		"are shown and the policy in force is unchanged. It is refused when it would cut the session that you work\n"
 		"in, or deny you a new one from there.\n\n"
-		"  --save            keep a copy: the next start takes it\n" WEIR_CHANGE_HELP
+		"  --save            keep a copy: each start takes it, also after a boot\n" WEIR_CHANGE_HELP
 		"  --i-have-console  allow a policy that removes a built-in failsafe entry\n\n"
 		"  weir check policy.yaml && sudo weir apply policy.yaml --save\n"
 		"  sudo weir apply --confirm 120s\n\n"

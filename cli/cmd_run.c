@@ -63,8 +63,9 @@ const struct weir_cmd weir_cmd_run = {
 	.name = "run",
 	.args = "[--policy FILE] [--mode detect|prevent] [--interface NAME]... [--no-live] [--boot] [--simulate NAME,...]",
 	.summary = "start weir here and show what this host talks to",
-	.help = "Without --policy: the policy that was confirmed last, else policy.yaml of the configuration\n"
-		"directory, else a built-in one that only watches.\n\n"
+	.help = "Without --policy: what is still enforced, also when it was not saved (weir stop, a crash); else the policy\n"
+		"that was confirmed last, else policy.yaml of the configuration directory, else a built-in one that only\n"
+		"watches.\n\n"
 		"  --policy FILE     this policy\n"
 		"  --mode MODE       a ceiling: detect softens a policy that says prevent; prevent raises nothing\n"
 		"  --interface NAME  cover only this one; may be repeated and may be a glob: 'eth*'\n"

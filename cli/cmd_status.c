@@ -228,7 +228,7 @@ static const char *origin_text(const char *origin)
 		{ "builtin", "built in: no policy file was found" },
 		{ "file", "of the configuration directory, as applied last; taken at each start" },
 		{ "saved", "saved by weir apply --save, taken at each start" },
-		{ "other", "until the next start only: weir apply --save keeps it" },
+		{ "other", "not taken at the next boot: weir apply --save keeps it" },
 	};
 
 	for (size_t i = 0; i < 4; i++) {

@@ -499,6 +499,34 @@ static void note_of(const struct weir_worker *w, const struct weir_kern_pending 
 				.boot = g && g->source == WEIR_SOURCE_FILE ? WEIR_SOURCE_FILE : -1 } };
 }
 
+/*
+ * Without a change that waits: 2 when what is in force is taken up as it is, as by a worker after another, or by a start
+ * over what is enforced that names no policy, also one that nobody saved. A stop, an upgrade, a crash change nothing.
+ */
+static int stands_on(struct weir_worker *w, char *why, size_t why_size)
+{
+	const struct weir_kern_pinned *before = weir_port_before(w->port);
+	bool start = !w->o.resume;
+
+	if (!before->attached)
+		return 0;
+	if (start && (w->o.policy || before->mode != WEIR_PREVENT || w->failing.policy_why[0]))
+		return 0;
+	if (!resume(w, before->generation, why, why_size)) {
+		if (start && w->o.has_mode) {
+			w->has_ceiling = true;
+			w->ceiling = w->o.mode;
+		}
+		return 2;
+	}
+	if (!start)
+		return 0;
+	if (memcmp(w->origin.digest, weir_policy_digest(w->policy), 32)) /* else it is the one in force all the same */
+		snprintf(w->notes[4], sizeof w->notes[4], "%.200s; the policy of the last start was taken instead", why);
+	why[0] = 0;
+	return 0;
+}
+
 int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
 {
 	const struct weir_kern_pinned *before = weir_port_before(w->port);
@@ -520,7 +548,7 @@ int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *w
 	}
 	stands = n.back;
 	if (r)
-		return w->o.resume && before->attached && !resume(w, before->generation, why, why_size) ? 2 : 0;
+		return stands_on(w, why, why_size);
 	if (!before->attached || (w->o.policy && !w->o.resume)) { /* a new start with a policy of its own, or after a reboot */
 		decided_meanwhile(w, &n, before->attached ? WEIR_GEN_NEVER_CONFIRMED : WEIR_GEN_WENT_BACK,
 				  n.p.span ? "never confirmed" : "never saved");

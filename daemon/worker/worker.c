@@ -395,10 +395,10 @@ static int begin(struct weir_worker *w, struct weir_diags *diags, char *why, siz
 	if (w->o.resume)
 		return go_on(w, found == 2, why, why_size);
 	same = found == 2 || !memcmp(w->origin.digest, weir_policy_digest(w->policy), 32);
-	if (found != 2 && before->attached && before->mode != (uint32_t)weir_worker_requested(w))
+	if ((found != 2 || w->o.has_mode) && before->attached && before->mode != (uint32_t)weir_worker_requested(w))
 		same = false;
 	c.new_generation = !same;
-	c.generation = found == 2 ? w->generation : 0;
+	c.generation = found == 2 && same ? w->generation : 0;
 	r = weir_worker_put(w, &c, diags, why, why_size);
 	if (r)
 		r = put_kept(w, &c, r, diags, why, why_size);

@@ -207,6 +207,42 @@ def test_damaged_state():
                     f.write(whole[n])
 
 
+def test_a_start_goes_on_with_what_is_enforced():
+    """weir stop and a crash say "watch it again: weir run": that changes nothing, also where nothing was saved."""
+    with Router() as lab:
+        tcp = Listener(lab, lab.dut, "tcp", 80, 82)
+        w = Weir(lab, lab.dut)
+        w.run()  # the built-in policy
+        path = w.write(CLOSED_80)
+        p = w.apply(path)
+        check("until the next boot" in p.stdout, f"apply:\n{p.stdout}")
+        for end in (w.stop, w.kill):
+            end()
+            before = w.json("status", check=False)["generation"]
+            w.run()
+            s = w.status()
+            equal((s["mode"], s["generation"], s["path"]), ("prevent", before, path), f"after {end.__name__} and weir run")
+            equal(ask(lab.client, "tcp", lab.DUT[4], 82), "open", "what it allows")
+            p = Probe(lab.client, "tcp", lab.DUT[4], 80)
+            equal(ask(lab.client, "tcp", lab.DUT[4], 82), "open", "fence")
+            check(p.quiet(), f"after {end.__name__} and weir run nothing is denied any more")
+            p.close()
+        tcp.clear()
+        # what the command line says goes before
+        w.stop()
+        w.run(None, "--mode", "detect")
+        s = w.status()
+        equal((s["mode"], s["path"]), ("detect", path), "weir run --mode detect")
+        check(s["generation"] > before, f"another mode is another generation: {s['generation']}")
+        w.stop()
+        w.run()
+        equal(w.status()["origin"], "builtin", "a start after detect, which leaves nothing in the kernel")
+        w.apply(path)
+        reboot(w)
+        w.run()
+        equal(w.status()["origin"], "builtin", "a boot takes what was saved")
+
+
 def read_only(path):
     sh("mount", "--bind", path, path)
     sh("mount", "-o", "remount,ro,bind", path)
