@@ -78,6 +78,7 @@ static int decide_dead(const struct weir_cli *cli, bool keep)
 		r = keep ? weir_kern_pinned_confirm(cli->runtime_dir) : weir_kern_pinned_revert(cli->runtime_dir);
 	if (r)
 		return refuse_dead(cli, r);
+	weir_cli_changed();
 	if (cli->json) {
 		weir_cli_json(json_pack("{s:I, s:b}", "generation", (json_int_t)generation, "running", 0));
 		return WEIR_EXIT_OK;

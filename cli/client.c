@@ -227,6 +227,18 @@ static void show_diags(const json_t *list, bool color)
 	weir_diags_free(&d);
 }
 
+/* Those of the daemon's verbs that leave something as it was not. */
+static bool is_change(const char *verb)
+{
+	static const char *const verbs[] = { "apply", "mode", "confirm", "rollback", "ban add", "ban remove", "set add",
+					     "set remove", "set reset", "rule add", "rule delete", "rule clear", "stop", "flush" };
+	size_t i = 0;
+
+	while (i < sizeof verbs / sizeof *verbs && strcmp(verbs[i], verb))
+		i++;
+	return i < sizeof verbs / sizeof *verbs;
+}
+
 json_t *weir_conn_ask(struct weir_conn *c, const char *verb, json_t *args)
 {
 	return weir_conn_ask_within(c, verb, args, ANSWER_SECONDS, NULL);
@@ -264,6 +276,8 @@ json_t *weir_conn_ask_within(struct weir_conn *c, const char *verb, json_t *args
 		return NULL;
 	}
 	if (weir_bool(answer, "ok")) {
+		if (is_change(verb))
+			weir_cli_changed();
 		result = json_incref(json_object_get(answer, "result"));
 		show_diags(json_object_get(answer, "diags"), c->color);
 	} else {

@@ -14,6 +14,7 @@ enum {
 	WEIR_EXIT_PARTIAL = 3,  /* something asked for is not in force (status) */
 	WEIR_EXIT_STOPPED = 4,  /* not running, still enforcing (status) */
 	WEIR_EXIT_OFF = 5,      /* not running, not enforcing */
+	WEIR_EXIT_UNTOLD = 6,   /* the change was made; stdout could not take what there was to say about it */
 };
 
 struct weir_cli {
@@ -44,6 +45,10 @@ extern const struct weir_cmd weir_cmd_show_effective, weir_cmd_doctor, weir_cmd_
 int weir_cli_error(const char *hint, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The command line is wrong: says what, shows the usage line. Returns WEIR_EXIT_USAGE. */
 int weir_cli_usage(const struct weir_cmd *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* From here on something is not as it was: should stdout fail, the exit status tells that. */
+void weir_cli_changed(void);
+/* The end of a command: a full disk or a closed pipe must not look like success. The exit status. */
+int weir_cli_end(int status);
 /* Print a JSON value to stdout, one line per call (pretty when stdout is a terminal), and free it. */
 void weir_cli_json(json_t *j);
 /* On one line, as streams do. In both everything beyond ASCII is written as \uXXXX: no terminal obeys it. */

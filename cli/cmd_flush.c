@@ -48,6 +48,8 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	if (!strcmp(report, "nothing was attached"))
 		report[0] = 0;
 	files = weir_rundir_clear(cli->runtime_dir);
+	if (ended || report[0] || files)
+		weir_cli_changed();
 	if (cli->json) {
 		weir_cli_json(json_pack("{s:b, s:s, s:i}", "daemon_ended", ended, "removed", report, "files", files));
 		return WEIR_EXIT_OK;

@@ -11,6 +11,7 @@
 
 static int written(const struct weir_cli *cli, const char *profile, const char *path)
 {
+	weir_cli_changed();
 	if (cli->json)
 		weir_cli_json(json_pack("{s:s, s:o}", "profile", profile, "file", weir_cli_text(path)));
 	else
@@ -42,6 +43,7 @@ static int write_file(const struct weir_cli *cli, const char *profile, const cha
 {
 	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	_cleanup_fclose_ FILE *f = NULL;
+	int error;
 
 	if (fd < 0)
 		return weir_cli_error(errno == EEXIST ? "weir never overwrites a policy: choose another name" : NULL,
@@ -49,8 +51,12 @@ static int write_file(const struct weir_cli *cli, const char *profile, const cha
 	f = fdopen(fd, "w");
 	if (f)
 		TAKE_FD(fd);
-	if (!f || weir_policy_profile(f, profile) < 0 || fflush(f) || fsync(fileno(f)))
-		return weir_cli_error(NULL, "cannot write %s: %s", path, strerror(errno));
+	if (!f || weir_policy_profile(f, profile) < 0 || fflush(f) || fsync(fileno(f))) {
+		error = errno;
+		unlink(path); /* ours: half a policy helps nobody, and is in the way of the next try */
+		return weir_cli_error("nothing is left of it: make room, or choose another place", "cannot write %s: %s", path,
+				      strerror(error));
+	}
 	return written(cli, profile, path);
 }
 

@@ -18,7 +18,8 @@ const char weir_options_help[] =
 	"      --version             the version\n";
 
 const char weir_exit_help[] =
-	"Exit status: 0 done; 1 it could not be done, the message says why; 2 the command line is wrong.\n"
+	"Exit status: 0 done; 1 it could not be done, the message says why; 2 the command line is wrong;\n"
+	"6 the change was made, and only what there was to say about it could not be written.\n"
 	"'weir status' also: 3 something asked for is not in force; 4 not running, still enforcing;\n"
 	"5 not running, not enforcing.\n";
 

@@ -330,9 +330,5 @@ int main(int argc, char **argv)
 		return WEIR_EXIT_OK;
 	if (!c)
 		return unknown_command(argc, argv);
-	r = c->run(&cli, argc - words, argv + words);
-	/* a full disk or a closed pipe must not look like success */
-	if (fflush(stdout) || ferror(stdout))
-		return r == WEIR_EXIT_OK ? WEIR_EXIT_FAIL : r;
-	return r;
+	return weir_cli_end(c->run(&cli, argc - words, argv + words));
 }

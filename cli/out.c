@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a command speaks: errors to stderr with what to do next, JSON to stdout. */
+#include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +48,31 @@ int weir_cli_usage(const struct weir_cmd *c, const char *fmt, ...)
 	va_end(ap);
 	fprintf(stderr, "usage: weir %s%s%s\n", c->name, *c->args ? " " : "", c->args);
 	return WEIR_EXIT_USAGE;
+}
+
+static bool changed;
+
+void weir_cli_changed(void)
+{
+	changed = true;
+	signal(SIGPIPE, SIG_IGN); /* whoever reads may be gone: that is to be told, too */
+}
+
+int weir_cli_end(int status)
+{
+	const char *why;
+
+	errno = 0;
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	why = errno ? strerror(errno) : "not all could be written";
+	if (changed)
+		weir_cli_error("weir status shows what is in force", "stdout: %s; the change was made", why);
+	else
+		weir_cli_error(NULL, "stdout: %s", why);
+	if (status != WEIR_EXIT_OK)
+		return status;
+	return changed ? WEIR_EXIT_UNTOLD : WEIR_EXIT_FAIL;
 }
 
 void weir_cli_say(const char *fmt, ...)

@@ -442,6 +442,56 @@ def test_words_that_are_meant():
         check(hint in p.stderr, f"weir {typed}: {p.stderr}")
 
 
+def test_output_that_cannot_be_written():
+    """A full disk, or a reader that went away, hides no change: stderr says that it was made, and the exit status is 6."""
+    with Router() as lab:
+        d = Dut(lab)
+        w = d.weir
+
+        def to(out, *args):
+            return subprocess.run(lab.dut.argv(BIN, *args), env=w.env, stdin=subprocess.DEVNULL, stdout=out,
+                                  stderr=subprocess.PIPE, text=True)
+
+        other = w.write(OPEN.replace("ports: 80 }", "ports: 82 }"))
+        changes = (["ban", "add", "192.0.2.9"], ["rule", "add", "--port", "8123", "--action", "drop"],
+                   ["set", "add", "office", "198.51.100.7"], ["apply", other, "--no-confirm", "--force"],
+                   ["init", "--profile", "server", f"{w.dir}/new.yaml"])
+        with open("/dev/full", "wb") as full:
+            for args in changes:
+                p = to(full, *args)
+                equal(p.returncode, 6, f"{args} > /dev/full: exit status")
+                check("stdout: No space left on device; the change was made" in p.stderr, f"{args}: {p.stderr!r}")
+            p = to(full, "ban", "list")
+            equal(p.returncode, 1, "ban list > /dev/full: exit status")
+            check("stdout: No space" in p.stderr and "change" not in p.stderr, f"ban list: {p.stderr!r}")
+            p = to(full, "ban", "add", "not an address")
+            check(p.returncode == 1 and "change was made" not in p.stderr, f"a ban that is none: {p.returncode} {p.stderr!r}")
+        r, wr = os.pipe()
+        os.close(r)
+        p = to(wr, "ban", "remove", "192.0.2.9")
+        os.close(wr)
+        check(p.returncode == 6 and "Broken pipe; the change was made" in p.stderr, f"nobody reads: {p.returncode} {p.stderr!r}")
+        check("8123" in w("rule", "list").stdout and "198.51.100.7" in w("set", "list", "office").stdout, "they were not made")
+        d.opens(82, "the policy that was applied")
+
+
+def test_init_on_a_full_disk():
+    with tempfile.TemporaryDirectory() as at:
+        sh("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", at)
+        try:
+            with contextlib.suppress(OSError), open(f"{at}/filler", "wb", buffering=0) as f:
+                while True:
+                    f.write(b"x" * 4096)
+            p = subprocess.run([BIN, "init", "--profile", "server", f"{at}/policy.yaml"], capture_output=True, text=True)
+            check(p.returncode == 1 and "No space left" in p.stderr, f"{p.returncode} {p.stderr}")
+            equal(os.listdir(at), ["filler"], "what is left of it")
+            os.unlink(f"{at}/filler")
+            equal(subprocess.run([BIN, "init", "--profile", "server", f"{at}/policy.yaml"], capture_output=True).returncode, 0,
+                  "with room again")
+        finally:
+            sh("umount", at)
+
+
 def fixed(d, target):
     """Run the command of the fix line of `weir why`, as it stands; returns it."""
     why, deadline = "", time.monotonic() + PATIENCE
