@@ -23,14 +23,24 @@
 #define LATEST_S 10 /* ticks after the first write that was seen */
 #define KEEP_AGAIN_S 30 /* a disk that is full is not written to every second */
 
-/* The generation is the same, with other lists: a restart that finds these takes it for what it is. */
+bool weir_lists_elsewhere(const struct weir_worker *w)
+{
+	const struct weir_gen *g = weir_history_find(&w->history, w->generation);
+
+	return g && strcmp(g->path, w->path) && weir_policy_files_read(w->policy);
+}
+
+/* The generation is the same, with other lists, or read elsewhere: a restart that finds these takes it for what it is. */
 void weir_lists_note(struct weir_worker *w)
 {
 	struct weir_gen *g = weir_history_find(&w->history, w->generation);
 	struct weir_gen *back = w->pending.on ? weir_history_find(&w->history, w->pending.back.generation) : NULL;
 
-	if (g)
+	if (g) {
 		memcpy(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
+		snprintf(g->path, sizeof g->path, "%s", w->path);
+		g->source = w->source;
+	}
 	if (back)
 		memcpy(back->lists, weir_policy_lists_digest(w->pending.back.policy), sizeof back->lists);
 }

@@ -397,6 +397,7 @@ static int begin(struct weir_worker *w, struct weir_diags *diags, char *why, siz
 	same = found == 2 || !memcmp(w->origin.digest, weir_policy_digest(w->policy), 32);
 	if ((found != 2 || w->o.has_mode) && before->attached && before->mode != (uint32_t)weir_worker_requested(w))
 		same = false;
+	same = same && !weir_lists_elsewhere(w);
 	c.new_generation = !same;
 	c.generation = found == 2 && same ? w->generation : 0;
 	r = weir_worker_put(w, &c, diags, why, why_size);

@@ -251,8 +251,10 @@ const char *weir_session_words(const struct weir_session *s, char *buf, size_t s
 
 /* lists.c: read the files of addresses again when they have changed. */
 void weir_lists_tick(struct weir_worker *w);
-/* In the history, which the caller saves: of which lists that is which is in force. */
+/* In the history, which the caller saves: of which lists, and read from where, that is which is in force. */
 void weir_lists_note(struct weir_worker *w);
+/* At a start: the policy has the text of the generation that goes on, but files beside it that are others. */
+bool weir_lists_elsewhere(const struct weir_worker *w);
 /* Another policy is in force: how its files stood for the one before says nothing. */
 void weir_lists_exchanged(struct weir_worker *w);
 /* What is in force was made before its policy was read, maybe: are the lists those that it was made of? */

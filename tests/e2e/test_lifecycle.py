@@ -243,6 +243,37 @@ def test_a_start_goes_on_with_what_is_enforced():
         equal(w.status()["origin"], "builtin", "a boot takes what was saved")
 
 
+def test_the_same_text_elsewhere():
+    """Relative lists make the same text another policy; what history says of the generation in force is what status says."""
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+
+        def look(what):
+            s, h = w.status(), w.json("history")
+            g = next(x for x in h["generations"] if x["generation"] == s["generation"])
+            equal((g["path"], g["sha256"], g["mode"]), (s["path"], s["sha256"], s["mode"]), f"{what}: history beside status")
+            return s["generation"], s["path"]
+
+        paths = {}
+        for lists in (True, False):
+            text = Policy.text("- { name: web, action: allow, direction: inbound, from: $x, ports: 80 }", extra="sets: { x: { "
+                               "addresses: %s } }" % ("{ file: ips.txt }" if lists else "[192.0.2.1]"))
+            for name in ("a", "b"):
+                os.makedirs(f"{w.dir}/{name}", exist_ok=True)
+                w.write(f"192.0.2.{len(name)}\n", f"{w.dir}/{name}/ips.txt")
+                paths[name] = w.write(text, f"{w.dir}/{name}/policy.yaml")
+            w.run(paths["a"])
+            first = look("a")[0]
+            w.stop()
+            w.run(paths["b"])
+            now, path = look("b")
+            equal((now > first, path), (lists, paths["b"]), f"another place, {'with' if lists else 'without'} lists")
+            w.stop()
+            w.run()
+            equal(look("a start without --policy"), (now, paths["b"]), "what is in force")
+            w.stop()
+
+
 def read_only(path):
     sh("mount", "--bind", path, path)
     sh("mount", "-o", "remount,ro,bind", path)
