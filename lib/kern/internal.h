@@ -113,6 +113,7 @@ bool weir_pins_exist(const char *runtime_dir);
 
 /* sys.c: what libbpf 1.1 does not know: tcx order, netfilter links */
 int weir_sys_link_tcx(int prog_fd, uint32_t ifindex, uint32_t attach_type);
+bool weir_sys_has_netfilter(void); /* by loading such a program */
 int weir_sys_link_netfilter(int prog_fd, uint32_t pf, uint32_t hook, int32_t priority);
 int weir_sys_query(uint32_t ifindex, uint32_t attach_type, uint32_t *ret_ids, uint32_t *n);
 uint32_t weir_sys_hz(void);

@@ -472,15 +472,17 @@ int weir_kern_features(struct weir_kern *k, const struct weir_kern_feature **ret
 {
 	uint32_t ids[4], n = 4;
 	bool tcx = !weir_sys_query(1, WEIR_BPF_TCX_INGRESS, ids, &n);
+	bool netfilter = k->guard_on ? !k->guard_nft : weir_sys_has_netfilter();
+	const char *guard = netfilter ? "the guard is off; it would use it" : "the guard is off; it would use nftables";
 
+	if (k->guard_on)
+		guard = netfilter ? "the guard is on" : "nftables is used for the guard";
 	k->n_features = 0;
 	feature(k, "btf", !access("/sys/kernel/btf/vmlinux", R_OK), "type information for relocations");
 	feature(k, "ringbuf", libbpf_probe_bpf_map_type(BPF_MAP_TYPE_RINGBUF, NULL) == 1, "events");
 	feature(k, "tcx", tcx, tcx ? "links that no qdisc change removes" : "clsact filters are used instead");
 	feature(k, "xdp", libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_XDP, NULL) == 1, "early drops");
-	feature(k, "netfilter link", k->guard_on && !k->guard_nft,
-		k->guard_nft ? "nftables is used for the guard" :
-		k->guard_on  ? "the guard is on" : "not tried: the guard is off");
+	feature(k, "netfilter link", netfilter, guard);
 	*ret = k->features;
 	return k->n_features;
 }

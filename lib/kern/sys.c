@@ -3,6 +3,7 @@
  * bpf(2) where libbpf 1.1 has no words for it: tcx links with a place in the chain (Linux 6.6), netfilter
  * links (6.4); and the kernel's tick, which BPF programs count time in.
  */
+#include <bpf/bpf.h>
 #include <linux/bpf.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -52,6 +53,19 @@ int weir_sys_link_tcx(int prog_fd, uint32_t ifindex, uint32_t attach_type)
 				 .flags = F_BEFORE };
 
 	return without("tcx") ? -EINVAL : link_create(&a);
+}
+
+bool weir_sys_has_netfilter(void)
+{
+	const struct bpf_insn accept[] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
+					   { .code = BPF_JMP | BPF_EXIT } };
+	LIBBPF_OPTS(bpf_prog_load_opts, o, .expected_attach_type = (enum bpf_attach_type)ATTACH_NETFILTER);
+	int fd = without("netfilter") ? -1 :
+					bpf_prog_load((enum bpf_prog_type)32, "weir_probe", "GPL", accept, 2, &o); /* NETFILTER */
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
 }
 
 int weir_sys_link_netfilter(int prog_fd, uint32_t pf, uint32_t hook, int32_t priority)

@@ -492,6 +492,20 @@ def test_init_on_a_full_disk():
             sh("umount", at)
 
 
+def test_doctor_says_the_same_in_detect():
+    """In mode detect there is no guard. Whether the kernel has links of netfilter does not hang on that."""
+    with Router() as lab:
+        d = Dut(lab, OPEN.replace("mode: prevent", "mode: detect"))
+
+        def netfilter():
+            return next(x for x in d.weir.json("doctor", check=False) if x["check"] == "netfilter link")
+
+        detect = netfilter()
+        check("not tried" not in detect["found"] and "off" in detect["found"], f"in detect: {detect}")
+        d.weir.apply(OPEN)
+        equal(netfilter()["result"], detect["result"], "with the guard on, which has tried it")
+
+
 def fixed(d, target):
     """Run the command of the fix line of `weir why`, as it stands; returns it."""
     why, deadline = "", time.monotonic() + PATIENCE
