@@ -513,6 +513,8 @@ static int stands_on(struct weir_worker *w, char *why, size_t why_size)
 	if (start && (w->o.policy || before->mode != WEIR_PREVENT || w->failing.policy_why[0]))
 		return 0;
 	if (!resume(w, before->generation, why, why_size)) {
+		if (start)
+			w->lists.again = false; /* it has read them, and is about to put them in force */
 		if (start && w->o.has_mode) {
 			w->has_ceiling = true;
 			w->ceiling = w->o.mode;

@@ -62,7 +62,9 @@ uint64_t weir_fd_mark(int fd)
 	struct stat st;
 	uint64_t h = 0x9e3779b97f4a7c15u;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0) /* missing, a FIFO, closed to us: one may become the other */
+		return (uint64_t)-fd << 2 | 1;
+	if (fstat(fd, &st) < 0)
 		return 1;
 	const uint64_t v[] = { st.st_dev, st.st_ino, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec,
 			       (uint64_t)st.st_mtim.tv_nsec, (uint64_t)st.st_ctim.tv_sec, (uint64_t)st.st_ctim.tv_nsec };

@@ -322,6 +322,18 @@ def test_reload():
             check(not s.arrives(NET[v], v), f"v{v}: what is in force stays")
 
 
+def test_the_reason_is_that_of_now():
+    """A file that was gone and is a FIFO: status says so, by the change, not by the next try, which comes after a minute."""
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        nets = w.write("192.0.2.1\n", "nets.txt")
+        w.run(Policy.text(extra="sets: { x: { addresses: { file: nets.txt } } }\nblocklists: [$x]"))
+        os.unlink(nets)
+        must(eventually(lambda: "nets.txt': No such file" in str(w.status()["degraded"])), "status says that it is gone")
+        os.mkfifo(nets)
+        must(eventually(lambda: "a FIFO" in str(w.status()["degraded"]), 20 / SLOW), "status says that it is a FIFO now")
+
+
 def test_start():
     """A file that is broken, gone or empty when weir starts takes neither the policy away nor what it held."""
     with Router() as lab:
@@ -333,8 +345,7 @@ def test_start():
             os.rename(f"{w.dir}/{name}.txt", f"{w.config}/{name}.txt")
         four = f"{w.config}/four.txt"
         before = [n for n in os.listdir(w.state) if n.startswith("list-")]
-        w.kill()
-        w.run()
+        w("apply")
         kept = lambda: len([n for n in os.listdir(w.state) if n.startswith("list-") and n not in before])
         must(eventually(lambda: kept() == 3), "copies of these lists, beside those of their first places")
         check(eventually(lambda: not set(before) & set(os.listdir(w.state))), "which are of no use any more")
