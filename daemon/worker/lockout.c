@@ -94,6 +94,7 @@ static bool is_own(const uint8_t addr[16])
 
 struct fate {
 	struct weir_result fresh, live; /* a new connection; the one that lives */
+	struct weir_result at_times; /* a new one, were it the time for every rule that has one */
 	bool cut, denied;
 };
 
@@ -117,6 +118,9 @@ static void judge_on(const struct weir_worker *w, const struct weir_img *img, co
 	weir_flow_judge(img, &lost, banned, &ret->live);
 	ret->denied = ret->fresh.enforced != WEIR_PASS;
 	ret->cut = ret->live.enforced != WEIR_PASS;
+	f.known |= WEIR_K_TIME; /* what holds now and not tonight lets nobody in: it does not count above */
+	f.times = UINT64_MAX;
+	weir_packet_judge(img, &f, banned, &ret->at_times);
 	lost.known |= WEIR_K_IN_IF; /* that the kernel does know */
 	if (img->cfg->recheck_unknown == WEIR_UNKNOWN_KEEP && weir_flow_hangs_on_unknown(img, &lost, &ret->live))
 		ret->cut = false;
@@ -167,6 +171,7 @@ static int refuse(const struct weir_img *img, const struct weir_session *s, cons
 {
 	const struct weir_result *r = x->cut ? &x->live : &x->fresh;
 	char who[192], label[256], addr[WEIR_ADDR_MAX];
+	size_t used;
 
 	weir_rule_label(img, r->enforced_rule, r->enforced_reason, label, sizeof label);
 	weir_session_words(s, who, sizeof who);
@@ -175,6 +180,11 @@ static int refuse(const struct weir_img *img, const struct weir_session *s, cons
 	else
 		snprintf(why, why_size, "your session (%s) would stay, but a new connection from there to port %u would be denied: %s",
 			 who, s->t.dport, label);
+	used = strlen(why);
+	if (x->at_times.enforced == WEIR_PASS) {
+		weir_rule_label(img, x->at_times.enforced_rule, x->at_times.enforced_reason, label, sizeof label);
+		snprintf(why + used, why_size - used, "; %s holds only at some times, and does not count here", label);
+	}
 	weir_text_whole(why);
 	snprintf(c->hint, sizeof c->hint, "allow %s to port %u first, or add --force; with --confirm 120s it goes back by itself",
 		 weir_addr_text(s->t.src, addr), s->t.dport);

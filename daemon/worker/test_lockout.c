@@ -107,6 +107,19 @@ static void who_would_cut_himself_off_is_refused(void **state)
 	assert_int_equal(f->worker->generation, 2);
 }
 
+/* Whoever sees it hold now is told why it does not count. */
+static void an_allow_of_some_hours_does_not_count(void **state)
+{
+	struct fixture *f = *state;
+
+	begin(f, open_policy);
+	write_policy(f, HEAD NO_SSHD "rules:\n  - { name: hours, action: allow, direction: inbound, protocol: tcp, ports: 22, "
+				     "time: 'mon-sun 00:00-23:59' }\n");
+	bad(f, "apply", terms("no_confirm", NULL),
+	    "default inbound; rule 'hours' (policy.yaml:6) holds only at some times, and does not count here");
+	assert_int_equal(f->worker->generation, 1);
+}
+
 static void nobody_is_locked_out_where_nothing_is_blocked(void **state)
 {
 	struct fixture *f = *state;
@@ -321,6 +334,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(an_address_of_a_list_that_cuts_oneself_off),
 		T(who_would_cut_himself_off_is_refused),
+		T(an_allow_of_some_hours_does_not_count),
 		T(nobody_is_locked_out_where_nothing_is_blocked),
 		T(from_the_network_it_waits),
 		T(the_failsafe_lets_him_in),
