@@ -241,7 +241,7 @@ int weir_change_end(const struct weir_cli *cli, const json_t *j)
 		return WEIR_EXIT_OK;
 	if (at_terminal(cli))
 		return wait_with(cli, back, seconds);
-	printf("in force now; goes back to generation %lld in %s\n  keep it: sudo weir confirm      take it back: sudo weir "
+	weir_cli_say("in force now; goes back to generation %lld in %s\n  keep it: sudo weir confirm      take it back: sudo weir "
 	       "rollback\n",
 	       back, weir_clock(seconds, left, sizeof left));
 	return WEIR_EXIT_OK;

@@ -65,6 +65,7 @@ static void complain_silent(const struct weir_cli *cli)
 
 static struct weir_conn *refuse(const struct weir_cli *cli, int error)
 {
+	bool env = !cli->given && strcmp(cli->runtime_dir, "/run/weir"); /* sudo takes it away */
 	char hint[PATH_MAX + 64];
 
 	if (error == EAGAIN) {
@@ -77,8 +78,8 @@ static struct weir_conn *refuse(const struct weir_cli *cli, int error)
 	} else if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR) {
 		if (geteuid() && !access(cli->runtime_dir, F_OK) && access(cli->runtime_dir, X_OK))
 			return refuse(cli, EACCES);
-		snprintf(hint, sizeof hint, "start it: sudo weir run%s%s", strcmp(cli->runtime_dir, "/run/weir") ?
-			 " --runtime-dir " : "", strcmp(cli->runtime_dir, "/run/weir") ? cli->runtime_dir : "");
+		snprintf(hint, sizeof hint, "start it: sudo weir run%s%s", env ? " --runtime-dir " : "",
+			 env ? cli->runtime_dir : "");
 		weir_cli_error(hint, "weir is not running in %s", cli->runtime_dir);
 	} else {
 		weir_cli_error(NULL, "cannot reach weir in %s: %s", cli->runtime_dir, strerror(error));

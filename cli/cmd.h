@@ -19,6 +19,7 @@ enum {
 
 struct weir_cli {
 	const char *config_dir, *runtime_dir, *state_dir, *log_dir; /* never NULL, never with a final slash */
+	const char *given; /* those of them that options chose, as they are typed; NULL: none */
 	bool json;  /* --output json */
 	bool color; /* stdout is a terminal and NO_COLOR is not set */
 };
@@ -41,6 +42,8 @@ extern const struct weir_cmd weir_cmd_set_add, weir_cmd_set_remove, weir_cmd_set
 extern const struct weir_cmd weir_cmd_confirm, weir_cmd_rollback, weir_cmd_history;
 extern const struct weir_cmd weir_cmd_show_effective, weir_cmd_doctor, weir_cmd_stop, weir_cmd_flush;
 
+/* The directories that the command line chose, as options: what hints propose to type carries them, too. NULL: none. */
+void weir_cli_given(const char *options);
 /* "weir: error: ..." and, with a hint, a second line; to stderr. Returns WEIR_EXIT_FAIL. */
 int weir_cli_error(const char *hint, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The command line is wrong: says what, shows the usage line. Returns WEIR_EXIT_USAGE. */

@@ -29,7 +29,7 @@ static void show(const struct weir_cli *cli, const json_t *j, bool given)
 		printf("mode %s was asked for with 'weir mode' or --mode; the policy says %s\n", weir_str(j, "requested"),
 		       weir_str(j, "mode"));
 	if (!weir_bool(j, "kept") && !json_object_get(j, "pending"))
-		printf("in force until the next %s; weir apply --save %s keeps it\n",
+		weir_cli_say("in force until the next %s; weir apply --save %s keeps it\n",
 		       strcmp(weir_str(j, "mode"), "prevent") ? "start" : "boot", given ? weir_str(j, "path") : "");
 }
 

@@ -42,7 +42,7 @@ static int run_add(const struct weir_cli *cli, int argc, char **argv)
 		       weir_paint_begin(WEIR_LOOK, cli->color), weir_paint_end(WEIR_LOOK, cli->color));
 	if (weir_bool(j, "replaced"))
 		puts("  it was banned before: its end and its reason are those of now");
-	printf("  undo: weir ban remove %s\n", weir_str(j, "address"));
+	weir_cli_say("  undo: weir ban remove %s\n", weir_str(j, "address"));
 	json_decref(j);
 	return WEIR_EXIT_OK;
 }

@@ -122,7 +122,7 @@ static int show(const struct weir_cli *cli, json_t *j, const struct flags *f)
 		}
 		printf("  beats %s\n", json_string_value(one));
 	}
-	printf("  undo: weir rule delete --id %lld\n", weir_int(j, "id"));
+	weir_cli_say("  undo: weir rule delete --id %lld\n", weir_int(j, "id"));
 	json_decref(j);
 	return WEIR_EXIT_OK;
 }

@@ -35,7 +35,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	};
 	int n = weir_opts_parse(&weir_cmd_run, opts, argc, argv);
 	struct weir_run_options o = { .config_dir = cli->config_dir, .runtime_dir = cli->runtime_dir,
-				      .state_dir = cli->state_dir, .log_dir = cli->log_dir, .color = cli->color };
+				      .state_dir = cli->state_dir, .log_dir = cli->log_dir, .given = cli->given, .color = cli->color };
 	char path[PATH_MAX], bad[32];
 
 	if (n < 0)

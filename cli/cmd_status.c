@@ -83,17 +83,15 @@ static int dead(const struct weir_cli *cli)
 	}
 	if (status == WEIR_EXIT_STOPPED && !p.attached) {
 		weir_cli_say("weir is not running in %s. ", cli->runtime_dir);
-		printf("The guard %sSHUTS%s every interface but lo: a start failed before its policy was in force.\n"
-		       "  start it: %s      remove it: sudo weir flush\n",
-		       weir_paint_begin(WEIR_STOPPED, cli->color), weir_paint_end(WEIR_STOPPED, cli->color),
-		       weir_start_words(cli));
+		printf("The guard %sSHUTS%s every interface but lo: a start failed before its policy was in force.\n",
+		       weir_paint_begin(WEIR_STOPPED, cli->color), weir_paint_end(WEIR_STOPPED, cli->color));
+		weir_cli_say("  start it: %s      remove it: sudo weir flush\n", weir_start_words(cli));
 	} else if (status == WEIR_EXIT_STOPPED) {
 		weir_cli_say("weir is not running in %s. ", cli->runtime_dir);
-		printf("Generation %u is still %sENFORCING%s on %u interface%s.\n"
-		       "  watch it again: %s      remove it: sudo weir flush\n",
+		printf("Generation %u is still %sENFORCING%s on %u interface%s.\n",
 		       p.generation, weir_paint_begin(WEIR_STOPPED, cli->color),
-		       weir_paint_end(WEIR_STOPPED, cli->color), p.n_interfaces, p.n_interfaces == 1 ? "" : "s",
-		       weir_start_words(cli));
+		       weir_paint_end(WEIR_STOPPED, cli->color), p.n_interfaces, p.n_interfaces == 1 ? "" : "s");
+		weir_cli_say("  watch it again: %s      remove it: sudo weir flush\n", weir_start_words(cli));
 	} else {
 		weir_cli_say("weir is not running in %s, nothing is enforced%s.\n  start it: %s\n",
 			     cli->runtime_dir,

@@ -34,16 +34,16 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	if (weir_answered_json(cli, j))
 		return WEIR_EXIT_OK;
 	if (json_object_get(j, "pending"))
-		printf("A change waits: it goes back to generation %lld in %s, also without weir; weir confirm keeps it.\n",
+		weir_cli_say("A change waits: it goes back to generation %lld in %s, also without weir; weir confirm keeps it.\n",
 		       weir_int(json_object_get(j, "pending"), "back"),
 		       weir_clock(weir_int(json_object_get(j, "pending"), "seconds"), left, sizeof left));
 	if (weir_bool(j, "enforcing"))
-		printf("weir stopped. Generation %lld is still enforced on %lld interface%s.\n"
+		weir_cli_say("weir stopped. Generation %lld is still enforced on %lld interface%s.\n"
 		       "  watch it again: %s      remove it: sudo weir flush\n",
 		       weir_int(j, "generation"), weir_int(j, "interfaces"), weir_int(j, "interfaces") == 1 ? "" : "s",
 		       weir_start_words(cli));
 	else
-		printf("weir stopped. It was in mode detect: nothing stays in the kernel.\n  start it again: %s\n",
+		weir_cli_say("weir stopped. It was in mode detect: nothing stays in the kernel.\n  start it again: %s\n",
 		       weir_start_words(cli));
 	json_decref(j);
 	return WEIR_EXIT_OK;

@@ -148,6 +148,25 @@ static int take_globals(int argc, char **argv, struct globals *g)
 	return n;
 }
 
+/* For hints: a directory that was chosen here is to be chosen again. */
+static void carry_dirs(const struct globals *g, struct weir_cli *cli)
+{
+	char *all = NULL;
+	size_t len;
+	FILE *f = open_memstream(&all, &len);
+
+	for (size_t i = 0; f && i < N_DIRS; i++) {
+		const char *dir = *dir_of(cli, i), *quote = strpbrk(dir, " \t\"$&;()<>|*?[") ? "'" : "";
+
+		if (g->dir[i])
+			fprintf(f, "%s%s %s%s%s", ftell(f) ? " " : "", dirs[i].option, quote, dir, quote);
+	}
+	if (f && !fclose(f) && len)
+		weir_cli_given(cli->given = all);
+	else
+		free(all);
+}
+
 static int globals_to_cli(const struct globals *g, struct weir_cli *cli)
 {
 	const char *no_color = getenv("NO_COLOR");
@@ -161,6 +180,7 @@ static int globals_to_cli(const struct globals *g, struct weir_cli *cli)
 			return WEIR_EXIT_USAGE;
 		}
 	}
+	carry_dirs(g, cli);
 	cli->color = isatty(STDOUT_FILENO) && !g->no_color && !(no_color && *no_color);
 	if (g->output && strcmp(g->output, "json") && strcmp(g->output, "table")) {
 		weir_cli_error("table or json", "unknown output '%s'", g->output);

@@ -24,6 +24,49 @@ static void say(const char *fmt, va_list ap)
 	free(text);
 }
 
+static const char *given;
+
+void weir_cli_given(const char *options)
+{
+	given = options;
+}
+
+/* Is it the first word of a command that the directories matter to? */
+static bool takes_dirs(const char *word)
+{
+	static const char *const words[] = { "run", "status", "flows", "events", "why", "apply", "confirm", "rollback", "history",
+					     "mode", "show", "rule", "ban", "set", "features", "doctor", "stop", "flush" };
+	size_t n = strspn(word, "abcdefghijklmnopqrstuvwxyz"), i = 0;
+
+	while (i < sizeof words / sizeof *words && (strlen(words[i]) != n || strncmp(words[i], word, n)))
+		i++;
+	return i < sizeof words / sizeof *words;
+}
+
+/* "weir status" becomes "weir --runtime-dir DIR status". malloced. */
+static char *carry(const char *text)
+{
+	char *out = NULL;
+	size_t len;
+	FILE *f = given ? open_memstream(&out, &len) : NULL;
+	const char *at;
+
+	if (!f)
+		return strdup(text);
+	for (const char *from = text; (at = strstr(from, "weir ")); text = from = at + 5) {
+		bool whole = at == text || !strchr("/.-_abcdefghijklmnopqrstuvwxyz", at[-1]);
+
+		fprintf(f, "%.*s", (int)(at + 5 - text), text);
+		if (whole && takes_dirs(at + 5))
+			fprintf(f, "%s ", given);
+	}
+	fputs(text, f);
+	if (!fclose(f))
+		return out;
+	free(out);
+	return NULL;
+}
+
 int weir_cli_error(const char *hint, const char *fmt, ...)
 {
 	va_list ap;
@@ -32,8 +75,10 @@ int weir_cli_error(const char *hint, const char *fmt, ...)
 	say(fmt, ap);
 	va_end(ap);
 	if (hint && *hint) {
+		_cleanup_free_ char *whole = carry(hint);
+
 		fputs("  ", stderr);
-		weir_put(stderr, hint);
+		weir_put(stderr, whole ? whole : hint);
 		putc('\n', stderr);
 	}
 	return WEIR_EXIT_FAIL;
@@ -77,14 +122,15 @@ int weir_cli_end(int status)
 
 void weir_cli_say(const char *fmt, ...)
 {
-	_cleanup_free_ char *text = NULL, *clean = NULL;
+	_cleanup_free_ char *text = NULL, *whole = NULL, *clean = NULL;
 	va_list ap;
 
 	va_start(ap, fmt);
 	if (vasprintf(&text, fmt, ap) < 0)
 		text = NULL;
 	va_end(ap);
-	clean = text ? weir_clean(text, true) : NULL;
+	whole = text ? carry(text) : NULL;
+	clean = whole ? weir_clean(whole, true) : NULL;
 	if (clean)
 		fputs(clean, stdout);
 }

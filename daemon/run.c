@@ -330,20 +330,22 @@ static void clients_end(struct run *x)
 
 static void say_end(const struct run *x, uint32_t generation, bool remove)
 {
+	const char *dirs = x->o->given ?: "", *space = x->o->given ? " " : "";
+
 	if (!generation) {
 		if (x->keep_pins)
-			fputs("  what an earlier start put in force, or the guard, stays: weir status\n"
-			      "  the way out: weir flush, or weir=off on the kernel command line\n",
-			      stderr);
+			weir_say("  what an earlier start put in force, or the guard, stays: weir%s%s status\n"
+				 "  the way out: weir%s%s flush, or weir=off on the kernel command line",
+				 space, dirs, space, dirs);
 		return;
 	}
 	if (remove)
 		fputs("weir: ended; nothing stays in the kernel\n", stderr);
 	else
-		fprintf(stderr,
-			"weir: ended; generation %u is still enforced%s\n  watch it again: %s      remove it: weir flush\n",
-			generation, x->pins_private ? ", until the last process of this mount namespace ends" : "",
-			x->o->boot ? "systemctl start weir" : "weir run");
+		weir_say("weir: ended; generation %u is still enforced%s\n  watch it again: %s%s%s%s      remove it: weir%s%s flush",
+			 generation, x->pins_private ? ", until the last process of this mount namespace ends" : "",
+			 x->o->boot ? "systemctl start weir" : "weir", x->o->boot ? "" : space, x->o->boot ? "" : dirs,
+			 x->o->boot ? "" : " run", space, dirs);
 }
 
 /* In detect nothing may stay; in prevent nothing may stop. */

@@ -8,6 +8,7 @@
 
 struct weir_run_options {
 	const char *config_dir, *runtime_dir, *state_dir, *log_dir;
+	const char *given;                   /* those of them that options chose, as they are typed; NULL: none */
 	const char *policy;                  /* absolute, or NULL: the boot order */
 	bool has_mode;
 	enum weir_mode mode;

@@ -335,11 +335,27 @@ def test_directories_by_options():
         for k in list(w.env):
             if k.startswith("WEIR_") and k.endswith("_DIR"):
                 del w.env[k]
-        dirs = ["--runtime-dir", w.runtime, "--state-dir", w.state, "--log-dir", w.log, "--config-dir", w.config]
+        dirs = ["--config-dir", w.config, "--runtime-dir", w.runtime, "--state-dir", w.state, "--log-dir", w.log]
         equal(w("status", *dirs).returncode, 0, "status with options behind")
+        # what is proposed to be typed has them, too
+        chosen = " ".join(dirs)
+        p = w("ban", "add", "192.0.2.9", *dirs)
+        check(f"undo: weir {chosen} ban remove 192.0.2.9" in p.stdout, f"ban add:\n{p.stdout}")
+        p = w("apply", w.write(OPEN), *dirs)
+        check(f"; weir {chosen} apply --save" in p.stdout, f"apply:\n{p.stdout}")
         equal(w(*dirs, "status").returncode, 0, "status with options before")
         w("rule", "add", "--port", "82", "--action", "allow", *dirs)
         d.opens(82, "a rule by options")
+        p = w("stop", *dirs)
+        check(f"sudo weir {chosen} run" in p.stdout and f"sudo weir {chosen} flush" in p.stdout, f"stop:\n{p.stdout}")
+        w.daemon.wait(30 * SLOW)
+        p = w("status", *dirs, check=False)
+        check(f"sudo weir {chosen} flush" in p.stdout, f"status, stopped:\n{p.stdout}")
+        w.run(None, *dirs, wait=False)
+        must(eventually(lambda: w("status", *dirs, check=False).returncode == 0), "a start by options")
+        w("stop", *dirs)
+        w.daemon.wait(30 * SLOW)
+        check(f"watch it again: weir {chosen} run      remove it: weir {chosen} flush" in w.said(), f"its end:\n{w.said()}")
         w("flush", *dirs)
 
 
