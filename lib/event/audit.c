@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/event/event.h"
 #include "lib/util/cleanup.h"
@@ -47,7 +48,7 @@ static int audit_file(const char *path, int *ret, bool *ret_torn)
 
 static bool disk_trouble(int e)
 {
-	return e == -ENOSPC || e == -EDQUOT || e == -EROFS || e == -EIO || e == -EACCES;
+	return e == -ENOSPC || e == -EDQUOT || e == -EROFS || e == -EIO;
 }
 
 int weir_audit_open(const char *log_dir, struct weir_audit **ret)
@@ -64,7 +65,7 @@ int weir_audit_open(const char *log_dir, struct weir_audit **ret)
 	} else {
 		e = audit_file(a->path, &a->fd, &a->torn);
 	}
-	if (e < 0 && !disk_trouble(e)) {
+	if (e < 0 && !disk_trouble(e) && !access(log_dir, X_OK)) { /* where it cannot be entered, nothing was put in our way */
 		weir_audit_free(a);
 		return e;
 	}
