@@ -65,7 +65,9 @@ int weir_audit_open(const char *log_dir, struct weir_audit **ret)
 	} else {
 		e = audit_file(a->path, &a->fd, &a->torn);
 	}
-	if (e < 0 && !disk_trouble(e) && !access(log_dir, X_OK)) { /* where it cannot be entered, nothing was put in our way */
+	if (e == -EACCES && access(log_dir, X_OK))
+		e = -EROFS; /* it cannot be entered: nothing was put in our way there */
+	if (e < 0 && !disk_trouble(e)) {
 		weir_audit_free(a);
 		return e;
 	}
