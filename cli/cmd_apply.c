@@ -80,9 +80,8 @@ const struct weir_cmd weir_cmd_apply = {
 	.summary = "put a policy in force, all of it or nothing",
 	.help = "Without FILE: policy.yaml of the configuration directory, and the next start takes it as it is now (once it\n"
 		"is confirmed). Another file, unless it is saved, is in force until the next boot or weir flush, in mode detect\n"
-		"until the next start. When it has errors they\n"
-		"are shown and the policy in force is unchanged. It is refused when it would cut the session that you work\n"
-		"in, or deny you a new one from there.\n\n"
+		"until the next start. When it has errors they are shown and the policy in force is unchanged. It is refused\n"
+		"when it would cut the session that you work in, or deny you a new one from there.\n\n"
 		"  --save            keep a copy: each start takes it, also after a boot\n" WEIR_CHANGE_HELP
 		"  --i-have-console  allow a policy that removes a built-in failsafe entry\n\n"
 		"  weir check policy.yaml && sudo weir apply policy.yaml --save\n"

@@ -291,7 +291,7 @@ static void element_add(const char *range, void *data)
 {
 	struct elements *e = data;
 
-	if (e->n++ < SET_SHOWN_MAX)
+	if (e->n++ < SET_SHOWN_MAX && e->list)
 		json_array_append_new(e->list, json_string(range));
 }
 
@@ -342,6 +342,29 @@ static int64_t blocklist_at(const struct weir_worker *w, const char *set)
 	return -1;
 }
 
+/* Sets that only say what no blocklist stops are in no list of the image: there they are taken out of the others. */
+static int excepted_add(const struct weir_worker *w, const char *set, json_t *sets)
+{
+	const char *name;
+	int r = 0;
+
+	for (size_t i = 0; !r && w->policy && (name = weir_policy_excepted(w->policy, i)); i++) {
+		struct elements e = { .list = set ? json_array() : NULL };
+		json_t *j;
+
+		if (told(sets, name) || (set && strcmp(set, name))) {
+			json_decref(e.list);
+			continue;
+		}
+		r = weir_policy_set_each(w->policy, &w->overlay.list, name, element_add, &e);
+		j = json_pack("{s:s, s:I}", "set", name, "ranges", (json_int_t)e.n);
+		if (e.list)
+			json_object_set_new(j, "elements", e.list);
+		json_array_append_new(sets, j);
+	}
+	return r;
+}
+
 static int do_set_list(struct weir_worker *w, const struct weir_request *rq, struct weir_reply *rp)
 {
 	const struct weir_list_info *l;
@@ -374,6 +397,7 @@ static int do_set_list(struct weir_worker *w, const struct weir_request *rq, str
 		}
 		json_array_append_new(sets, j);
 	}
+	r = r ? r : excepted_add(w, set, sets);
 	if (!r && set && !json_array_size(sets))
 		r = weir_reply_fail(rp, -ENOENT, "weir set list", "no rule or blocklist uses a set '%s'", set);
 	if (r) {

@@ -535,13 +535,34 @@ static void a_start_without_a_copy(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void a_set_of_exceptions_is_listed(void **state)
+{
+	struct fixture *f = *state;
+	json_t *j;
+	char *text;
+
+	write_policy(f, "version: 1\nmode: prevent\nsets: { bad: { addresses: 192.0.2.0/24 }, fine: { addresses: "
+			"[192.0.2.7, 192.0.2.9] } }\nblocklists: $bad\nblocklist_except: [192.0.2.8, $fine]\nrules: []\n");
+	start(f, NULL);
+	j = ask(f, "set list", NULL);
+	text = json_dumps(j, JSON_COMPACT);
+	assert_non_null(strstr(text, "{\"set\":\"fine\",\"ranges\":2}"));
+	free(text);
+	json_decref(j);
+	j = ask(f, "set list", json_pack("{s:s}", "set", "fine"));
+	text = json_dumps(j, JSON_COMPACT);
+	assert_non_null(strstr(text, "\"elements\":[\"192.0.2.7\",\"192.0.2.9\"]"));
+	free(text);
+	json_decref(j);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(lists_follow_their_files),   T(lists_that_never_rest), T(lists_of_rules_follow_as_well),
 		T(what_passes_is_tried_again), T(edits_are_taken_back),	 T(a_start_keeps_what_was_in_force),
 		T(a_start_without_a_copy),     T(a_list_that_kills),	T(an_element_named_twice),
-		T(many_edits_are_taken_back),
+		T(many_edits_are_taken_back),  T(a_set_of_exceptions_is_listed),
 		T(an_element_has_many_forms),  T(the_later_word_counts),	T(what_the_set_does_not_hold),
 	};
 

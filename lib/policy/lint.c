@@ -347,18 +347,25 @@ static void lint_excepted(struct lint *l)
 	}
 }
 
-/* The blocklists stop what comes from them before any rule: what only they hold never reaches one. */
+static bool all_blocked(const struct lint *l, const struct weir_ranges *r)
+{
+	for (size_t k = 0; k < r->n; k++)
+		if (!weir_ranges_cover(&l->blocked, &r->v[k]))
+			return false;
+	return r->n > 0;
+}
+
+/* The blocklists stop what comes from them or goes to them before any rule: what only they hold never reaches one. */
 static bool blocked(const struct lint *l, uint32_t i)
 {
 	const struct weir_flat_cond *c = &l->rules[i].pos;
+	uint32_t dirs = c->set & WEIR_C_DIR ? c->dirs : WEIR_DIR_IN | WEIR_DIR_OUT | WEIR_DIR_FWD;
 
-	if (!(c->set & WEIR_C_FROM) || !(c->set & WEIR_C_DIR) || (c->dirs & WEIR_DIR_OUT) ||
-	    l->b->config.blocklist.mode != WEIR_PREVENT || !l->blocked.n || !c->from.n)
+	if (l->b->config.blocklist.mode != WEIR_PREVENT || !l->blocked.n)
 		return false;
-	for (size_t k = 0; k < c->from.n; k++)
-		if (!weir_ranges_cover(&l->blocked, &c->from.v[k]))
-			return false;
-	return true;
+	return ((c->set & WEIR_C_PEER) && !(dirs & WEIR_DIR_FWD) && all_blocked(l, &c->peer)) ||
+	       ((c->set & WEIR_C_FROM) && !(dirs & WEIR_DIR_OUT) && all_blocked(l, &c->from)) ||
+	       ((c->set & WEIR_C_TO) && dirs == WEIR_DIR_OUT && all_blocked(l, &c->to));
 }
 
 /* --- all of it --- */

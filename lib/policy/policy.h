@@ -140,6 +140,9 @@ int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_o
 int weir_policy_set_each(const struct weir_policy *p, const struct weir_overlay *o, const char *set,
 			 void (*cb)(const char *range, void *data), void *data);
 
+/* The name of the `i`th set among what no blocklist stops, without the $; NULL: there are not so many. */
+const char *weir_policy_excepted(const struct weir_policy *p, size_t i);
+
 /* How much of each element a set holds, edits (NULL: none) included. -ENOENT, -EINVAL: no such set, no element. */
 enum weir_held { WEIR_HELD_NOT, WEIR_HELD_PARTLY, WEIR_HELD_ALL };
 int weir_policy_set_holds(const struct weir_policy *p, const struct weir_overlay *o, const char *set,

@@ -156,6 +156,16 @@ int weir_policy_set_each(const struct weir_policy *p, const struct weir_overlay 
 	return r;
 }
 
+const char *weir_policy_excepted(const struct weir_policy *p, size_t i)
+{
+	const struct weir_p_addr *a = p->doc.blocklist_except.v;
+
+	for (uint32_t k = 0; k < p->doc.blocklist_except.n; k++)
+		if (a[k].set && !i--)
+			return a[k].set;
+	return NULL;
+}
+
 int weir_policy_set_holds(const struct weir_policy *p, const struct weir_overlay *o, const char *set,
 			  const char *const *elements, size_t n, enum weir_held *ret)
 {

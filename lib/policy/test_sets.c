@@ -411,6 +411,12 @@ static void test_lint(void **state)
 	write_file("bad.txt", "192.0.2.0/24\n203.0.113.0/24\n");
 	assert_true(warned(POLICY("rules: [ { name: a, action: allow, direction: inbound, from: $ours } ]\n"),
 			   "the blocklists stop all"));
+	assert_true(warned(POLICY("rules: [ { name: a, action: drop, direction: outbound, to: 192.0.2.7 } ]\n"),
+			   "the blocklists stop all"));
+	assert_true(warned(POLICY("rules: [ { name: a, action: drop, direction: outbound, peer: 192.0.2.7 } ]\n"),
+			   "the blocklists stop all"));
+	assert_false(warned(POLICY("rules: [ { name: a, action: drop, direction: outbound, from: 192.0.2.7 } ]\n"),
+			    "the blocklists stop all"));
 	assert_false(warned(POLICY("blocklist_except: 192.0.2.8\n"
 				   "rules: [ { name: a, action: allow, direction: inbound, from: $ours } ]\n"),
 			    "the blocklists stop all"));
