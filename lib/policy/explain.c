@@ -111,7 +111,25 @@ static void say_default(struct steps *s, const struct weir_img *img, uint8_t dir
 			  "text", json_sprintf("-> %s%s", action_name(d->action), staged ? ", staged: not done" : "")));
 }
 
-/* Every rule that is not FALSE, up to the one that ends the enforced walk; where nothing is enforced, the wished one.
+/* It fits, and not now: who asks why is told. */
+static void say_untimely(struct steps *s, const struct weir_img *img, uint32_t i, const struct weir_facts *f)
+{
+	const struct weir_rule *r = weir_img_rule(img, WEIR_RULES, i);
+	struct weir_facts ever = *f;
+	char label[160];
+
+	ever.known &= ~(uint32_t)WEIR_K_TIME;
+	if (!((r->pos.set | (r->flags & WEIR_RF_NOT ? weir_img_neg(img, r->neg)->set : 0)) & WEIR_C_TIME) ||
+	    weir_rule_eval(img, img->cfg, WEIR_RULES, i, r, &ever) == WEIR_FALSE)
+		return;
+	json_array_append_new(s->rules,
+			      json_pack("{s:s, s:s, s:s, s:o}", "rule",
+					weir_rule_label(img, i, WEIR_REASON_RULE, label, sizeof label), "truth", "false", "action",
+					action_name(r->action), "text",
+					json_sprintf("FALSE: not at this time, else -> %s", action_name(r->action))));
+}
+
+/* Every rule that is not FALSE, or is it only for its time, up to the one that ends the enforced walk; where nothing is enforced, the wished one.
  */
 static void walk_rules(struct steps *s, const struct weir_img *img, const struct weir_facts *f)
 {
@@ -130,8 +148,10 @@ static void walk_rules(struct steps *s, const struct weir_img *img, const struct
 				     : r->action == WEIR_ACT_ALLOW	       ? ", staged: passed over"
 									       : ", staged: not done";
 
-		if (t == WEIR_FALSE)
+		if (t == WEIR_FALSE) {
+			say_untimely(s, img, i, f);
 			continue;
+		}
 		unknown_facts(img, r, f, unknown, sizeof unknown);
 		weir_rule_more(img, r, bounds, sizeof bounds);
 		if (t == WEIR_TRUE)

@@ -64,6 +64,18 @@ def test_now_and_not_now():
                 p.close()
 
 
+def test_explain_names_what_holds_at_other_times():
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        path = w.write(policy(['name: hours, action: allow, ports: 80, time: "mon-fri 08:00-18:00"',
+                               'name: nights, action: allow, ports: 81, not: { time: "08:00-18:00" }']))
+        for port, at, hint in ((80, "sat 10:00", "'hours'"), (80, "mon 10:00", ""), (81, "mon 10:00", "'nights'"),
+                               (82, "sat 10:00", "")):
+            text = w("explain", path, "--packet", f"tcp 10.0.0.1:4000 > 10.0.0.2:{port} inbound at {at}").stdout
+            said = [line for line in text.splitlines() if "not at this time" in line]
+            equal((len(said), all(hint in line for line in said)), (bool(hint), True), f"port {port} at {at}:\n{text}")
+
+
 def test_summer_time_with_the_daemon_dead():
     """The hour jumps under a dead daemon: one window opens, one closes; what began in the old one goes on."""
     for summer in (True, False):
