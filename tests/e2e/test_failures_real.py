@@ -129,6 +129,22 @@ def test_no_policy():
                 w.daemon.wait(30 * SLOW)
 
 
+def test_broken_and_never_saved():
+    """The policy of the system does not check, and none was ever saved: what a stopped daemon left enforced goes on."""
+    with Router() as lab:
+        h = Host(lab, policy("audit_full: continue"))
+        w = h.weir
+        broken = "version: 1\nrules: ["
+        no_list = "version: 1\nsets: { bad: { addresses: { file: gone.txt } } }\nblocklists: [$bad]\nrules: []\n"
+        for end, text in ((w.stop, broken), (w.kill, broken), (w.stop, no_list), (w.kill, no_list)):
+            end()
+            w.write(text, f"{w.config}/policy.yaml")
+            w.run()
+            told(w, "no_policy")
+            h.opens(80, f"{end.__name__}: allowed by what is enforced")
+            h.silent(82, f"{end.__name__}: denied by it")
+
+
 def test_first_start():
     """Where no policy ever was, none is missing."""
     with Router() as lab:
