@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "bpf/image_maps.h"
+#include "core/wake.h"
 
 WEIR_INLINE void weir_count(uint32_t index, uint64_t packets, uint64_t bytes)
 {
@@ -120,8 +121,21 @@ WEIR_INLINE bool weir_ring_closed(void)
 	       weir_config()->failures.choice[WEIR_FAILURE_RING_FULL] != WEIR_RING_THROTTLE;
 }
 
-/* May a record about this packet's remote end be written to that ring? report.bpf.c */
 enum { WEIR_RING_VERDICTS, WEIR_RING_TELEMETRY };
+
+/* Bytes that wait for the reader, and how many there is room for. */
+WEIR_INLINE void weir_ring_fill(uint32_t ring, uint64_t *used, uint64_t *size)
+{
+	if (ring == WEIR_RING_VERDICTS) {
+		*used = bpf_ringbuf_query(&weir_verdicts, BPF_RB_AVAIL_DATA);
+		*size = bpf_ringbuf_query(&weir_verdicts, BPF_RB_RING_SIZE);
+	} else {
+		*used = bpf_ringbuf_query(&weir_telemetry, BPF_RB_AVAIL_DATA);
+		*size = bpf_ringbuf_query(&weir_telemetry, BPF_RB_RING_SIZE);
+	}
+}
+
+/* May a record about this packet's remote end be written to that ring? report.bpf.c */
 int weir_ring_admits(uint32_t ring);
 
 WEIR_INLINE bool weir_ring_held(uint32_t ring)
@@ -129,23 +143,20 @@ WEIR_INLINE bool weir_ring_held(uint32_t ring)
 	return weir_config()->failures.choice[WEIR_FAILURE_RING_FULL] == WEIR_RING_THROTTLE && !weir_ring_admits(ring);
 }
 
-/*
- * How to hand a record over. Waking the reader costs more than the record (an interrupt to this CPU itself), so each CPU
- * wakes it with its first of a jiffy and with each 64th, before a ring is full, and it looks again a moment later by
- * itself (lib/event/ring.h).
- */
-WEIR_INLINE uint64_t weir_wake(void)
+/* How to hand a record over. A quarter of the ring is enough to wake its reader: he has the rest to come in time. */
+WEIR_INLINE uint64_t weir_announce(uint32_t ring)
 {
-	uint32_t zero = 0, now = (uint32_t)bpf_jiffies64() << 6;
+	uint32_t zero = 0, wake = WEIR_WAKE_YES;
 	struct weir_local *l = bpf_map_lookup_elem(&weir_local, &zero);
+	uint64_t used, size;
 
-	if (l && l->woken >= now && l->woken < (now | 63)) {
-		l->woken++;
-		return BPF_RB_NO_WAKEUP;
-	}
 	if (l)
-		l->woken = now;
-	return BPF_RB_FORCE_WAKEUP;
+		wake = weir_wake_due(&l->wake, (uint32_t)bpf_jiffies64(), weir_config()->hz);
+	if (wake == WEIR_WAKE_IF_FULL) {
+		weir_ring_fill(ring, &used, &size);
+		wake = used > size / 4;
+	}
+	return wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 WEIR_INLINE void weir_emit_verdict(const struct weir_scratch *s, uint32_t suppressed, uint64_t flow_id)
@@ -160,7 +171,7 @@ WEIR_INLINE void weir_emit_verdict(const struct weir_scratch *s, uint32_t suppre
 		return;
 	}
 	weir_event_fill(e, s, WEIR_EV_VERDICT, suppressed, flow_id);
-	bpf_ringbuf_submit(e, weir_wake());
+	bpf_ringbuf_submit(e, weir_announce(WEIR_RING_VERDICTS));
 	weir_stat(WEIR_STAT_EV_VERDICT);
 }
 
@@ -176,7 +187,7 @@ WEIR_INLINE void weir_emit_flow(const struct weir_scratch *s, uint64_t flow_id)
 		return;
 	}
 	weir_event_fill(e, s, WEIR_EV_FLOW, 0, flow_id);
-	bpf_ringbuf_submit(e, weir_wake());
+	bpf_ringbuf_submit(e, weir_announce(WEIR_RING_TELEMETRY));
 	weir_stat(WEIR_STAT_EV_TELEMETRY);
 }
 
@@ -234,6 +245,6 @@ WEIR_INLINE void weir_emit_dns(struct __sk_buff *skb, const struct weir_scratch 
 		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return;
 	}
-	bpf_ringbuf_submit(e, weir_wake());
+	bpf_ringbuf_submit(e, weir_announce(WEIR_RING_TELEMETRY));
 	weir_stat(WEIR_STAT_EV_TELEMETRY);
 }

@@ -14,13 +14,7 @@ __noinline int weir_ring_admits(uint32_t ring)
 
 	if (!s)
 		return 0;
-	if (ring == WEIR_RING_VERDICTS) {
-		used = bpf_ringbuf_query(&weir_verdicts, BPF_RB_AVAIL_DATA);
-		size = bpf_ringbuf_query(&weir_verdicts, BPF_RB_RING_SIZE);
-	} else {
-		used = bpf_ringbuf_query(&weir_telemetry, BPF_RB_AVAIL_DATA);
-		size = bpf_ringbuf_query(&weir_telemetry, BPF_RB_RING_SIZE);
-	}
+	weir_ring_fill(ring, &used, &size);
 	if (!weir_simulates(weir_config(), WEIR_FAILURE_RING_FULL) && used <= size / 8 * 7)
 		return 1;
 	__builtin_memset(&s->okey, 0, sizeof s->okey);

@@ -73,7 +73,7 @@ struct weir_local {
 	uint32_t note;     /* next note of this CPU */
 	uint32_t tokens;   /* rejects that may still be sent */
 	uint32_t refilled; /* jiffies of the last refill */
-	uint32_t woken;    /* jiffies << 6 when the reader of the rings was woken last, and the records since then */
+	uint32_t wake;     /* see weir_wake_due */
 	uint64_t flow_id;
 	uint32_t began, began_at; /* flows that this CPU began since then (jiffies), for a second */
 };

@@ -11,6 +11,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "core/wake.h"
+
 /* The head of a record: its length with two flags, and an offset that is the kernel's own affair. */
 #define HEAD 8u
 #define BUSY (1u << 31)
@@ -121,7 +123,6 @@ int weir_ring_read(struct weir_ring *r, void (*cb)(const void *record, uint32_t 
 }
 
 #define RINGS_MAX 2
-#define AGAIN_NS 20000000
 
 struct weir_rings {
 	struct weir_ring *ring[RINGS_MAX];
@@ -209,7 +210,7 @@ int weir_rings_read(struct weir_rings *s, void (*cb)(const void *record, uint32_
 		more |= waiting(s->ring[i]);
 	}
 	if (n || more)
-		when.it_value.tv_nsec = AGAIN_NS;
+		when.it_value.tv_nsec = WEIR_WAKE_MS * 1000000l;
 	timerfd_settime(s->again, 0, &when, NULL); /* setting it anew makes it unreadable */
 	return n;
 }

@@ -32,8 +32,8 @@ void weir_ring_free(struct weir_ring *r); /* takes NULL */
 int weir_ring_read(struct weir_ring *r, void (*cb)(const void *record, uint32_t size, void *data), void *data);
 
 /*
- * Several rings, and when to look at them. The programs announce only some of their records (bpf/emit.h): as long as a
- * look finds something, or something that is not finished, the next one is due 20 ms later. A jiffy takes 10 ms at most.
+ * Several rings, and when to look at them. The programs announce only some of their records (core/wake.h): as long as a
+ * look finds something, or something that is not finished, the next one is due WEIR_WAKE_MS later.
  */
 struct weir_rings;
 
