@@ -49,6 +49,7 @@ __noinline int weir_match(uint32_t at, uint32_t which, uint32_t neg)
 
 	if (neg) {
 		c = weir_img_neg(0, at);
+		WEIR_APART(c);
 	} else {
 		r = weir_img_rule(0, which, at);
 		c = r ? &r->pos : 0;

@@ -14,19 +14,19 @@ WEIR_INLINE uint32_t weir_flow_idle(const struct weir_flow *f)
 	return weir_flow_idle_of(f, idle_s);
 }
 
-/*
- * The entry under this key, of the half-open ones or of the others. The calls are kept apart: of one call with either map
- * the kernel cannot make the short one, and each packet passes here.
- */
+/* The entry under this key, of the half-open ones or of the others. Each packet passes here. */
 WEIR_INLINE struct weir_flow *weir_flow_at(const struct weir_flow_key *key, bool half)
 {
 	struct weir_flow *f;
 
-	if (half)
-		return bpf_map_lookup_elem(&weir_half, key);
+	if (half) {
+		f = bpf_map_lookup_elem(&weir_half, key);
+		WEIR_APART(f);
+		return f;
+	}
 	if (key->zone >> 24 == WEIR_IPPROTO_TCP) {
 		f = bpf_map_lookup_elem(&weir_flows, key);
-		asm volatile("" : "+r"(f));
+		WEIR_APART(f);
 		return f;
 	}
 	return bpf_map_lookup_elem(&weir_talks, key);

@@ -11,11 +11,22 @@ struct weir_img {
 	char none; /* the image is the maps; pass NULL */
 };
 
+/*
+ * Behind a call whose map depends on what came before: merged with its sister it would be one call with either map, of which
+ * the kernel cannot make the short way into an array or a table.
+ */
+#define WEIR_APART(found) __asm__ volatile("" : "+r"(found))
+
 static inline const struct weir_rule *weir_img_rule(const struct weir_img *img, uint32_t which, uint32_t i)
 {
 	uint32_t key = i; /* never the address of a loop counter: the verifier forgets what it knew of it */
+	const struct weir_rule *r;
 
-	return which ? bpf_map_lookup_elem(&weir_failsafe, &key) : bpf_map_lookup_elem(&weir_rules, &key);
+	if (!which)
+		return bpf_map_lookup_elem(&weir_rules, &key);
+	r = bpf_map_lookup_elem(&weir_failsafe, &key);
+	WEIR_APART(r);
+	return r;
 }
 
 /* Part `i` of a map, or NULL behind its end. */
