@@ -28,7 +28,7 @@ __noinline int weir_scan_failsafe(uint32_t skip)
 		r = weir_img_rule(0, WEIR_FAILSAFE, at);
 		if (!r)
 			break;
-		c = weir_candidate(0, weir_config(), WEIR_FAILSAFE, at, r, &s->facts, skip, false);
+		c = weir_candidate(0, weir_config(), WEIR_FAILSAFE, at, r, &s->facts, skip);
 		if (c != WEIR_SCAN_END)
 			return (int)c;
 	}

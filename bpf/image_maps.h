@@ -29,6 +29,14 @@ static inline const struct weir_rule *weir_img_rule(const struct weir_img *img, 
 	return r;
 }
 
+static inline const struct weir_rule_head *weir_img_head(const struct weir_img *img, uint32_t i)
+{
+	uint32_t key = i / WEIR_HEADS;
+	const struct weir_heads *h = bpf_map_lookup_elem(&weir_heads, &key);
+
+	return h ? &h->v[i % WEIR_HEADS] : 0;
+}
+
 /* Part `i` of a map, or NULL behind its end. */
 #define WEIR_IMG_AT(name, map, type)                                           \
 	static inline const type *name(const struct weir_img *img, uint32_t i) \

@@ -39,6 +39,7 @@ __weak const volatile uint32_t weir_mac_len_at SEC(".rodata");
 
 /* generation: the sections of the image; written by the keeper before the programs run, then only read */
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_rule, weir_rules);
+WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_heads, weir_heads);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_rule, weir_failsafe);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_gate, weir_gates);
 WEIR_MAP(BPF_MAP_TYPE_ARRAY, 1, uint32_t, struct weir_cond, weir_negs);

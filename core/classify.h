@@ -7,6 +7,7 @@
  * the end. `which` is WEIR_RULES or WEIR_FAILSAFE.
  *
  *   const struct weir_rule   *weir_img_rule(const struct weir_img *, uint32_t which, uint32_t i);
+ *   const struct weir_rule_head *weir_img_head(const struct weir_img *, uint32_t i); that of WEIR_RULES
  *   const struct weir_cond   *weir_img_neg(const struct weir_img *, uint32_t i);
  *   const struct weir_span   *weir_img_span(const struct weir_img *, uint32_t i);
  *   const struct weir_tree_line *weir_img_tree_line(const struct weir_img *, uint32_t i);
@@ -356,7 +357,7 @@ WEIR_INLINE enum weir_tri weir_rule_eval(const struct weir_img *img, const struc
  * The bits of WEIR_SKIP_* that would pass this rule over. Arithmetic and not branches: what the verifier
  * learns of `skip` from a branch it keeps for the rest of the loop, and the states multiply.
  */
-WEIR_INLINE uint32_t weir_rule_kind(const struct weir_rule *r)
+WEIR_INLINE uint32_t weir_rule_kind(const struct weir_rule_head *r)
 {
 	uint32_t both = r->action & (uint32_t)r->action >> 1 & 1, odd = (r->action ^ (uint32_t)r->action >> 1) & 1;
 
@@ -366,25 +367,36 @@ WEIR_INLINE uint32_t weir_rule_kind(const struct weir_rule *r)
 	       (~(uint32_t)r->flags & WEIR_RF_REPLY) | ((uint32_t)r->action >> 2 & 1) * (WEIR_SKIP_STAGED_BAN >> (r->mode & 1));
 }
 
-/*
- * Is this rule a candidate? WEIR_SCAN_END: no. `skip` (WEIR_SKIP_*) says which rules are none. `boxed`: the facts lie
- * in one of its boxes.
- */
+/* Is this rule a candidate? WEIR_SCAN_END: no. `skip` (WEIR_SKIP_*) says which rules are none. */
 WEIR_INLINE uint32_t weir_candidate(const struct weir_img *img, const struct weir_config *cfg, uint32_t which,
-				    uint32_t at, const struct weir_rule *r, const struct weir_facts *f, uint32_t skip,
-				    bool boxed)
+				    uint32_t at, const struct weir_rule *r, const struct weir_facts *f, uint32_t skip)
 {
-	uint32_t kind = weir_rule_kind(r);
+	uint32_t kind = weir_rule_kind(&r->head);
 	enum weir_tri t;
 
 	if (skip & kind & ~(uint32_t)WEIR_SKIP_UNKNOWN)
 		return WEIR_SCAN_END;
-	if (boxed && (r->flags & (WEIR_RF_BOXED | WEIR_RF_GONE)) == WEIR_RF_BOXED)
-		return at;
 	t = weir_rule_eval(img, cfg, which, at, r, f);
 	if (t == WEIR_FALSE || (t == WEIR_UNKNOWN && (skip & kind & WEIR_SKIP_UNKNOWN)))
 		return WEIR_SCAN_END;
 	return at | (t == WEIR_UNKNOWN ? WEIR_CAND_UNKNOWN : 0);
+}
+
+/*
+ * The same where the facts lie in one of the rule's boxes: mostly that is all. A rule that goes has it in its head and in
+ * itself; whichever comes first, it is gone with the second.
+ */
+WEIR_INLINE uint32_t weir_boxed_candidate(const struct weir_img *img, const struct weir_config *cfg, uint32_t at,
+					  const struct weir_rule_head *h, const struct weir_facts *f, uint32_t skip)
+{
+	const struct weir_rule *r;
+
+	if (skip & weir_rule_kind(h) & ~(uint32_t)WEIR_SKIP_UNKNOWN)
+		return WEIR_SCAN_END;
+	if ((h->flags & (WEIR_RF_BOXED | WEIR_RF_GONE)) == WEIR_RF_BOXED)
+		return at;
+	r = weir_img_rule(img, WEIR_RULES, at);
+	return r ? weir_candidate(img, cfg, WEIR_RULES, at, r, f, skip) : WEIR_SCAN_END;
 }
 
 /*
@@ -405,7 +417,7 @@ WEIR_INLINE uint32_t weir_scan_chunk(const struct weir_img *img, const struct we
 		r = weir_img_rule(img, which, at);
 		if (!r)
 			break;
-		c = weir_candidate(img, cfg, which, at, r, f, skip, false);
+		c = weir_candidate(img, cfg, which, at, r, f, skip);
 		if (c != WEIR_SCAN_END)
 			return c;
 	}
@@ -424,12 +436,12 @@ WEIR_INLINE uint32_t weir_sieve_chunk(const struct weir_img *img, const struct w
 {
 	for (uint32_t i = 0; i < WEIR_SIEVE_CHUNK; i++) {
 		uint32_t at = weir_tree_sieve(img, k, f, *from), c;
-		const struct weir_rule *r;
+		const struct weir_rule_head *h;
 
-		r = at < cfg->n_rules ? weir_img_rule(img, WEIR_RULES, at) : 0;
-		if (!r)
+		h = at < cfg->n_rules ? weir_img_head(img, at) : 0;
+		if (!h)
 			return WEIR_SCAN_END;
-		c = weir_candidate(img, cfg, WEIR_RULES, at, r, f, skip, true);
+		c = weir_boxed_candidate(img, cfg, at, h, f, skip);
 		if (c != WEIR_SCAN_END)
 			return c;
 		*from = at + 1;
@@ -459,7 +471,7 @@ WEIR_INLINE uint32_t weir_scan_late(const struct weir_img *img, const struct wei
 		r = at < from ? 0 : weir_img_rule(img, WEIR_RULES, at);
 		if (!r)
 			continue;
-		c = weir_candidate(img, cfg, WEIR_RULES, at, r, f, skip, false);
+		c = weir_candidate(img, cfg, WEIR_RULES, at, r, f, skip);
 		if (c != WEIR_SCAN_END)
 			return c;
 	}

@@ -36,6 +36,13 @@ static inline const struct weir_rule *weir_img_rule(const struct weir_img *img, 
 	return weir_img_at(img, which ? &img->h->failsafe : &img->h->rules, i, sizeof(struct weir_rule));
 }
 
+static inline const struct weir_rule_head *weir_img_head(const struct weir_img *img, uint32_t i)
+{
+	const struct weir_rule *r = weir_img_rule(img, 0, i);
+
+	return r ? &r->head : 0;
+}
+
 /* Part `i` of a section, or NULL behind its end. */
 #define WEIR_IMG_AT(name, section, type)                                       \
 	static inline const type *name(const struct weir_img *img, uint32_t i) \

@@ -304,12 +304,12 @@ WEIR_INLINE void weir_judge_rules(const struct weir_img *img, const struct weir_
 
 	for (int i = 0; i < WEIR_WALK_MAX; i++) {
 		uint32_t c = weir_classify_next(img, cfg, WEIR_RULES, f, at, skip);
-		const struct weir_rule *r;
+		const struct weir_rule_head *r;
 
 		if (c == WEIR_SCAN_END)
 			goto defaults;
 		at = WEIR_CAND_INDEX(c) + 1;
-		r = weir_img_rule(img, WEIR_RULES, WEIR_CAND_INDEX(c));
+		r = weir_img_head(img, WEIR_CAND_INDEX(c));
 		if (!r)
 			break;
 		if ((r->flags & WEIR_RF_LOG) || r->action == WEIR_ACT_LOG) {

@@ -136,6 +136,18 @@ static int fill(struct bpf_map *map, const struct weir_img *img, const struct we
 	return fill_from(map, img->blob + s->off, s->count, entry);
 }
 
+static int fill_heads(struct bpf_map *map, const struct weir_img *img)
+{
+	uint32_t n = img->h->rules.count, lines = (n + WEIR_HEADS - 1) / WEIR_HEADS;
+	_cleanup_free_ struct weir_heads *heads = n ? calloc(lines, sizeof *heads) : NULL;
+
+	if (!heads)
+		return n ? -ENOMEM : 0;
+	for (uint32_t i = 0; i < n; i++)
+		heads[i / WEIR_HEADS].v[i % WEIR_HEADS] = *weir_img_head(img, i);
+	return fill_from(map, heads, lines, sizeof *heads);
+}
+
 /* Minute by minute: a packet costs one look, whatever the windows are. */
 static int fill_times(struct bpf_map *map, const struct weir_img *img)
 {
@@ -164,6 +176,7 @@ static int fill_maps(struct weir_net *s, const struct weir_img *img)
 	const struct weir_image_header *h = img->h;
 	int r = fill(s->maps.weir_rules, img, &h->rules, sizeof(struct weir_rule));
 
+	r = r ? r : fill_heads(s->maps.weir_heads, img);
 	r = r ? r : fill(s->maps.weir_failsafe, img, &h->failsafe, sizeof(struct weir_rule));
 	r = r ? r : fill_gate(s->maps.weir_gates, img);
 	r = r ? r : fill(s->maps.weir_negs, img, &h->negs, sizeof(struct weir_cond));

@@ -75,6 +75,7 @@ static const char *remedy(uint32_t most)
 	case WEIR_MEM_ADDR_ROWS:
 		return "have fewer or shorter sets (those of 'blocklists' take less than those of rules)";
 	case WEIR_MEM_RULES:
+	case WEIR_MEM_HEADS:
 	case WEIR_MEM_HITS:
 	case WEIR_MEM_SPANS:
 	case WEIR_MEM_NEGS:

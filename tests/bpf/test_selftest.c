@@ -205,7 +205,7 @@ static void after_a_flood(void)
 	bpf_map_update_elem(fd, &zero, &c, BPF_ANY);
 	r = install(4, WEIR_PREVENT, why, sizeof why, &ms);
 	say(!r, "sound programs are installed soon after a flood", r ? why : "");
-	planted("a rule that does the opposite, soon after a flood", "weir_rules", offsetof(struct weir_rule, action), WEIR_ACT_DROP,
+	planted("a rule that does the opposite, soon after a flood", "weir_heads", offsetof(struct weir_heads, v[0].action), WEIR_ACT_DROP,
 		WEIR_PREVENT);
 	c.crowded = 0;
 	c.table_full = weir_kern_now();
@@ -235,14 +235,14 @@ static void all(void)
 	trace();
 	r = weir_kern_attach(runner.kern, &lo, WEIR_XDP_OFF);
 	say(!r && program_on_hook(), "a hook leads to them", lo.why);
-	planted("a rule that does the opposite", "weir_rules", offsetof(struct weir_rule, action), WEIR_ACT_DROP,
+	planted("a rule that does the opposite", "weir_heads", offsetof(struct weir_heads, v[0].action), WEIR_ACT_DROP,
 		WEIR_PREVENT);
 	planted("a port that is another one", "weir_bounds_p", 0, 2, WEIR_PREVENT);
 	planted("an address that is another one", "weir_bounds4", 1, 1, WEIR_PREVENT);
 	planted("an IPv6 address that is another one", "weir_bounds6", 0, 1, WEIR_PREVENT);
 	planted("a failsafe entry for another protocol", "weir_failsafe",
 		offsetof(struct weir_rule, pos) + offsetof(struct weir_cond, protos), 1 << WEIR_IPPROTO_TCP, WEIR_PREVENT);
-	planted("a rule that would do the opposite, in detect", "weir_rules", offsetof(struct weir_rule, action),
+	planted("a rule that would do the opposite, in detect", "weir_heads", offsetof(struct weir_heads, v[0].action),
 		WEIR_ACT_DROP, WEIR_DETECT);
 	r = install(3, WEIR_PREVENT, why, sizeof why, &ms);
 	say(!r, "the next sound ones are installed", r ? why : "");
