@@ -44,6 +44,8 @@ extern const struct weir_cmd weir_cmd_show_effective, weir_cmd_doctor, weir_cmd_
 
 /* The directories that the command line chose, as options: what hints propose to type carries them, too. NULL: none. */
 void weir_cli_given(const char *options);
+/* A text in which "weir status" has become "weir --runtime-dir DIR status". The caller frees it; NULL: no memory. */
+char *weir_cli_carry(const char *text);
 /* "weir: error: ..." and, with a hint, a second line; to stderr. Returns WEIR_EXIT_FAIL. */
 int weir_cli_error(const char *hint, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The command line is wrong: says what, shows the usage line. Returns WEIR_EXIT_USAGE. */

@@ -123,7 +123,7 @@ static int run_remove(const struct weir_cli *cli, int argc, char **argv)
 		return WEIR_EXIT_FAIL;
 	if (!weir_answered_json(cli, j)) {
 		if (*weir_str(j, "covered_by"))
-			printf("the ban of %s is lifted; %s still covers it: weir ban remove %s\n", weir_str(j, "address"),
+			weir_cli_say("the ban of %s is lifted; %s still covers it: weir ban remove %s\n", weir_str(j, "address"),
 			       weir_str(j, "covered_by"), weir_str(j, "covered_by"));
 		else
 			printf("%s is not banned any more\n", weir_str(j, "address"));

@@ -36,6 +36,7 @@ static void found(struct doctor *d, enum grade g, const char *what, const char *
 
 static void found(struct doctor *d, enum grade g, const char *what, const char *todo, const char *fmt, ...)
 {
+	_cleanup_free_ char *then = weir_cli_carry(g == OK || !todo ? "" : todo);
 	char text[512];
 	va_list ap;
 
@@ -45,7 +46,7 @@ static void found(struct doctor *d, enum grade g, const char *what, const char *
 	if (g > d->worst)
 		d->worst = g;
 	json_array_append_new(d->list, json_pack("{s:s, s:s, s:o, s:s}", "check", what, "result", grades[g], "found", weir_cli_text(text),
-						 "todo", g == OK || !todo ? "" : todo));
+						 "todo", then ? then : ""));
 }
 
 /* A small number or word of /proc or /sys; "" when it cannot be read. */

@@ -32,7 +32,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		return status;
 	printf("requested %s, effective %s\n", weir_str(j, "requested"), weir_str(j, "mode"));
 	if (status)
-		printf("the policy says mode: %s (%s); the softest counts. Change it there, then: weir apply\n",
+		weir_cli_say("the policy says mode: %s (%s); the softest counts. Change it there, then: weir apply\n",
 		       weir_str(j, "policy_mode"), weir_str(j, "path"));
 	else if (n)
 		printf("generation %lld\n", weir_int(j, "generation"));

@@ -116,7 +116,7 @@ static int show(const struct weir_cli *cli, json_t *j, const struct flags *f)
 		printf("rule %lld: %s %s: in force\n", weir_int(j, "id"), weir_str(j, "action"), weir_str(j, "match"));
 	json_array_foreach (beats, i, one) {
 		if (i == 5) {
-			printf("  and %s%zu more: weir rule list\n", json_array_size(beats) >= BEATS_MAX ? "at least " : "",
+			weir_cli_say("  and %s%zu more: weir rule list\n", json_array_size(beats) >= BEATS_MAX ? "at least " : "",
 			       json_array_size(beats) - i);
 			break;
 		}

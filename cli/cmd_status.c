@@ -25,9 +25,9 @@ static void show_pending(const struct weir_cli *cli, long long back, long long s
 {
 	char left[16];
 
-	printf("%s%-12s in force now; goes back to generation %lld in %s%s   weir confirm keeps it, weir rollback takes it back\n",
-	       weir_paint_begin(WEIR_LOOK, cli->color), "waits", back, weir_clock(seconds, left, sizeof left),
-	       weir_paint_end(WEIR_LOOK, cli->color));
+	printf("%s%-12s in force now; goes back to generation %lld in %s%s", weir_paint_begin(WEIR_LOOK, cli->color), "waits", back,
+	       weir_clock(seconds, left, sizeof left), weir_paint_end(WEIR_LOOK, cli->color));
+	weir_cli_say("   weir confirm keeps it, weir rollback takes it back\n");
 }
 
 static long long seconds_left(const struct weir_kern_pinned *p)

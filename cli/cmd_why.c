@@ -10,7 +10,7 @@
 static void line(const char *key, const char *value)
 {
 	if (*value)
-		printf("%-9s %s\n", key, value);
+		weir_cli_say("%-9s %s\n", key, value);
 }
 
 static void show_verdict(const struct weir_cli *cli, const json_t *j)

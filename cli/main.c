@@ -326,11 +326,11 @@ int main(int argc, char **argv)
 		return r;
 	if (g.version) {
 		printf("weir %s\n", weir_version());
-		return WEIR_EXIT_OK;
+		return weir_cli_end(WEIR_EXIT_OK);
 	}
 	if (argc < 2 || (argc == 2 && !strcmp(argv[1], "help"))) {
 		weir_help(stdout);
-		return WEIR_EXIT_OK;
+		return weir_cli_end(WEIR_EXIT_OK);
 	}
 	if (argc > 2 && !strcmp(argv[1], "help")) {
 		g.help = true;
@@ -344,10 +344,10 @@ int main(int argc, char **argv)
 	c = find_command(argc, argv, &words);
 	if (c && g.help) {
 		weir_help_command(stdout, c);
-		return WEIR_EXIT_OK;
+		return weir_cli_end(WEIR_EXIT_OK);
 	}
 	if (g.help && weir_help_group(stdout, argv[1]))
-		return WEIR_EXIT_OK;
+		return weir_cli_end(WEIR_EXIT_OK);
 	if (!c)
 		return unknown_command(argc, argv);
 	return weir_cli_end(c->run(&cli, argc - words, argv + words));

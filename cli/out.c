@@ -43,8 +43,7 @@ static bool takes_dirs(const char *word)
 	return i < sizeof words / sizeof *words;
 }
 
-/* "weir status" becomes "weir --runtime-dir DIR status". malloced. */
-static char *carry(const char *text)
+char *weir_cli_carry(const char *text)
 {
 	char *out = NULL;
 	size_t len;
@@ -75,7 +74,7 @@ int weir_cli_error(const char *hint, const char *fmt, ...)
 	say(fmt, ap);
 	va_end(ap);
 	if (hint && *hint) {
-		_cleanup_free_ char *whole = carry(hint);
+		_cleanup_free_ char *whole = weir_cli_carry(hint);
 
 		fputs("  ", stderr);
 		weir_put(stderr, whole ? whole : hint);
@@ -129,7 +128,7 @@ void weir_cli_say(const char *fmt, ...)
 	if (vasprintf(&text, fmt, ap) < 0)
 		text = NULL;
 	va_end(ap);
-	whole = text ? carry(text) : NULL;
+	whole = text ? weir_cli_carry(text) : NULL;
 	clean = whole ? weir_clean(whole, true) : NULL;
 	if (clean)
 		fputs(clean, stdout);

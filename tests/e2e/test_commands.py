@@ -461,9 +461,10 @@ def test_output_that_cannot_be_written():
                 p = to(full, *args)
                 equal(p.returncode, 6, f"{args} > /dev/full: exit status")
                 check("stdout: No space left on device; the change was made" in p.stderr, f"{args}: {p.stderr!r}")
-            p = to(full, "ban", "list")
-            equal(p.returncode, 1, "ban list > /dev/full: exit status")
-            check("stdout: No space" in p.stderr and "change" not in p.stderr, f"ban list: {p.stderr!r}")
+            for args in (["ban", "list"], ["--help"], ["help", "apply"], ["rule", "--help"], ["--version"]):
+                p = to(full, *args)
+                equal(p.returncode, 1, f"{args} > /dev/full: exit status")
+                check("stdout: No space" in p.stderr and "change" not in p.stderr, f"{args}: {p.stderr!r}")
             p = to(full, "ban", "add", "not an address")
             check(p.returncode == 1 and "change was made" not in p.stderr, f"a ban that is none: {p.returncode} {p.stderr!r}")
         r, wr = os.pipe()
