@@ -191,6 +191,11 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 		{ "--ban", .value = &f.ban },
 		{ "--log", .flag = &f.log },
 		{ "--force", .flag = &f.force },
+		{ "--from", .value = &f.src }, /* as the policy has them */
+		{ "--to", .value = &f.dst },
+		{ "--ports", .value = &f.port },
+		{ "--source-ports", .value = &f.source_port },
+		{ "--protocol", .value = &f.proto },
 		{ NULL },
 	};
 	int n = weir_opts_parse(&weir_cmd_rule_add, opts, argc, argv);
@@ -227,7 +232,8 @@ const struct weir_cmd weir_cmd_rule_add = {
 		"  --for 1h              ends by itself (s, m, h, d)\n"
 		"  --before ID           stands before that rule; else last of the added ones\n"
 		"  --force               although it cuts your own session, or your next one\n\n"
-		"Values may be lists: --port 80,443. Added rules are kept over a restart; weir rule export prints them\n"
-		"as YAML for the policy file.",
+		"Values may be lists: --port 80,443. The policy's own words are understood, too: --from, --to, --ports,\n"
+		"--source-ports, --protocol. Added rules are kept over a restart; weir rule export prints them as YAML for\n"
+		"the policy file.",
 	.run = run,
 };

@@ -25,6 +25,9 @@ def test_rules_as_the_specification_writes_them():
         text = w("rule", "list").stdout
         check("192.168.1.0/24" in text and "10.0.0.5" in text, f"rule list does not show it:\n{text}")
         check("web" in text, f"rule list does not show the file's rules:\n{text}")
+        w(*"rule add --from 192.168.2.0/24 --to 10.0.0.6 --ports 81 --source-ports 7 --protocol udp --action drop".split())
+        said = w.json("rule", "list")["rules"][1]["match"]
+        equal(said, "from 192.168.2.0/24 to 10.0.0.6 port 81 source port 7 udp", "a rule in the policy's words")
         d.silent(82, "before")
         r = w.json("rule", "add", "--port", "82", "--proto", "tcp", "--action", "allow", "--name", "mine", "--why",
                    "a test")
