@@ -334,18 +334,19 @@ static void say_end(const struct run *x, uint32_t generation, bool remove)
 
 	if (!generation) {
 		if (x->keep_pins)
-			weir_say("  what an earlier start put in force, or the guard, stays: weir%s%s status\n"
-				 "  the way out: weir%s%s flush, or weir=off on the kernel command line",
-				 space, dirs, space, dirs);
+			weir_say("  what an earlier start put in force, or the guard, stays: weir%s%s status", space, dirs);
+		if (x->keep_pins)
+			weir_say("  the way out: weir%s%s flush, or weir=off on the kernel command line", space, dirs);
 		return;
 	}
-	if (remove)
-		fputs("weir: ended; nothing stays in the kernel\n", stderr);
-	else
-		weir_say("weir: ended; generation %u is still enforced%s\n  watch it again: %s%s%s%s      remove it: weir%s%s flush",
-			 generation, x->pins_private ? ", until the last process of this mount namespace ends" : "",
-			 x->o->boot ? "systemctl start weir" : "weir", x->o->boot ? "" : space, x->o->boot ? "" : dirs,
-			 x->o->boot ? "" : " run", space, dirs);
+	if (remove) {
+		weir_say("weir: ended; nothing stays in the kernel");
+		return;
+	}
+	weir_say("weir: ended; generation %u is still enforced%s", generation,
+		 x->pins_private ? ", until the last process of this mount namespace ends" : "");
+	weir_say("  watch it again: %s%s%s%s      remove it: weir%s%s flush", x->o->boot ? "systemctl start weir" : "weir",
+		 x->o->boot ? "" : space, x->o->boot ? "" : dirs, x->o->boot ? "" : " run", space, dirs);
 }
 
 /* In detect nothing may stay; in prevent nothing may stop. */

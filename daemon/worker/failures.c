@@ -144,6 +144,21 @@ int weir_failures_policy(struct weir_worker *w, int r, struct weir_diags *diags)
 	return r;
 }
 
+int weir_failures_lost(struct weir_worker *w, const char *why)
+{
+	struct weir_diags none = { 0 };
+	char stands[sizeof w->failing.policy_why];
+	int r;
+
+	happened(w, WEIR_FAILURE_NO_POLICY, 1);
+	r = stand_in(w, -ENOENT, true, w->origin.no_policy, &none);
+	weir_diags_free(&none);
+	w->failing.stand_in = w->policy;
+	snprintf(stands, sizeof stands, "%s", strstr(w->failing.policy_why, "; in force: ") ?: "");
+	snprintf(w->failing.policy_why, sizeof w->failing.policy_why, "%.160s%.90s", why, stands);
+	return r;
+}
+
 void weir_failures_again(struct weir_worker *w, const struct weir_policy *p)
 {
 	if (w->failing.stand_in && w->failing.stand_in == w->policy)

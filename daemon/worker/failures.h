@@ -37,6 +37,11 @@ struct weir_failing {
  * policy before: the one that stands in. 0, or r when the start must be refused.
  */
 int weir_failures_policy(struct weir_worker *w, int r, struct weir_diags *diags);
+/*
+ * What is enforced cannot be taken up again, as `why` says, and the start would only look: as if there were no policy to
+ * read. 0, or why not even the one that stands in is to be had.
+ */
+int weir_failures_lost(struct weir_worker *w, const char *why);
 /* Write one audit record, or note why not. */
 void weir_failures_audit(struct weir_worker *w, const char *actor, const char *action, const char *detail,
 			 const char *result);

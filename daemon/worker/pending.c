@@ -499,6 +499,21 @@ static void note_of(const struct weir_worker *w, const struct weir_kern_pending 
 				.boot = g && g->source == WEIR_SOURCE_FILE ? WEIR_SOURCE_FILE : -1 } };
 }
 
+/* What is enforced is not to be had. A start takes its own; where that only looks, what stands in for one that is broken. */
+static int go_without(struct weir_worker *w, char *why)
+{
+	int r = 0;
+
+	if (!w->o.resume && weir_port_before(w->port)->mode == WEIR_PREVENT && w->source == WEIR_SOURCE_BUILTIN &&
+	    !w->failing.policy_why[0])
+		r = weir_failures_lost(w, why);
+	else if (w->o.resume || memcmp(w->origin.digest, weir_policy_digest(w->policy), 32)) /* else it is the one in force */
+		snprintf(w->notes[4], sizeof w->notes[4], "%.200s; the policy that a start takes is in force instead", why);
+	w->lists.standing = false;
+	why[0] = 0;
+	return r;
+}
+
 /*
  * Without a change that waits: 2 when what is in force is taken up as it is, as by a worker after another, or by a start
  * over what is enforced that names no policy, also one that nobody saved. A stop, an upgrade, a crash change nothing.
@@ -508,10 +523,9 @@ static int stands_on(struct weir_worker *w, char *why, size_t why_size)
 	const struct weir_kern_pinned *before = weir_port_before(w->port);
 	bool start = !w->o.resume;
 
-	if (!before->attached)
+	if (!before->attached || (start && (w->o.policy || before->mode != WEIR_PREVENT || w->failing.policy_why[0])))
 		return 0;
-	if (start && (w->o.policy || before->mode != WEIR_PREVENT || w->failing.policy_why[0]))
-		return 0;
+	w->lists.standing = start;
 	if (!resume(w, before->generation, why, why_size)) {
 		if (start)
 			w->lists.again = false; /* it has read them, and is about to put them in force */
@@ -521,12 +535,7 @@ static int stands_on(struct weir_worker *w, char *why, size_t why_size)
 		}
 		return 2;
 	}
-	if (!start)
-		return 0;
-	if (memcmp(w->origin.digest, weir_policy_digest(w->policy), 32)) /* else it is the one in force all the same */
-		snprintf(w->notes[4], sizeof w->notes[4], "%.200s; the policy of the last start was taken instead", why);
-	why[0] = 0;
-	return 0;
+	return start ? go_without(w, why) : 0;
 }
 
 int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *why, size_t why_size)
@@ -557,6 +566,7 @@ int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *w
 		weir_pending_forget(w);
 		return 0;
 	}
+	w->lists.standing = !w->o.resume;
 	if (k.pending && k.generation == n.generation) {
 		r = resume_pair(w, &n, k.deadline, diags, why, why_size);
 		if (!r)
@@ -579,9 +589,7 @@ int weir_pending_resume(struct weir_worker *w, struct weir_diags *diags, char *w
 	r = resume(w, stands, why, why_size);
 	if (r) {
 		weir_pending_forget(w);
-		snprintf(w->notes[4], sizeof w->notes[4], "%.200s; the policy of the last start was taken instead", why);
-		why[0] = 0;
-		return 0;
+		return go_without(w, why);
 	}
 	if (stands != n.generation)
 		weir_pending_forget(w);

@@ -37,7 +37,7 @@ static bool exists(const char *path)
 /* Who names a file is told its mistakes, and where nothing was in force nothing is lost. */
 const struct weir_list_keep *weir_worker_kept_lists(const struct weir_worker *w)
 {
-	bool ours = w->o.resume || (!w->o.policy && w->origin.boot != WEIR_SOURCE_BUILTIN);
+	bool ours = w->o.resume || w->lists.standing || (!w->o.policy && w->origin.boot != WEIR_SOURCE_BUILTIN);
 
 	return w->lists.starting && ours ? &w->lists.keep : NULL;
 }

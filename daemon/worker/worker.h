@@ -112,6 +112,7 @@ struct weir_worker {
 		char instead[160];    /* in it */
 		bool reading;         /* noted on disk: if this process dies of it, the next ones are told */
 		bool starting;        /* a file that is broken does not take the policy away: the copy of its list counts */
+		bool standing;        /* that holds for the policy of what is still enforced, too */
 		uint64_t kept;        /* how they stood when copies were made; 0: not yet */
 		uint64_t keep_again;  /* unix seconds: not before this */
 		bool again;           /* they changed while no worker looked, and are not in force yet */

@@ -243,6 +243,76 @@ def test_a_start_goes_on_with_what_is_enforced():
         equal(w.status()["origin"], "builtin", "a boot takes what was saved")
 
 
+def test_what_is_enforced_cannot_be_taken_up():
+    """An unsaved policy is enforced, and what was written down of it is gone: a start that only looks would open everything."""
+    with Router() as lab:
+        tcp = Listener(lab, lab.dut, "tcp", 80, 82)
+        for name in ("history.json", "generation-2.yaml", None):
+            w = Weir(lab, lab.dut)
+            w.run()
+            w.apply(w.write(CLOSED_80))
+            w.kill()
+            for damaged in [name] if name else os.listdir(w.state):
+                os.unlink(f"{w.state}/{damaged}")
+            w.run()
+            for port in (80, 82):
+                equal(ask(lab.client, "tcp", lab.DUT[4], port, timeout=1 * SLOW), "silence", f"without {name}: port {port}")
+            s = w.json("status", check=False)
+            equal(s["mode"], "prevent", f"without {name}: the mode")
+            check(any("generation 2" in x and "in force: management access only" in x for x in s["degraded"]),
+                  f"without {name} it is not told: {s['degraded']}")
+            check("\\x0a" not in w.said(), f"a line break is escaped:\n{w.said()}")
+            w.stop()
+            w("flush")
+        equal(tcp.accepted, 0, "connections")
+
+
+LISTED = CLOSED_80.replace("sets: {", "blocklists: [$bad]\nsets: { bad: { addresses: { file: bad.txt } },")
+
+
+def test_lists_of_what_goes_on():
+    """The policy that goes on was not saved, and its list is not to be had: it counts as it did when it was read last."""
+    def gone(path):
+        os.unlink(path)
+
+    def broken(path):
+        with open(path, "w") as f:
+            f.write("nonsense\n")
+
+    def empty(path):
+        open(path, "w").close()
+
+    def fifo(path):
+        os.unlink(path)
+        os.mkfifo(path)
+
+    def everybody(path):
+        with open(path, "w") as f:
+            f.write("0.0.0.0/1\n128.0.0.0/1\n")
+
+    with Router() as lab:
+        tcp = Listener(lab, lab.dut, "tcp", 80, 82)
+        for wrong in (gone, broken, empty, fifo, everybody):
+            w = Weir(lab, lab.dut)
+            w.run()
+            path = f"{w.dir}/bad.txt"
+            with open(path, "w") as f:
+                f.write(lab.CLIENT[4] + "\n")
+            w.apply(w.write(LISTED), "--force")
+            must(eventually(lambda: any(x.startswith("list-") for x in os.listdir(w.state))), "a copy of the list")
+            w.stop()
+            wrong(path)
+            w.run()
+            said = f"list {wrong.__name__}: "
+            equal(w.json("status", check=False)["generation"], 2, said + "the generation")
+            equal(ask(lab.client, "tcp", lab.DUT[4], 82, timeout=1 * SLOW), "silence", said + "who is listed")
+            equal(ask(lab.server, "tcp", lab.DUT[4], 82), "open", said + "who is not")
+            check("lists in force are older" in str(w.json("status", check=False)["degraded"]), said + "not told")
+            w.stop()
+            w("flush")
+        tcp.clear()
+
+
 def test_the_same_text_elsewhere():
     """Relative lists make the same text another policy; what history says of the generation in force is what status says."""
     with Router() as lab:
