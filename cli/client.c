@@ -18,6 +18,8 @@
 
 #define ANSWER_SECONDS 30 /* the largest policy takes less than one; but others may be served before us */
 #define ANSWER_TURNS 4    /* so many times, as long as the daemon was not stopped */
+#define AGAIN_TRIES 200
+#define AGAIN_MS 50
 #define ANSWER_MAX (256u << 20) /* longer than any answer of ours: not ours */
 
 struct weir_conn {
@@ -87,30 +89,48 @@ static struct weir_conn *refuse(const struct weir_cli *cli, int error)
 	return NULL;
 }
 
-struct weir_conn *weir_conn_open(const struct weir_cli *cli)
+/* NULL: *error says why. */
+static struct weir_conn *connect_to(const struct weir_cli *cli, int *error)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = -1;
 	struct weir_conn *c;
-	int fd;
 
+	*error = ENAMETOOLONG;
 	if ((size_t)snprintf(a.sun_path, sizeof a.sun_path, "%s/control.sock", cli->runtime_dir) >= sizeof a.sun_path)
-		return refuse(cli, ENAMETOOLONG);
+		return NULL;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return refuse(cli, errno);
-	answer_within(fd, ANSWER_SECONDS);
-	if (connect(fd, (struct sockaddr *)&a, sizeof a)) {
-		int error = errno;
-
-		close(fd);
-		return refuse(cli, error);
+	if (fd >= 0)
+		answer_within(fd, ANSWER_SECONDS);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a)) {
+		*error = errno;
+		return NULL;
 	}
 	c = calloc(1, sizeof *c);
 	if (!c) {
-		close(fd);
-		return refuse(cli, ENOMEM);
+		*error = ENOMEM;
+		return NULL;
 	}
-	*c = (struct weir_conn){ .fd = fd, .cli = cli, .json = cli->json, .color = isatty(STDERR_FILENO) && cli->color };
+	*c = (struct weir_conn){ .fd = TAKE_FD(fd), .cli = cli, .json = cli->json,
+				 .color = isatty(STDERR_FILENO) && cli->color };
+	return c;
+}
+
+struct weir_conn *weir_conn_open(const struct weir_cli *cli)
+{
+	int error;
+	struct weir_conn *c = connect_to(cli, &error);
+
+	return c ?: refuse(cli, error);
+}
+
+struct weir_conn *weir_conn_again(const struct weir_cli *cli)
+{
+	struct weir_conn *c = NULL;
+	int error;
+
+	for (int i = 0; i < AGAIN_TRIES && weir_daemon_pid(cli) && !(c = connect_to(cli, &error)); i++)
+		nanosleep(&(struct timespec){ .tv_nsec = AGAIN_MS * 1000000L }, NULL);
 	return c;
 }
 

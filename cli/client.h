@@ -9,6 +9,8 @@ struct weir_conn;
 
 /* Connect, or say why not and what to do. NULL on failure. */
 struct weir_conn *weir_conn_open(const struct weir_cli *cli);
+/* Once more, after the daemon hung up: when it listens again. NULL, without a word: it ended, or 10 s have passed. */
+struct weir_conn *weir_conn_again(const struct weir_cli *cli);
 void weir_conn_close(struct weir_conn *c);
 /*
  * Ask and wait for the answer. Takes the reference of args (NULL: none). Returns the result as a new

@@ -7,6 +7,10 @@
 #include "cli/opts.h"
 #include "lib/event/event.h"
 
+#define STAMP 40          /* a time as text */
+#define ANSWER_SECONDS 10
+#define WORKERS_MAX 5     /* that end before they answer */
+
 static int show(const struct weir_cli *cli, const json_t *event)
 {
 	if (cli->json)
@@ -16,18 +20,64 @@ static int show(const struct weir_cli *cli, const json_t *event)
 	return fflush(stdout); /* whoever follows wants it now, and a closed pipe must end us */
 }
 
-static int follow(const struct weir_cli *cli, struct weir_conn *c)
+/* What there is to show; *last becomes when the newest of it was. */
+static int show_new(const struct weir_cli *cli, const json_t *event, char last[static STAMP])
 {
-	json_t *event;
+	int r = show(cli, event);
 
-	while ((event = weir_conn_next(c))) {
-		int r = show(cli, event);
+	snprintf(last, STAMP, "%s", weir_str(event, "time"));
+	return r;
+}
 
-		json_decref(event);
-		if (r)
-			return WEIR_EXIT_OK;
+static struct weir_conn *ask_to_follow(const struct weir_cli *cli, json_t **ret)
+{
+	struct weir_conn *c = weir_conn_again(cli);
+	bool silent;
+
+	*ret = c ? weir_conn_ask_within(c, "events", json_pack("{s:b}", "follow", true), ANSWER_SECONDS, &silent) : NULL;
+	return c;
+}
+
+/*
+ * The daemon hung up: its worker began anew, or we read too slowly for it. As long as it lives, go on with what is newer than
+ * the last that was shown. NULL: it ended.
+ */
+static struct weir_conn *follow_again(const struct weir_cli *cli, struct weir_conn *c, char last[static STAMP])
+{
+	json_t *j = NULL;
+	const json_t *one;
+	size_t i;
+
+	for (int n = 0; n < WORKERS_MAX && !j; n++) {
+		weir_conn_close(c);
+		c = ask_to_follow(cli, &j);
+		if (!c)
+			return NULL;
 	}
-	return weir_cli_error("weir status", "the stream ended: weir stopped, or this reader was too slow");
+	fprintf(stderr, "weir: the events were cut off here, since its worker began anew or this reader was too slow: some may be "
+			"missing\n");
+	json_array_foreach (json_object_get(j, "events"), i, one) {
+		if (strcmp(weir_str(one, "time"), last) > 0)
+			show_new(cli, one, last);
+	}
+	json_decref(j);
+	return c;
+}
+
+static int follow(const struct weir_cli *cli, struct weir_conn **c, char last[static STAMP])
+{
+	for (; *c; *c = follow_again(cli, *c, last)) {
+		json_t *event;
+
+		while ((event = weir_conn_next(*c))) {
+			int r = show_new(cli, event, last);
+
+			json_decref(event);
+			if (r)
+				return WEIR_EXIT_OK;
+		}
+	}
+	return weir_cli_error("weir status", "the stream ended: weir stopped");
 }
 
 static int run(const struct weir_cli *cli, int argc, char **argv)
@@ -45,7 +95,7 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	struct weir_conn *c;
 	const json_t *one;
 	long newest = 1000;
-	char *end;
+	char *end, last[STAMP] = "";
 	size_t i;
 
 	if (n < 0)
@@ -68,10 +118,11 @@ static int run(const struct weir_cli *cli, int argc, char **argv)
 	}
 	if (!cli->json)
 		weir_event_line_header(stdout, cli->color);
-	json_array_foreach(json_object_get(j, "events"), i, one) show(cli, one);
+	json_array_foreach (json_object_get(j, "events"), i, one)
+		show_new(cli, one, last);
 	if (following) {
 		fflush(stdout);
-		status = follow(cli, c);
+		status = follow(cli, &c, last);
 	}
 	json_decref(j);
 	weir_conn_close(c);
@@ -83,7 +134,7 @@ const struct weir_cmd weir_cmd_events = {
 	.args = "[--follow] [--count N] [--flows]",
 	.summary = "what was stopped, would have been, or asked to be logged",
 	.help = "The newest 1,000 are kept. With --output json each line is one event.\n\n"
-		"  --follow   go on with new ones until Ctrl-C\n"
+		"  --follow   go on with new ones until Ctrl-C, also when weir's worker begins anew\n"
 		"  --count N  begin with the newest N\n"
 		"  --flows    the newest flows instead, also those that passed\n\n"
 		"  sudo weir events --follow --count 20",

@@ -6,6 +6,7 @@ import atexit
 import ctypes
 import errno
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -180,6 +181,39 @@ def test_killed_workers():
         e = until("taken = handed to the rings", settled, 10)
         check(e["taken"] > 0, "no record at all")
         print(f"| records over {kills} kills: generated {e['taken'] + e['lost']}, taken {e['taken']}, lost {e['lost']}")
+
+
+def test_followed_over_a_killed_worker():
+    """Who follows the events goes on with those of the next worker, is told that some may be missing, and ends with weir."""
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        w.run(POLICY)
+        with open(f"{w.dir}/followed", "w+") as told, open(f"{w.dir}/cut", "w+") as cut:
+            follow = subprocess.Popen(lab.dut.argv(BIN, "events", "--follow", "--output", "json"), env=w.env, stdout=told,
+                                      stderr=cut)
+
+            def tells(port):
+                def once():
+                    with lab.client, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                        s.sendto(b"denied", (lab.DUT[4], port))
+                    told.seek(0)
+                    return [x for x in map(json.loads, told) if x["dst"]["port"] == port]
+                return until(f"a drop of port {port} is told", once)
+            tells(81)
+            for port in (82, 83):
+                old = processes(w)[0]["worker"]
+                os.kill(old, signal.SIGKILL)
+                again(w, old)
+                tells(port)
+            told.seek(0)
+            first = [json.loads(x)["dst"]["port"] for x in told]
+            equal(first, sorted(first), "an event was told again after a later one")
+            w.stop()
+            equal(follow.wait(30 * SLOW), 1, "the exit status of who followed")
+            cut.seek(0)
+            said = cut.read().splitlines()
+            equal(["cut off here" in x for x in said], [True, True, False, False], f"what was said about it: {said}")
+            check("weir stopped" in said[2], f"the last word: {said[2:]}")
 
 
 def test_killed_while_a_change_waits():
