@@ -2,7 +2,7 @@
 /*
  * The files of addresses that the policy names. Once a second it is looked whether they are still what was read; who
  * writes one may need a while, so what has changed is read when it was the same at two looks. What cannot be read, or
- * has a broken line, changes nothing: what is in force stays, and status says so until the file is sound again.
+ * has a broken line, stays as it is in force, whatever the others hold; status says so until the file is sound again.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -77,13 +77,29 @@ void weir_lists_end(struct weir_worker *w)
 	unlink(path);
 }
 
+/* Which files something older stands in for; else "". */
+static void tell_stale(const struct weir_policy *p, char *why, size_t size)
+{
+	uint32_t more;
+	const char *first = weir_policy_lists_stale(p, &more);
+
+	if (first && more)
+		snprintf(why, size, "%s (and %u more)", first, more);
+	else
+		snprintf(why, size, "%s", first ?: "");
+}
+
+static void say_stale(struct weir_worker *w, const char *why)
+{
+	snprintf(w->lists.why, sizeof w->lists.why, "%s%s", why[0] ? "lists in force are older than their files: " : "", why);
+}
+
 void weir_lists_stale(struct weir_worker *w)
 {
-	const char *why = weir_policy_lists_stale(w->policy);
+	char why[sizeof w->lists.why - 64];
 
-	w->lists.why[0] = 0;
-	if (why)
-		snprintf(w->lists.why, sizeof w->lists.why, "lists in force are older than their files: %s", why);
+	tell_stale(w->policy, why, sizeof why);
+	say_stale(w, why);
 }
 
 /* Copies of files that the policy names no more: they may be large. */
@@ -138,7 +154,7 @@ void weir_lists_came_back(struct weir_worker *w)
 {
 	const struct weir_gen *g = weir_history_find(&w->history, w->generation);
 
-	w->lists.again = !g || weir_policy_lists_stale(w->policy) ||
+	w->lists.again = !g || weir_policy_lists_stale(w->policy, NULL) ||
 			 memcmp(g->lists, weir_policy_lists_digest(w->policy), sizeof g->lists);
 }
 
@@ -155,34 +171,41 @@ static struct weir_policy *back_again(struct weir_worker *w, struct weir_policy 
 
 	if (!w->pending.on || old == w->policy)
 		return w->pending.on ? now : NULL;
-	if (weir_policy_files_read(old) == weir_policy_files_now(old) && !weir_policy_lists_stale(old))
+	if (weir_policy_files_read(old) == weir_policy_files_now(old) && !weir_policy_lists_stale(old, NULL))
 		return NULL;
 	r = weir_policy_again(old, &p, &diags);
 	weir_diags_free(&diags);
-	return r || weir_policy_list_emptied(old, p) ? NULL : TAKE_PTR(p);
+	return r ? NULL : TAKE_PTR(p);
 }
 
+/* Nothing came of it but who is to blame. */
+static bool as_before(const struct weir_policy *p, const struct weir_policy *now)
+{
+	return weir_policy_lists_stale(now, NULL) && !memcmp(weir_policy_lists_digest(p), weir_policy_lists_digest(now), 32);
+}
+
+/* *why: what it failed for; on success, which files stay as they were. */
 static int lists_read(struct weir_worker *w, char *why, size_t size)
 {
 	struct weir_diags diags = { 0 };
 	struct weir_change c = { 0 };
+	char failed[512] = "";
 	bool both = false;
-	const char *empty;
 	int r;
 
 	why[0] = 0;
 	weir_port_busy(w->port);
 	r = weir_policy_again(w->policy, &c.policy, &diags);
-	/* a download that failed, most often: nobody may be let in by that */
-	empty = r ? NULL : weir_policy_list_emptied(w->policy, c.policy);
-	if (empty) {
-		snprintf(why, size, "%s " WEIR_LIST_EMPTY, empty);
+	if (!r)
+		tell_stale(c.policy, why, size);
+	if (!r && as_before(w->policy, c.policy))
 		r = -ENODATA;
-	}
 	if (!r && weir_late_files(w, c.policy)) {
 		c.back = back_again(w, c.policy);
 		both = c.back == c.policy;
-		r = weir_worker_put(w, &c, &diags, why, size);
+		r = weir_worker_put(w, &c, &diags, failed, sizeof failed);
+		if (r)
+			snprintf(why, size, "%s", failed);
 	}
 	if (r && !why[0] && diags.n && diags.v[0].file)
 		snprintf(why, size, "%s:%u: %s", diags.v[0].file, diags.v[0].line, diags.v[0].message);
@@ -222,12 +245,11 @@ void weir_lists_tick(struct weir_worker *w)
 	}
 	now = weir_policy_files_now(w->policy);
 	due = now != read || w->lists.again;
-	if (!due) {
+	if (!due)
 		weir_lists_stale(w);
-		lists_keep(w, read);
-	}
 	if (now == read)
 		w->lists.latest = w->ticks + LATEST_S;
+	lists_keep(w, read); /* of what is in force, whatever stands in the files by now */
 	if (!due || (now != w->lists.seen && w->ticks < w->lists.latest) || !retry_now(w, now)) {
 		w->lists.seen = now;
 		return;
@@ -238,17 +260,16 @@ void weir_lists_tick(struct weir_worker *w)
 	weir_lists_begin(w);
 	r = lists_read(w, why, sizeof why);
 	weir_lists_end(w);
-	if (!r) {
-		w->lists.why[0] = 0;
+	say_stale(w, why);
+	w->lists.again = why[0];
+	if (why[0])
+		retry_later(w, same);
+	else
 		w->lists.delay = 0;
-		w->lists.again = false;
-		weir_lists_note(w);
-		weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history));
-		weir_worker_kill(w);
-		weir_api_audit(w, 0, getpid(), "lists read again", w->path, "ok");
+	weir_api_audit(w, 0, getpid(), "lists read again", w->path, why[0] ? why : "ok");
+	if (r)
 		return;
-	}
-	retry_later(w, same);
-	snprintf(w->lists.why, sizeof w->lists.why, "lists in force are older than their files: %s", why);
-	weir_api_audit(w, 0, getpid(), "lists read again", w->path, why);
+	weir_lists_note(w);
+	weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history));
+	weir_worker_kill(w);
 }

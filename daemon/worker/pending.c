@@ -381,7 +381,7 @@ static struct weir_policy *policy_as_it_stands(struct weir_worker *w, const stru
 
 	w->lists.keep.instead = instead ?: "it has changed since";
 	if (!weir_history_policy(w, g, &p, &diags, why, sizeof why))
-		w->lists.again = !instead && weir_policy_lists_stale(p);
+		w->lists.again = !instead && weir_policy_lists_stale(p, NULL);
 	w->lists.keep.instead = instead;
 	weir_diags_free(&diags);
 	return p;

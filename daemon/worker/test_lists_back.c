@@ -226,6 +226,50 @@ static void a_start_with_one_too_large(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* One broken file is named, and costs the others nothing; nor is it read and put again and again. */
+static void one_broken_file_among_others(void **state)
+{
+	struct fixture *f = *state;
+	char path[3][320];
+	uint32_t lines;
+
+	for (int i = 0; i < 3; i++) {
+		char text[32];
+
+		snprintf(path[i], sizeof path[i], "%s/l%d.txt", f->etc, i + 1);
+		snprintf(text, sizeof text, "192.0.2.%d\n", i + 1);
+		test_file(path[i], text);
+	}
+	write_policy(f, "version: 1\nmode: prevent\nsets: { a: { addresses: { file: l1.txt } }, b: { addresses: { file: l2.txt } }, "
+			"c: { addresses: { file: l3.txt } } }\nblocklists: [$a, $b, $c]\n");
+	start(f, NULL);
+	test_file(path[0], "192.0.2.300\n");
+	test_file(path[1], "192.0.2.2\n192.0.2.12\n");
+	ticks(f, 3);
+	assert_true(listed(f, 1) && listed(f, 2) && listed(f, 12) && listed(f, 3));
+	degraded(f, "l1.txt:1: bad address '192.0.2.300'");
+	lines = fake(f)->lines;
+	ticks(f, 200); /* tried again */
+	assert_int_equal(fake(f)->lines, lines);
+	test_file(path[2], "# nothing\n");
+	test_file(path[1], "192.0.2.22\n");
+	ticks(f, 3);
+	assert_true(listed(f, 1) && !listed(f, 2) && listed(f, 22) && listed(f, 3));
+	degraded(f, "l1.txt:1: bad address '192.0.2.300': 300 in an IPv4 address: a part goes up to 255 (and 1 more)");
+	end(f, false); /* a start does the same, from its copies */
+	start(f, NULL);
+	assert_true(listed(f, 1) && !listed(f, 2) && listed(f, 22) && listed(f, 3));
+	degraded(f, "l1.txt:1: bad address '192.0.2.300': 300 in an IPv4 address: a part goes up to 255 (and 1 more)");
+	test_file(path[0], "192.0.2.31\n");
+	ticks(f, 3);
+	assert_true(!listed(f, 1) && listed(f, 31) && listed(f, 22) && listed(f, 3));
+	degraded(f, "l3.txt holds no address any more: weir apply takes it");
+	test_file(path[2], "192.0.2.33\n");
+	ticks(f, 3);
+	assert_true(listed(f, 31) && listed(f, 33) && !listed(f, 3));
+	degraded(f, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -234,6 +278,7 @@ int main(void)
 		T(a_worker_that_goes_on),
 		T(a_pair_that_goes_on),
 		T(a_start_with_one_too_large),
+		T(one_broken_file_among_others),
 	};
 
 	return cmocka_run_group_tests_name("lists that come back", tests, NULL, NULL);

@@ -189,7 +189,27 @@ static int keep_only(struct weir_policy *p, struct weir_p_set *s)
 	return 0;
 }
 
-/* A start goes on with what was in force, whatever became of the file meanwhile. */
+/* What the set held when the same text was read before. */
+static int list_of_before(struct weir_policy *p, struct weir_p_set *s)
+{
+	for (size_t i = 0; i < p->old->n_sets; i++) {
+		const struct weir_p_set *was = p->old->sets[i];
+
+		if (!was->path || strcmp(was->name, s->name))
+			continue;
+		s->ranges.n = 0;
+		if (weir_ranges_reserve(&p->arena, &s->ranges, was->ranges.n) < 0)
+			return -ENOMEM;
+		if (was->ranges.n)
+			memcpy(s->ranges.v, was->ranges.v, was->ranges.n * sizeof *s->ranges.v);
+		s->ranges.n = was->ranges.n;
+		memcpy(s->sha, was->sha, sizeof s->sha);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* One file must not cost the others: a start, and who reads them again, goes on with what was in force. */
 static int load_or_keep(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
 {
 	_cleanup_free_ char *text = NULL;
@@ -199,11 +219,10 @@ static int load_or_keep(struct weir_policy *p, struct weir_p_set *s, struct weir
 
 	if (err != -ENOENT)
 		return err;
-	err = load_file(p, s, p->keep ? &own : diags);
-
-	if (!p->keep || !s->path || (!err && s->ranges.n))
+	err = load_file(p, s, p->keep || p->old ? &own : diags);
+	if ((!p->keep && !p->old) || !s->path || (!err && s->ranges.n) || err == -ENOMEM)
 		goto out;
-	kept = weir_list_kept(p, s, &mark);
+	kept = p->keep ? weir_list_kept(p, s, &mark) : list_of_before(p, s);
 	if (!err && (kept || !s->ranges.n))
 		goto out; /* it was empty before */
 	if (kept)

@@ -126,14 +126,6 @@ int weir_policy_list_copy(const struct weir_policy *p, size_t i, const char *dir
 	return 0;
 }
 
-const char *weir_policy_list_emptied(const struct weir_policy *old, const struct weir_policy *now)
-{
-	for (size_t i = 0; i < now->n_sets && i < old->n_sets; i++)
-		if (now->sets[i]->path && !now->sets[i]->ranges.n && old->sets[i]->ranges.n)
-			return now->sets[i]->path;
-	return NULL;
-}
-
 bool weir_policy_list_named(const struct weir_policy *p, const char *name)
 {
 	char own[WEIR_LIST_COPY_NAME];
@@ -148,10 +140,18 @@ bool weir_policy_list_named(const struct weir_policy *p, const char *name)
 	return false;
 }
 
-const char *weir_policy_lists_stale(const struct weir_policy *p)
+const char *weir_policy_lists_stale(const struct weir_policy *p, uint32_t *ret_more)
 {
-	for (size_t i = 0; i < p->n_sets; i++)
-		if (p->sets[i]->stale)
-			return p->sets[i]->stale;
-	return NULL;
+	const char *first = NULL;
+	uint32_t more = 0;
+
+	for (size_t i = 0; i < p->n_sets; i++) {
+		if (!p->sets[i]->stale)
+			continue;
+		more += first != NULL;
+		first = first ?: p->sets[i]->stale;
+	}
+	if (ret_more)
+		*ret_more = more;
+	return first;
 }

@@ -41,8 +41,8 @@ struct weir_list_keep {
 int weir_policy_read_kept(const char *path, const struct weir_list_keep *keep, struct weir_policy **ret, struct weir_diags *diags);
 int weir_policy_read_text_kept(const char *name, const char *dir, const char *text, size_t len,
 			       const struct weir_list_keep *keep, struct weir_policy **ret, struct weir_diags *diags);
-/* Place and reason of the first file that a copy (or nothing) stands in for; NULL: none. */
-const char *weir_policy_lists_stale(const struct weir_policy *p);
+/* Place and reason of the first file that something older (or nothing) stands in for, and how many more there are (or NULL); NULL: none. */
+const char *weir_policy_lists_stale(const struct weir_policy *p, uint32_t *ret_more);
 /*
  * The copy of the i-th set's file, to be written as `name` into `dir`; *ret is malloced. -EALREADY: it is there, or the
  * set needs none; -ENOENT: there are not so many sets.
@@ -51,11 +51,12 @@ const char *weir_policy_lists_stale(const struct weir_policy *p);
 #define WEIR_LIST_EMPTY "holds no address any more: weir apply takes it"
 int weir_policy_list_copy(const struct weir_policy *p, size_t i, const char *dir, char name[WEIR_LIST_COPY_NAME],
 			  void **ret, size_t *ret_len);
-/* The path of a file that held addresses for `old` and holds none for `now`, the same policy read again; NULL: none does. */
-const char *weir_policy_list_emptied(const struct weir_policy *old, const struct weir_policy *now);
 /* Is this the name of the copy of a file that the policy names? */
 bool weir_policy_list_named(const struct weir_policy *p, const char *name);
-/* The same text and includes again, as they were read, with the files of addresses as they stand now. */
+/*
+ * The same text and includes again, as they were read, with the files of addresses as they stand now. What cannot be
+ * read, or holds nothing any more, stays as it is in `p`: see weir_policy_lists_stale.
+ */
 int weir_policy_again(const struct weir_policy *p, struct weir_policy **ret, struct weir_diags *diags);
 /*
  * A number for the state of all files of addresses (which files they are, their sizes, when they were written): as they
