@@ -20,8 +20,15 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, WEIR_BENCH_KEYS);
 	__type(key, uint32_t);
-	__type(value, struct weir_bench_packet);
-} trace SEC(".maps");
+	__type(value, struct weir_bench_packet4);
+} trace4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEIR_BENCH_KEYS);
+	__type(key, uint32_t);
+	__type(value, struct weir_bench_packet6);
+} trace6 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -101,22 +108,38 @@ __noinline int skip_part(uint32_t line, uint32_t end)
 	return k ? (int)weir_tree_skip(0, line, end, k->from, k->family == 6) : (int)line;
 }
 
-WEIR_INLINE struct weir_tree_key *next_packet(uint32_t *ret_at)
+#define PACKET_TAKE(k, p)            \
+	do {                         \
+		(k)->sport = (p)->sport; \
+		(k)->dport = (p)->dport; \
+		(k)->proto = (p)->proto; \
+		(k)->dir = (p)->dir;     \
+	} while (0)
+
+WEIR_INLINE struct weir_tree_key *next_packet4(uint32_t *ret_at)
 {
 	uint32_t i = at++ & (WEIR_BENCH_KEYS - 1);
-	const struct weir_bench_packet *p = bpf_map_lookup_elem(&trace, &i);
+	const struct weir_bench_packet4 *p = bpf_map_lookup_elem(&trace4, &i);
 	struct weir_tree_key *k = key_get();
 
 	if (!p || !k)
 		return 0;
-	k->sport = p->sport;
-	k->dport = p->dport;
-	k->proto = p->proto;
-	k->dir = p->dir;
-	if (p->family == 4)
-		weir_tree_key4(k, (uint32_t)p->addr[0], (uint32_t)p->addr[2]);
-	else
-		weir_tree_key6(k, p->addr[0], p->addr[1], p->addr[2], p->addr[3]);
+	PACKET_TAKE(k, p);
+	weir_tree_key4(k, p->src, p->dst);
+	*ret_at = i;
+	return k;
+}
+
+WEIR_INLINE struct weir_tree_key *next_packet6(uint32_t *ret_at)
+{
+	uint32_t i = at++ & (WEIR_BENCH_KEYS - 1);
+	const struct weir_bench_packet6 *p = bpf_map_lookup_elem(&trace6, &i);
+	struct weir_tree_key *k = key_get();
+
+	if (!p || !k)
+		return 0;
+	PACKET_TAKE(k, p);
+	weir_tree_key6(k, p->addr[0], p->addr[1], p->addr[2], p->addr[3]);
 	*ret_at = i;
 	return k;
 }
@@ -130,22 +153,26 @@ WEIR_INLINE int put_result(uint32_t i, uint32_t result)
 	return 1; /* XDP_DROP */
 }
 
-SEC("xdp")
-int base(struct xdp_md *ctx)
-{
-	uint32_t i;
-	struct weir_tree_key *k = next_packet(&i);
+#define PROGRAMS(family)                                                     \
+	SEC("xdp")                                                           \
+	int base##family(struct xdp_md *ctx)                                 \
+	{                                                                    \
+		uint32_t i;                                                  \
+		struct weir_tree_key *k = next_packet##family(&i);           \
+                                                                             \
+		return k ? put_result(i, (uint32_t)k->w[1]) : 0;             \
+	}                                                                    \
+                                                                             \
+	SEC("xdp")                                                           \
+	int tree##family(struct xdp_md *ctx)                                 \
+	{                                                                    \
+		uint32_t i;                                                  \
+		struct weir_tree_key *k = next_packet##family(&i);           \
+                                                                             \
+		return k ? put_result(i, weir_tree_next(0, k, 0)) : 0;       \
+	}
 
-	return k ? put_result(i, (uint32_t)k->w[1]) : 0;
-}
-
-SEC("xdp")
-int tree(struct xdp_md *ctx)
-{
-	uint32_t i;
-	struct weir_tree_key *k = next_packet(&i);
-
-	return k ? put_result(i, weir_tree_next(0, k, 0)) : 0;
-}
+PROGRAMS(4)
+PROGRAMS(6)
 
 char _license[] SEC("license") = "Dual BSD/GPL";

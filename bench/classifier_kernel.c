@@ -18,13 +18,13 @@
 #include "lib/util/cleanup.h"
 #include "tests/harness/rulesets.h"
 
-#define CHECKED 16
+#define CHECKED 32
 
 struct bench {
 	const char *object, *group;
 	uint32_t rounds;
 	struct bpf_object *o;
-	int base, tree, trace, results;
+	int base[2], tree[2], trace[2], results; /* of IPv4, of IPv6 */
 };
 
 static int load(struct bench *b, const struct weir_tree *t)
@@ -42,40 +42,33 @@ static int load(struct bench *b, const struct weir_tree *t)
 	fd = bpf_map__fd(lines);
 	for (uint32_t i = 0; i < t->n && !err; i++)
 		err = bpf_map_update_elem(fd, &i, &t->lines[i], 0);
-	b->base = bpf_program__fd(bpf_object__find_program_by_name(b->o, "base"));
-	b->tree = bpf_program__fd(bpf_object__find_program_by_name(b->o, "tree"));
-	b->trace = bpf_object__find_map_fd_by_name(b->o, "trace");
+	for (int six = 0; six <= 1; six++) {
+		b->base[six] = bpf_program__fd(bpf_object__find_program_by_name(b->o, six ? "base6" : "base4"));
+		b->tree[six] = bpf_program__fd(bpf_object__find_program_by_name(b->o, six ? "tree6" : "tree4"));
+		b->trace[six] = bpf_object__find_map_fd_by_name(b->o, six ? "trace6" : "trace4");
+	}
 	b->results = bpf_object__find_map_fd_by_name(b->o, "results");
 	return err;
 }
 
-/* All packets of the trace once. */
+/* All packets of the trace, twice. */
 static double run(int fd)
 {
 	static unsigned char frame[64];
 
-	return weir_bench_run(fd, frame, sizeof frame, WEIR_BENCH_KEYS, 1);
+	return weir_bench_run(fd, frame, sizeof frame, 2 * WEIR_BENCH_KEYS, 1);
 }
 
-static int trace_put(struct bench *b, const struct weir_tree_key *keys)
+static int packet_put(const struct bench *b, uint32_t i, const struct weir_tree_key *k)
 {
-	int err = 0;
+	struct weir_bench_packet4 p4 = { .src = (uint32_t)(k->w[0] >> 32), .dst = (uint32_t)k->w[0],
+					 .sport = (uint16_t)k->sport, .dport = (uint16_t)k->dport,
+					 .proto = (uint8_t)k->proto, .dir = (uint8_t)k->dir };
+	struct weir_bench_packet6 p6 = { .addr = { k->w[0], k->w[1], k->w[2], k->w[3] },
+					 .sport = p4.sport, .dport = p4.dport, .proto = p4.proto, .dir = p4.dir };
 
-	for (uint32_t i = 0; i < WEIR_BENCH_KEYS && !err; i++) {
-		const struct weir_tree_key *k = &keys[i];
-		struct weir_bench_packet p = { .sport = (uint16_t)k->sport, .dport = (uint16_t)k->dport,
-					       .proto = (uint8_t)k->proto, .dir = (uint8_t)k->dir,
-					       .family = (uint8_t)k->family };
-
-		if (k->family == 4) {
-			p.addr[0] = k->w[0] >> 32;
-			p.addr[2] = (uint32_t)k->w[0];
-		} else {
-			memcpy(p.addr, k->w, sizeof p.addr);
-		}
-		err = bpf_map_update_elem(b->trace, &i, &p, 0);
-	}
-	return err;
+	return k->family == 4 ? bpf_map_update_elem(b->trace[0], &i, &p4, 0)
+			      : bpf_map_update_elem(b->trace[1], &i, &p6, 0);
 }
 
 /* One trace; verdicts against the linear oracle, which takes longer than all that is measured: one of CHECKED. */
@@ -83,12 +76,14 @@ static int measure(struct bench *b, const char *name, const struct weir_oracle *
 		   const struct weir_tree_key *keys)
 {
 	double net[WEIR_BENCH_ROUNDS_MAX];
+	int six = keys[0].family == 6; /* a set is of one family */
 	uint32_t wrong = 0;
 
-	if (trace_put(b, keys))
-		return -errno;
+	for (uint32_t i = 0; i < WEIR_BENCH_KEYS; i++)
+		if (packet_put(b, i, &keys[i]))
+			return -errno;
 	for (uint32_t r = 0; r < b->rounds; r++) {
-		double base = run(b->base), tree = run(b->tree);
+		double base = run(b->base[six]), tree = run(b->tree[six]);
 
 		if (base < 0 || tree < 0)
 			return -EIO;
