@@ -23,7 +23,7 @@
 #include "core/types.h"
 
 #define WEIR_IMAGE_MAGIC 0x72696577u /* "weir", little endian */
-#define WEIR_IMAGE_VERSION 11u
+#define WEIR_IMAGE_VERSION 12u
 
 #define WEIR_RULES_MAX (1u << 17) /* rules, overlay included */
 #define WEIR_LINEAR_MAX 1024u   /* rules of an image without trees, places of late ones not counted */

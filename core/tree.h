@@ -10,9 +10,30 @@
 #pragma once
 #include "core/tree_line.h"
 
+WEIR_INLINE uint64_t weir_tree_word(const struct weir_img *img, uint32_t at)
+{
+	const struct weir_tree_line *l = weir_img_tree_line(img, at >> 3);
+
+	return l ? l->w[at & 7] : 0;
+}
+
+/* From the word of a root whose cells are packed to the next word. */
+WEIR_INLINE uint64_t weir_tree_step_packed(const struct weir_img *img, const struct weir_tree_key *k, uint64_t word)
+{
+	uint32_t at = weir_tree_cell(word, k), cell;
+	const struct weir_tree_line *l = weir_img_tree_line(img, at >> 4);
+
+	if (!l)
+		return 0;
+	cell = (uint32_t)(l->w[at >> 1 & 7] >> (at & 1) * 32);
+	return cell & WEIR_TREE_CELL_LEAF ? weir_tree_unpack(cell) : weir_tree_word(img, cell);
+}
+
 /* From the root's word down to the word of a leaf; 0 when the tree is not sound. */
 WEIR_INLINE uint64_t weir_tree_walk(const struct weir_img *img, const struct weir_tree_key *k, uint64_t word)
 {
+	if (word & WEIR_TREE_PACKED)
+		word = weir_tree_step_packed(img, k, word);
 	for (uint32_t i = 0; i <= WEIR_TREE_DEPTH; i++) {
 		const struct weir_tree_line *l;
 		uint32_t at;

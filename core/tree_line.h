@@ -14,6 +14,13 @@
  *   word of a node: base 0..31 (of words) | shift to the left 32..37, to the right 38..43 | word of the key 44..46
  *   word of a leaf: base 0..25 (of lines) | lines 26..36 | lowest rule in it 37..57 | 1 in bit 63
  *
+ * The widest tables are those of the roots, and what of them is looked at is hardly ever in a near cache. So a root may
+ * have its cells packed in 32 bits (WEIR_TREE_PACKED in its word, whose base then counts cells):
+ *
+ *   cell: base 0..19 (of lines) | lines 20..22 | lowest rule in it 23..30 (in units of 512, rounded down, 255 at
+ *   most) | 1 in bit 31
+ *   cell of what does not fit into that: which word of the array is meant
+ *
  * Ports and protocol stand side by side in one word, each with a free bit above it, and are compared together: adding
  * what is missing from the highest value to all ones carries into the free bit what is above it; subtracting from the
  * lowest value plus all ones leaves there what is below it.
@@ -34,6 +41,12 @@
 #define WEIR_TREE_HEAD 2u         /* lines of roots */
 #define WEIR_TREE_RULES (1u << 21) /* rules are below this, less the last number: the empty leaf */
 #define WEIR_TREE_LINES (1u << 26)
+#define WEIR_TREE_PACKED (1ull << 62) /* in no word of a leaf */
+#define WEIR_TREE_CELL_LEAF (1u << 31)
+#define WEIR_TREE_CELL_LINES (1u << 20) /* the lines of a packed cell are below this, */
+#define WEIR_TREE_CELL_COUNT 7u         /* at most so many, */
+#define WEIR_TREE_CELL_UNIT 512u        /* and their lowest rule is rounded to these, */
+#define WEIR_TREE_CELL_UNITS 255u       /* of which there may be more */
 
 struct weir_tree_line {
 	uint64_t w[8];
@@ -159,6 +172,23 @@ WEIR_INLINE uint32_t weir_tree_leaf_lines(uint64_t word)
 WEIR_INLINE uint32_t weir_tree_leaf_rule(uint64_t word)
 {
 	return (uint32_t)(word >> 37 & (WEIR_TREE_RULES - 1));
+}
+
+/* The packed cell of a leaf; 0: it does not fit into one. */
+static inline uint32_t weir_tree_pack(uint64_t word)
+{
+	uint32_t line = weir_tree_leaf_line(word), lines = weir_tree_leaf_lines(word);
+	uint32_t unit = weir_tree_leaf_rule(word) / WEIR_TREE_CELL_UNIT;
+
+	if (!(word >> 63) || line >= WEIR_TREE_CELL_LINES || lines > WEIR_TREE_CELL_COUNT)
+		return 0;
+	return line | lines << 20 | (unit > WEIR_TREE_CELL_UNITS ? WEIR_TREE_CELL_UNITS : unit) << 23 | WEIR_TREE_CELL_LEAF;
+}
+
+/* The word of a leaf from its packed cell. */
+WEIR_INLINE uint64_t weir_tree_unpack(uint32_t cell)
+{
+	return (cell & 0xfffff) | (uint64_t)(cell & 0x700000) << 6 | (uint64_t)(cell & 0x7f800000) << 23 | 1ull << 63;
 }
 
 /* Bits where ports, protocol or direction do not hold. No branches: which of them fails is as good as random. */

@@ -120,6 +120,82 @@ static void test_ranges(void **state)
 	}
 }
 
+/* Of a word that fits into 32 bits all comes back but the last bits of the lowest rule; one that does not is refused. */
+static void test_pack(void **state)
+{
+	uint64_t seed = 3;
+
+	for (uint32_t i = 0; i < 100000; i++) {
+		uint64_t word = weir_draw(&seed) >> weir_draw_below(&seed, 20) | 1ull << 63, back;
+		uint32_t line = weir_tree_leaf_line(word), lines, rule;
+
+		word &= ~(weir_draw_below(&seed, 2) ? 0x7f8ull << 26 : 0); /* else hardly one has few lines */
+		lines = weir_tree_leaf_lines(word);
+		rule = weir_tree_leaf_rule(word);
+		if (line > 0xfffff || lines > 7) {
+			assert_int_equal(weir_tree_pack(word), 0);
+			continue;
+		}
+		back = weir_tree_unpack(weir_tree_pack(word));
+		assert_true(back >> 63);
+		assert_int_equal(weir_tree_leaf_line(back), line);
+		assert_int_equal(weir_tree_leaf_lines(back), lines);
+		assert_int_equal(weir_tree_leaf_rule(back), rule < 255 * 512 ? rule - rule % 512 : 255 * 512);
+	}
+	assert_int_equal(weir_tree_pack(0x8000000000000000ull), 0x80000000u);
+	assert_int_equal(weir_tree_pack(0x1ull), 0); /* a node */
+}
+
+/* Cells of the root of this family that are leaves, and that lead on to a word. -1: they are not packed. */
+static int packed_cells(const struct weir_tree *t, bool six, int *ret_leaves)
+{
+	const struct weir_tree_root *root = (const struct weir_tree_root *)(t->lines + six);
+	uint64_t word = root->word;
+	uint32_t n = 1u << (64 - (word >> 38 & 63)), rest = 0;
+
+	*ret_leaves = 0;
+	if (word >> 63 || !(word & WEIR_TREE_PACKED))
+		return -1;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t cell = ((const uint32_t *)t->lines)[(uint32_t)word + i];
+
+		*ret_leaves += cell >> 31;
+		rest += !(cell >> 31);
+	}
+	return (int)rest;
+}
+
+/* Addresses in a row, of which each seventh has so many rules that they fit into no packed cell. */
+static void test_packed(void **state)
+{
+	for (uint8_t family = 4; family <= 6; family = (uint8_t)(family + 2)) {
+		const weir_u128 low = family == 4 ? WEIR_V4_LOW : 0, any = family == 4 ? WEIR_V4_HIGH : ~(weir_u128)0;
+		struct weir_set s = { .v = calloc(8000, sizeof *s.v) };
+		struct weir_tree t;
+		struct weir_why why;
+		int rest, leaves;
+
+		assert_non_null(s.v);
+		for (uint32_t i = 0; i < 2048; i++)
+			for (uint32_t k = 0; k < (i % 7 ? 1 : 18); k++) {
+				weir_u128 dst = low + ((weir_u128)i << (family == 4 ? 0 : 64));
+
+				s.v[s.n] = (struct weir_box){ .src_lo = low, .src_hi = any, .dst_lo = dst, .dst_hi = dst,
+							      .sport_hi = 65535, .dport_lo = k * 3, .dport_hi = 65535 - k,
+							      .proto_hi = 255, .dirs = WEIR_DIR_ANY, .family = family,
+							      .rule = (uint32_t)s.n * 260 };
+				s.n++;
+			}
+		check_set(&s, weir_rounds(2000, 100000));
+		assert_int_equal(weir_tree_build(s.v, s.n, NULL, &t, &why), 0);
+		rest = packed_cells(&t, family == 6, &leaves);
+		print_message("IPv%u: %d cells are leaves, %d lead on\n", family, leaves, rest);
+		assert_true(rest > 100 && leaves > 1000);
+		weir_tree_free(&t);
+		weir_set_free(&s);
+	}
+}
+
 static void test_large(void **state)
 {
 	for (int kind = 0; kind <= WEIR_SET_IPC; kind++)
@@ -350,6 +426,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_empty),	cmocka_unit_test(test_cover),	   cmocka_unit_test(test_sets),
 		cmocka_unit_test(test_seeds),	cmocka_unit_test(test_ranges),	   cmocka_unit_test(test_large),
+		cmocka_unit_test(test_pack),	cmocka_unit_test(test_packed),
 		cmocka_unit_test(test_odd),	cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_like_classbench),
 		cmocka_unit_test(test_limits),	cmocka_unit_test(test_nonsense),   cmocka_unit_test(test_names),

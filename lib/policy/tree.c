@@ -15,6 +15,18 @@
 #include "lib/policy/tree_build.h"
 #include "lib/util/cleanup.h"
 
+struct weir_img {
+	const struct weir_tree_line *lines;
+	uint32_t n;
+};
+
+static inline const struct weir_tree_line *weir_img_tree_line(const struct weir_img *img, uint32_t i)
+{
+	return i < img->n ? &img->lines[i] : NULL;
+}
+
+#include "core/tree.h"
+
 #define GROUPS 4
 #define SAMPLES 2048
 #define ENOUGH 140 /* looks at each box, and a few more, after which one good shape is enough */
@@ -271,12 +283,17 @@ static uint64_t missing(uint32_t lines)
 	return (lines < (16u << 20) / 64 ? lines : (16u << 20) / 64) * 9ull / 1024;
 }
 
-static uint64_t walk_cost(const struct weir_tree_line *lines, const struct weir_tree_key *k, uint64_t *word)
+static uint64_t walk_cost(const struct weir_tree_line *lines, uint32_t n, const struct weir_tree_key *k, uint64_t *word)
 {
+	const struct weir_img img = { .lines = lines, .n = n };
 	uint64_t cost = 30;
 
+	if (*word & WEIR_TREE_PACKED) {
+		*word = weir_tree_step_packed(&img, k, *word);
+		cost += 145;
+	}
 	for (; !(*word >> 63); cost += 145)
-		*word = ((const uint64_t *)lines)[weir_tree_cell(*word, k)];
+		*word = weir_tree_word(&img, weir_tree_cell(*word, k));
 	return cost;
 }
 
@@ -306,7 +323,7 @@ static uint64_t packet_cost(const struct weir_tree_line *lines, struct trial *t,
 		uint64_t word = t->roots[i].word;
 
 		t->reached[i]++;
-		cost += walk_cost(lines, k, &word);
+		cost += walk_cost(lines, t->n, k, &word);
 		if (!weir_tree_leaf_lines(word) || weir_tree_leaf_rule(word) >= k->best)
 			continue;
 		cost += leaf_cost(lines, k, word) + leaf;

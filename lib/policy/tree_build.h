@@ -8,6 +8,8 @@
 
 #define TREE_DIMS 8
 #define TREE_HALVES 1024
+#define TREE_PACKED_WIDTH 8u /* from so wide a root on its cells may be packed, */
+#define TREE_PACKED_REST 4u  /* if all but one of so many fit */
 
 /* One number of the key that can be cut: 64 bits of an IPv6 address, a port. */
 struct tree_dim {

@@ -369,8 +369,22 @@ static int share_out(struct tree_builder *b, const struct tree_cut *c, const uin
 	return 0;
 }
 
+/* The words of a table that is being made: apart, or at `base` among the lines (which may move). */
+struct table {
+	uint64_t *apart;
+	uint32_t base;
+};
+
+static void put_word(struct tree_builder *b, const struct table *t, uint32_t i, uint64_t word)
+{
+	if (t->apart)
+		t->apart[i] = word;
+	else
+		((uint64_t *)b->lines)[t->base + i] = word;
+}
+
 static int grow_cells(struct tree_builder *b, const struct tree_cut *c, const uint32_t *list, uint32_t n,
-		      struct tree_region *r, uint32_t depth, uint32_t base)
+		      struct tree_region *r, uint32_t depth, const struct table *t)
 {
 	_cleanup_free_ uint32_t *at = NULL, *lists = NULL;
 	uint64_t word = 0, lo = r->lo[c->dim], hi = r->hi[c->dim], run = 0;
@@ -382,7 +396,7 @@ static int grow_cells(struct tree_builder *b, const struct tree_cut *c, const ui
 
 		if (i && len == at[i] - at[i - 1] && !memcmp(l, lists + at[i - 1], len * sizeof *l) &&
 		    same_cells(b, c, r, l, len, run, high)) {
-			((uint64_t *)b->lines)[base + i] = word;
+			put_word(b, t, i, word);
 			continue;
 		}
 		run = low;
@@ -392,8 +406,61 @@ static int grow_cells(struct tree_builder *b, const struct tree_cut *c, const ui
 		r->lo[c->dim] = lo;
 		r->hi[c->dim] = hi;
 		if (!err)
-			((uint64_t *)b->lines)[base + i] = word;
+			put_word(b, t, i, word);
 	}
+	return err;
+}
+
+/* Most cells are leaves that fit: what costs one more look is seldom looked at. */
+static bool worth_packing(const uint64_t *words, uint32_t n)
+{
+	uint32_t fit = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		fit += weir_tree_pack(words[i]) != 0;
+	return fit >= n - n / TREE_PACKED_REST;
+}
+
+/* Cells of 32 bits; what does not fit stands in a word of its own, once for neighbours that share it. */
+static int put_packed(struct tree_builder *b, const uint64_t *words, uint32_t width, uint32_t *ret_base)
+{
+	uint32_t n = 1u << width, base, last = 0;
+	int err = take_words(b, width - 1, &base);
+
+	for (uint32_t i = 0; !err && i < n; i++) {
+		uint32_t cell = weir_tree_pack(words[i]);
+
+		if (!cell && i && words[i] == words[i - 1]) {
+			cell = last;
+		} else if (!cell) {
+			err = take_words(b, 0, &cell);
+			if (err)
+				break;
+			((uint64_t *)b->lines)[cell] = words[i];
+		}
+		last = cell;
+		((uint64_t *)b->lines)[base + i / 2] |= (uint64_t)cell << (i & 1) * 32;
+	}
+	*ret_base = base * 2;
+	return err;
+}
+
+/* The table of a root: what is below it comes first, then it is known how it is best laid. */
+static int grow_root(struct tree_builder *b, const struct tree_cut *c, const uint32_t *list, uint32_t n,
+		     struct tree_region *r, uint32_t *ret_base, uint64_t *ret_flag)
+{
+	_cleanup_free_ uint64_t *words = calloc(1ull << c->width, sizeof *words);
+	struct table t = { .apart = words };
+	int err = words ? grow_cells(b, c, list, n, r, 0, &t) : -ENOMEM;
+
+	if (err)
+		return err;
+	*ret_flag = worth_packing(words, 1u << c->width) ? WEIR_TREE_PACKED : 0;
+	if (*ret_flag)
+		return put_packed(b, words, c->width, ret_base);
+	err = take_words(b, c->width, ret_base);
+	if (!err)
+		memcpy((uint64_t *)b->lines + *ret_base, words, sizeof *words << c->width);
 	return err;
 }
 
@@ -402,7 +469,8 @@ int tree_grow(struct tree_builder *b, const uint32_t *list, uint32_t n, struct t
 {
 	const struct tree_dim *d;
 	struct tree_cut c;
-	uint32_t base;
+	struct table t = { 0 };
+	uint64_t flag = 0;
 	int err;
 
 	if (n <= b->shape->leaf || depth >= WEIR_TREE_DEPTH || !tree_cut_choose(b, list, n, r, &c))
@@ -413,10 +481,16 @@ int tree_grow(struct tree_builder *b, const uint32_t *list, uint32_t n, struct t
 		tree_refuse_widest(b);
 		return -E2BIG;
 	}
-	err = take_words(b, c.width, &base);
+	if (!depth && c.width >= TREE_PACKED_WIDTH) {
+		err = grow_root(b, &c, list, n, r, &t.base, &flag);
+	} else {
+		err = take_words(b, c.width, &t.base);
+		err = err ? err : grow_cells(b, &c, list, n, r, depth, &t);
+	}
 	if (err)
 		return err;
 	d = &b->boxes->dim[c.dim];
-	*ret_word = base | (uint64_t)(64 - c.width - d->shift - c.shift) << 32 | (uint64_t)(64 - c.width) << 38 | (uint64_t)d->word << 44;
-	return grow_cells(b, &c, list, n, r, depth, base);
+	*ret_word = t.base | (uint64_t)(64 - c.width - d->shift - c.shift) << 32 | (uint64_t)(64 - c.width) << 38 |
+		    (uint64_t)d->word << 44 | flag;
+	return 0;
 }
