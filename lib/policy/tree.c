@@ -277,10 +277,10 @@ static int grow_groups(struct making *m, struct tree_builder *b, struct trial *t
 	return err;
 }
 
-/* What one line of so many costs that is not in the nearest cache: 9 ns per MB, as far as there are caches. */
+/* What one line of so many costs that is not in the nearest cache: 12 ns per MB, as far as there are caches. */
 static uint64_t missing(uint32_t lines)
 {
-	return (lines < (16u << 20) / 64 ? lines : (16u << 20) / 64) * 9ull / 1024;
+	return (lines < (16u << 20) / 64 ? lines : (16u << 20) / 64) * 12ull / 1024;
 }
 
 static uint64_t walk_cost(const struct weir_tree_line *lines, uint32_t n, const struct weir_tree_key *k, uint64_t *word)
