@@ -133,28 +133,38 @@ WEIR_INLINE void weir_tree_leaf(const struct weir_img *img, struct weir_tree_key
 			break;
 }
 
+/*
+ * Down tree `t`, whose roots stand in `l`; then the leaves from that of *first on, unless the next tree is walked with this
+ * one. False: the trees behind have nothing.
+ */
+WEIR_INLINE bool weir_tree_one(const struct weir_img *img, struct weir_tree_key *k, const struct weir_tree_line *l,
+			       uint32_t t, uint32_t *first, bool six)
+{
+	uint64_t range = l->w[t * 2 + 1]; /* min, max of a root, little endian */
+	bool lower = (uint32_t)range < k->best;
+
+	WEIR_REREAD();
+	if (!lower && *first == t)
+		return false;
+	k->leaf[t] = lower && (range >> 32 & ~(uint64_t)WEIR_TREE_MORE) >= k->from ? weir_tree_walk(img, k, l->w[t * 2])
+										   : 0;
+	if (range >> 63)
+		return true;
+	for (; *first <= t; ++*first)
+		weir_tree_leaf(img, k, k->leaf[*first & (WEIR_TREE_ROOTS - 1)], six);
+	return true;
+}
+
+/* No loop: the kernel's compiler keeps what a loop counts in memory (a match of ClassBench's fw1: 79 instead of 74 ns). */
 WEIR_INLINE void weir_tree_all(const struct weir_img *img, struct weir_tree_key *k, bool six)
 {
 	const struct weir_tree_line *l = weir_img_tree_line(img, six);
 	uint32_t first = 0;
 
-	if (!l)
-		return;
-	for (uint32_t t = 0; t < WEIR_TREE_ROOTS; t++) {
-		uint64_t range = l->w[t * 2 + 1]; /* min, max of a root, little endian */
-		bool lower = (uint32_t)range < k->best;
-
-		WEIR_REREAD();
-		if (!lower && first == t) /* nor are those behind it */
-			break;
-		k->leaf[t] = lower && (range >> 32 & ~(uint64_t)WEIR_TREE_MORE) >= k->from
-				     ? weir_tree_walk(img, k, l->w[t * 2])
-				     : 0;
-		if (range >> 63)
-			continue;
-		for (; first <= t; first++)
-			weir_tree_leaf(img, k, k->leaf[first], six);
-	}
+	_Static_assert(WEIR_TREE_ROOTS == 4, "as many as there are calls");
+	if (l && weir_tree_one(img, k, l, 0, &first, six) && weir_tree_one(img, k, l, 1, &first, six) &&
+	    weir_tree_one(img, k, l, 2, &first, six))
+		weir_tree_one(img, k, l, 3, &first, six);
 }
 
 /*
