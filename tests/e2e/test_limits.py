@@ -154,12 +154,13 @@ def test_connections():
         while time.monotonic() < start + SECONDS / 3:
             with lab.client:
                 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.bind(("", 10000 + sent))  # another port for each: one that the stack chooses is sometimes that of a live flow
             b.offer()
             try:
                 s.sendto(b"x", (lab.DUT[4], 81))
             except OSError:
                 pass
-            socks.append(s)  # another port for each
+            socks.append(s)
             sent += 1
             if len(socks) > 300:
                 socks.pop(0).close()
