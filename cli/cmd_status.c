@@ -223,7 +223,7 @@ static const char *origin_text(const char *origin)
 	static const struct {
 		const char *name, *text;
 	} known[] = {
-		{ "builtin", "built in: no policy file was found" },
+		{ "builtin", "built in: no policy was found that could be read" },
 		{ "file", "of the configuration directory, as applied last; taken at each start" },
 		{ "saved", "saved by weir apply --save, taken at each start" },
 		{ "other", "not taken at the next boot: weir apply --save keeps it" },
