@@ -24,13 +24,13 @@ static const char *blocked(const struct weir_img *img, char *buf, size_t size)
 static void say_ok(const struct weir_policy_file *f)
 {
 	const struct weir_config *c = f->img.cfg;
-	uint32_t lists = f->img.h->lists.count;
+	uint32_t lists = f->img.h->lists.count, rules = weir_img_rule_count(&f->img);
 	struct weir_memory m;
 	char text[64];
 
 	weir_memory_image(&f->img, weir_cpus_possible(), &m);
 	weir_cli_say("%s: ok: %u rule%s, %u address list%s, %smode %s, compiled to %u bytes. Its maps take %llu of %llu MB.\n",
-		     f->path, c->n_rules, c->n_rules == 1 ? "" : "s", lists, lists == 1 ? "" : "s",
+		     f->path, rules, rules == 1 ? "" : "s", lists, lists == 1 ? "" : "s",
 		     blocked(&f->img, text, sizeof text), weir_mode_name(c->mode), f->size,
 		     (unsigned long long)(m.most + 999999) / 1000000, (unsigned long long)m.limit / 1000000);
 }

@@ -8,7 +8,8 @@
 
 void weir_policy_file_open(struct weir_policy_file *f, const char *path)
 {
-	struct weir_compile_options o = { .mode_ceiling = WEIR_PREVENT, .cpus = weir_cpus_possible() };
+	/* as the daemon does: what fits here fits there */
+	struct weir_compile_options o = { .mode_ceiling = WEIR_PREVENT, .late = true, .cpus = weir_cpus_possible() };
 	int err;
 
 	f->path = path;

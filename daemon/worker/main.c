@@ -235,6 +235,8 @@ static void say_ready(const struct work *x)
 		weir_say("weir: warning: %s", w->failing.policy_why);
 	if (w->lists.why[0])
 		weir_say("weir: warning: %s", w->lists.why);
+	if (w->late_why[0])
+		weir_say("weir: warning: %s", w->late_why);
 	if (x->o->simulate)
 		weir_say("weir: warning: this start SIMULATES failures; they stay in force until the next start or weir flush");
 	weir_say("weir: %s: generation %u (%s), mode %s, %zu interface%s covered, pid %d%s%s",

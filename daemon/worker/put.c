@@ -130,6 +130,7 @@ int weir_worker_compile(struct weir_worker *w, const struct weir_stand *of, cons
 		.disk_full = w->audit_why[0],
 		.cpus = w->o.cpus,
 		.late = true,
+		.any_memory = c->any_memory,
 		.unfit = c->new_generation && c->by,
 		.management = weir_failures_management(w, of ? of->policy : c->policy ? c->policy : w->policy),
 	};
@@ -431,12 +432,27 @@ int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_di
 		       put_once(w, c, diags, why, why_size);
 }
 
+void weir_worker_source(struct weir_worker *w, enum weir_policy_source source)
+{
+	struct weir_gen *g = weir_history_find(&w->history, w->generation);
+
+	w->source = source;
+	if (!g || g->source == source)
+		return;
+	g->source = source;
+	weir_failures_saved(w, weir_history_save(w->o.state_dir, &w->history));
+}
+
 uint32_t weir_worker_rule_at(const struct weir_worker *w, uint32_t id)
 {
 	uint32_t i = 0;
 
-	while (i < w->img.cfg->n_rules && weir_img_rule(&w->img, 0, i)->overlay_id != id)
-		i++;
+	for (; i < w->img.cfg->n_rules; i++) {
+		const struct weir_rule *r = weir_img_rule(&w->img, 0, i);
+
+		if (r->overlay_id == id && !(r->flags & WEIR_RF_GONE))
+			break;
+	}
 	return i;
 }
 
@@ -459,11 +475,25 @@ bool weir_worker_unfit(struct weir_worker *w)
 int weir_worker_put_fitting(struct weir_worker *w, struct weir_change *c, int r, struct weir_diags *diags, char *why,
 			    size_t why_size)
 {
-	if (w->o.policy || !weir_worker_unfit(w)) /* who names a file is told */
+	char sum[160] = "";
+
+	if (w->o.policy) /* who names a file is told */
 		return r;
+	if (weir_worker_unfit(w)) {
+		weir_diags_free(diags);
+		*diags = (struct weir_diags){ 0 };
+		r = weir_worker_put(w, c, diags, why, why_size);
+	}
+	if (r != -EINVAL || c->new_generation)
+		return r;
+	snprintf(sum, sizeof sum, "%s", diags->n ? diags->v[0].message : strerror(-r));
+	c->any_memory = true;
 	weir_diags_free(diags);
 	*diags = (struct weir_diags){ 0 };
-	return weir_worker_put(w, c, diags, why, why_size);
+	r = weir_worker_put(w, c, diags, why, why_size);
+	if (!r)
+		snprintf(w->late_why, sizeof w->late_why, "with its edits and lists %s..; it is in force all the same", sum);
+	return r;
 }
 
 int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited, struct weir_caller *by,
@@ -485,6 +515,7 @@ int weir_worker_overlay(struct weir_worker *w, struct weir_overlay_store *edited
 
 		snprintf(why, why_size, "cannot save to %s: %s; nothing was changed", w->o.state_name, strerror(-r));
 		c = (struct weir_change){ .overlay = &w->overlay };
+		w->overlay.next_id = edited->next_id; /* what was in force for a moment shares its number with nothing */
 		undone = weir_worker_put(w, &c, diags, again, sizeof again);
 		if (undone)
 			snprintf(why, why_size, "cannot save to %s: %s; it is in force until the next start",

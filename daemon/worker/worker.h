@@ -177,6 +177,7 @@ struct weir_change {
 	bool keep_mode, rollback;
 	struct weir_caller *by;                   /* whose session must live; NULL: weir itself */
 	bool whole;                               /* compile all of it, even where a part would do */
+	bool any_memory;                          /* more than performance.max_memory_mb, too */
 	/* filled on success */
 	uint32_t ms, added, removed;              /* compile time; rules */
 	uint32_t killed;                          /* conversations that were ended (established: kill) */
@@ -185,12 +186,15 @@ struct weir_change {
 /* Compile and put in force; all or nothing. -EINVAL: diags say what; otherwise why does. */
 int weir_worker_put(struct weir_worker *w, struct weir_change *c, struct weir_diags *diags, char *why,
 		    size_t why_size);
+/* What is in force counts as this from now on; the next worker reads it in the history. */
+void weir_worker_source(struct weir_worker *w, enum weir_policy_source source);
 /* The index in the image in force of an added rule, or n_rules. */
 uint32_t weir_worker_rule_at(const struct weir_worker *w, uint32_t id);
 /*
  * At a start that could not be put in force, as `r` says: without added rules that do not fit the policy, if there are any.
  * They may name what the policy has no more: an include was edited and never applied, or another policy stands in
- * for one that cannot be read. They must not keep the rest from standing; status names them.
+ * for one that cannot be read. They must not keep the rest from standing; status names them. And what was in force before
+ * counts whatever memory it takes by now: lists grew, addresses and rules were added where there was room for them.
  */
 bool weir_worker_unfit(struct weir_worker *w); /* notes which those are that are not in force: any? */
 int weir_worker_put_fitting(struct weir_worker *w, struct weir_change *c, int r, struct weir_diags *diags, char *why,

@@ -121,7 +121,7 @@ int weir_memory_check(struct weir_build *b, const struct weir_image_header *h)
 	FILE *f;
 
 	weir_memory_of(h, &b->config, b->options->cpus, &m);
-	if (m.most <= m.limit)
+	if (m.most <= m.limit || b->options->any_memory)
 		return 0;
 	f = open_memstream(&text, &len);
 	if (!f)

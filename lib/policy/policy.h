@@ -129,6 +129,7 @@ struct weir_compile_options {
 	bool disk_full;	   /* the audit log cannot be written: failures.audit_full counts */
 	bool unfit;	   /* rules that are noted as unfit count, too: who asks for this policy is told what does not fit */
 	bool late;	   /* with places for rules that come while it is in force */
+	bool any_memory;   /* also where it needs more than performance.max_memory_mb */
 	bool management;   /* nothing but management access: ssh is open to everybody */
 	uint32_t cpus;	   /* that this machine may have: what each of them counts takes memory; 0: one */
 };

@@ -17,7 +17,8 @@ static const struct weir_key performance_keys[] = {
 	{ "max_memory_mb", &t_memory, offsetof(struct weir_p_doc, memory_mb), 0,
 	  "What weir's maps may take of the kernel's memory, in MB of 1,000,000 bytes. A policy that needs more is "
 	  "refused, and the sum is shown. What an image has of its own counts twice: a change is made beside what is in "
-	  "force. Absent: `1024`, and 65,536 flows; with a number, as many flows as 16 % of it hold, from 4,096 to "
+	  "force. A start takes what was in force before all the same, and says so: lists, added rules and addresses of sets "
+	  "may have grown where there was room. Absent: `1024`, and 65,536 flows; with a number, as many flows as 16 % of it hold, from 4,096 to "
 	  "1,048,576. The table of flows takes its size when weir first starts after the machine, or after `weir flush`.",
 	  "512" },
 	{ NULL },

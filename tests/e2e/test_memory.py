@@ -128,5 +128,83 @@ def test_flows_fit():
         equal(shown["max_entries"], 16384, "the table in the kernel")
 
 
+def addresses(n):
+    """Different ones, in no network of the lab."""
+    return [f"{20 + (x >> 24)}.{x >> 16 & 255}.{x >> 8 & 255}.{x & 255}" for x in (i * 2654435761 % 0x4fffffff for i in range(n))]
+
+
+def copies(w):
+    """How many bytes weir's own copies of lists have."""
+    return sum(os.stat(f"{w.state}/{x}").st_size for x in os.listdir(w.state) if x.startswith("list-"))
+
+
+def test_what_has_grown_stands():
+    """A list grows in force beyond what a change may take: that is no reason for a start to stand without any policy."""
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        listener = Listener(lab, lab.dut, "tcp", 80)
+        many = addresses(260000)
+        text = Policy.text("- { action: allow, direction: inbound, ports: 80 }", inbound="drop", extra="""
+performance: { max_memory_mb: 31 }
+sets: { bad: { addresses: { file: bad.txt } } }
+blocklists: [$bad]
+""")
+
+        def write(folder, n):
+            w.write(text, f"{folder}/policy.yaml")
+            with open(f"{folder}/new", "w") as f:
+                f.write("\n".join(many[:n]) + (f"\n{lab.CLIENT[4]}" if n > low else "") + "\n")
+            os.rename(f"{folder}/new", f"{folder}/bad.txt")
+
+        def fits(n):
+            write(w.dir, n)
+            return not w("check", f"{w.dir}/policy.yaml", check=False).returncode
+
+        low, high = 1000, 260000
+        must(fits(low) and not fits(high), "the edge is not between")
+        while high - low > 500:
+            low, high = ((low + high) // 2, high) if fits((low + high) // 2) else (low, (low + high) // 2)
+        write(w.config, low)
+        w.run()
+        equal(ask(lab.client, "tcp", lab.DUT[4], 80), "open", "before")
+        must(eventually(lambda: copies(w)), "there is no copy")
+        first = copies(w)
+        must(not fits(low + 20000), "all of it fits")
+        for n in (low + 10000, low + 20000):
+            write(w.config, n)
+            must(eventually(lambda: w.json("set", "list")["sets"][0]["ranges"] > n - 200), f"{n} addresses are not in force")
+            must(eventually(lambda: copies(w) > first * (n - 1000) / low), "there is no copy for a start")
+        before = len(listener.payloads())
+        w.kill()
+        w("flush")
+        w.run()
+        check(any("max_memory_mb is 31" in x and "in force all the same" in x for x in w.status()["degraded"]),
+              f"what status says: {w.status()['degraded']}")
+        equal(ask(lab.client, "tcp", lab.DUT[4], 80, timeout=1), "silence", "a listed one, after the start")
+        equal(len(listener.payloads()), before, "what the listener heard")
+        check(w.json("set", "list")["sets"][0]["ranges"] > low + 20000 - 200, "all of the list")
+
+
+def test_check_and_run_agree():
+    """The most rules that check takes are taken by run, which keeps places for later ones, too."""
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        name = f"{w.dir}/many.yaml"
+
+        def fits(n):
+            w.write(Policy.text("".join(f"- {{ name: m{i}, action: drop, from: 198.18.{i >> 8}.{i & 255}, protocol: tcp, ports: "
+                                        f"{1 + i % 900} }}\n" for i in range(n)), extra="performance: { max_memory_mb: 32 }"), name)
+            return not w("check", name, check=False).returncode
+
+        low, high = 1000, 20000
+        must(fits(low) and not fits(high), "the edge is not between")
+        while high - low > 8:
+            low, high = ((low + high) // 2, high) if fits((low + high) // 2) else (low, (low + high) // 2)
+        must(fits(low), "the most")
+        check(f" {low} rules," in w("check", name).stdout, "the rules that check counts")
+        w.run(name)
+        equal(w.status()["mode"], "prevent", "in force")
+
+
 if __name__ == "__main__":
     main(globals())
