@@ -152,7 +152,7 @@ static int final_write(struct weir_worker *w, int boot, bool keep_mode, char *wh
 			snprintf(why, why_size, "in force, but not saved to %s: %s", w->o.state_name, strerror(-r));
 			return r;
 		}
-		w->source = (enum weir_policy_source)boot;
+		weir_worker_source(w, (enum weir_policy_source)boot);
 		w->origin.boot = (enum weir_policy_source)boot;
 		snprintf(w->origin.path, sizeof w->origin.path, "%s", w->path);
 	}

@@ -127,6 +127,44 @@ def test_death():
         opens(lab, 81, "silence", "the other one stays")
 
 
+def test_what_cannot_be_saved_has_its_number_alone():
+    """A rule was in force for a moment and could not be saved: the next one is told by its own number and words."""
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        sh("mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "weir-test", w.state)
+        lab.on_close(lambda: sh("umount", "-l", w.state, check=False))
+        w.run(Policy.text(many(400), inbound="drop"))
+        with open(f"{w.state}/fill", "wb", buffering=0) as f:
+            try:
+                while True:
+                    f.write(b"x" * 4096)
+            except OSError:
+                pass
+        p = w("rule", "add", "--direction", "inbound", "--proto", "tcp", "--port", "80", "--action", "drop", check=False)
+        check(p.returncode == 1 and "nothing was changed" in p.stderr, f"with no room: {p.returncode} {p.stderr}")
+        equal(listed(w), [], "with no room")
+        os.unlink(f"{w.state}/fill")
+        said = w("rule", "add", "--direction", "inbound", "--proto", "udp", "--port", "8082", "--action", "allow").stdout
+        check(said.startswith("rule 2: allow inbound port 8082 udp"), f"what is told: {said}")
+        equal(listed(w), [2], "with room again")
+
+
+def test_what_is_saved_is_said_to_be():
+    """After a death of the worker, too, which reads in the history where its policy came from."""
+    with Router() as lab:
+        w = Weir(lab, lab.dut)
+        path = w.write(Policy.text(WEB))
+        w.run(path)
+        equal(w.status()["origin"], "other", "of a command line")
+        w("apply", path, "--save", "--no-confirm")
+        equal(w.status()["origin"], "saved", "saved")
+        kill_worker(w)
+        equal(w.status()["origin"], "saved", "after the worker's death")
+        w.kill()
+        w.run()
+        equal(w.status()["origin"], "saved", "after a start")
+
+
 def test_a_set_that_only_an_added_rule_names():
     """The worker that comes after a death has compiled nothing: an edit of the set means the rule all the same."""
     with Router() as lab:
