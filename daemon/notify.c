@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -7,6 +8,8 @@
 
 #include "daemon/notify.h"
 #include "lib/util/cleanup.h"
+
+#define BUSY_USEC "60000000"
 
 void weir_notify(const char *state)
 {
@@ -24,4 +27,15 @@ void weir_notify(const char *state)
 	if (fd >= 0)
 		sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&a,
 		       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
+}
+
+void weir_notify_busy(bool busy)
+{
+	const char *usec = getenv("WATCHDOG_USEC"); /* what the unit says */
+	char state[64];
+
+	if (!usec)
+		return;
+	snprintf(state, sizeof state, "WATCHDOG=1\nWATCHDOG_USEC=%.20s", busy ? BUSY_USEC : usec);
+	weir_notify(state);
 }

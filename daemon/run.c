@@ -220,7 +220,7 @@ static int sources_open(struct run *x)
 static int keeper_start(struct run *x)
 {
 	struct weir_keeper_options o = { .runtime_dir = x->o->runtime_dir, .interfaces = x->o->interfaces,
-					 .prog_open = weir_spawner_prog, .prog_data = x->spawner };
+					 .prog_open = weir_spawner_prog, .prog_data = x->spawner, .busy = weir_notify_busy };
 	char why[512] = "";
 	int r = weir_keeper_open(&o, &x->keeper, why, sizeof why);
 

@@ -342,8 +342,12 @@ int weir_keeper_install(struct weir_keeper *k, const struct weir_kern_change *c,
 	/* with the hooks of the image in force: nothing is moved when one of them is not there */
 	if (!r && !first)
 		r = hooks_stand(k, &now.cfg, why, why_size);
+	if (!r && k->o.busy)
+		k->o.busy(true); /* the verifier reads all programs */
 	if (!r)
 		r = weir_kern_install(k->kern, c, why, why_size);
+	if (k->o.busy)
+		k->o.busy(false);
 	if (r) {
 		if (raised)
 			guard_set(k, false);

@@ -16,6 +16,7 @@ struct weir_keeper_options {
 	uint32_t flows_max;            /* 0: the kernel side's default */
 	int (*prog_open)(uint32_t id, void *data); /* as in struct weir_kern_options */
 	void *prog_data;
+	void (*busy)(bool busy); /* a call of the kernel begins, or ends, that may take long; NULL: nobody is told */
 };
 
 /* A ban as it is kept: its end is told by the calendar. */

@@ -248,6 +248,7 @@ def killed(h):
 
 def hung(h):
     m, before = h.machine, h.machine.pids()
+    equal(m.show("WatchdogUSec"), "10s", "the watchdog's patience, which is longer within an apply")
     m(f"kill -STOP {' '.join(map(str, before.values()))}")
     m.until(lambda: m.show("NRestarts") == "3" and m.show("ActiveState") == "active", "started again by the watchdog")
     check("watchdog" in m("journalctl -u weir --no-pager -n 200")[1].lower(), "the journal does not tell of the watchdog")
