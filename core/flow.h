@@ -327,6 +327,11 @@ WEIR_INLINE void weir_flow_step(struct weir_flow *f, const struct weir_pkt *p, u
 		me->flags = flags;
 		return;
 	}
+	if ((tcp & (WEIR_TCP_SYN | WEIR_TCP_FIN | WEIR_TCP_RST | WEIR_TCP_ACK)) == WEIR_TCP_ACK) { /* nearly all: the short way */
+		me->flags = weir_flow_sent(me, you, p, flags & ~(uint32_t)WEIR_FH_RST) | WEIR_FH_ACK;
+		me->last_ack = p->ack;
+		return;
+	}
 	if (tcp & WEIR_TCP_RST) {
 		if (weir_flow_resets(me, you, p))
 			flags |= WEIR_FH_RST;
