@@ -4,9 +4,11 @@
 
     compare.py OLD.json NEW.json
 
-A series differs when its spreads (min .. max) do not overlap and the median moved by more than 5 %. Exit status 1 when
-one became worse, a measured one is missing now, or a budget that was kept is missed now; 2 when a file cannot be read.
+A series differs when its spreads (min .. max) do not overlap and the median moved by more than 5 %, or at all from 0. Exit
+status 1 when one became worse, a measured one is missing now, or a budget that was kept is missed now; 2 when a file
+cannot be read.
 """
+import math
 import sys
 
 import report
@@ -14,7 +16,8 @@ import report
 
 def change(old, new):
     """(how the median moved in per cent, "worse" | "better" | "")"""
-    percent = 100 * (new["value"] - old["value"]) / abs(old["value"]) if old["value"] else 0.0
+    was, moved = float(old["value"]), float(new["value"]) - float(old["value"])
+    percent = 100 * moved / abs(was) if was else math.copysign(math.inf, moved) if moved else 0.0
     apart = new["min"] > old["max"] or new["max"] < old["min"]
     if not apart or abs(percent) <= 5:
         return percent, ""
@@ -33,13 +36,14 @@ def compare(old, new):
         had, has = a is not None and a["value"] is not None, b is not None and b["value"] is not None
         if not had and not has:
             continue
-        percent, word = 0.0, "new" if not had else "gone"
+        moved, word = "", "new" if not had else "gone"
         if had and has:
             percent, word = change(a, b)
+            moved = f"{percent:+.1f} %" if a["value"] or not b["value"] else "from 0"
             if report.verdict(b) == "MISSED" and report.verdict(a) != "MISSED":
                 word += " and its budget is missed now" if word else "its budget is missed now"
         lines.append(f"{key[0]:10} {key[1]:{width}} {report.figure(a and a['value']):>9} {report.figure(b and b['value']):>9} "
-                     f"{(a or b)['unit']:5} {f'{percent:+.1f} %' if had and has else '':>9}  {word}".rstrip())
+                     f"{(a or b)['unit']:5} {moved:>9}  {word}".rstrip())
         if word.startswith("worse") or word == "gone" or "missed" in word:
             bad.append(f"{key[0]}, {key[1]}")
     return lines, bad

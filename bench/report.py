@@ -5,6 +5,7 @@ A row is `| group | name | unit | median | min | max | n |`, or `| group | name 
 the id of a budget, or edits, peers, floors, growth, throughput, whole.
 """
 import json
+import math
 import re
 
 # (group, name, must, aim, more is better); the first that fits. Values net of the harness, per packet on one core.
@@ -192,9 +193,61 @@ def walk(report):
                 yield g, name, s
 
 
-def load(path):
-    with open(path, encoding="utf-8") as f:
-        r = json.load(f)
+def is_number(v):
+    try:
+        return type(v) in (int, float) and math.isfinite(v)
+    except OverflowError:  # an integer beyond what a float holds
+        return False
+
+
+def is_text(v):
+    return isinstance(v, str) and v.isprintable()
+
+
+def flaw(s):
+    """What is wrong with a series, or nothing. One that could not be measured has null for numbers, and the reason."""
+    if not isinstance(s, dict):
+        return "is no series"
+    measured = s.get("value") is not None
+    for key in ("value", "min", "max", "must", "aim"):
+        if key not in s:
+            return f"has no {key}"
+        if not is_number(s[key]) and (s[key] is not None or measured and key in ("min", "max")):
+            return f"{key} is no finite number"
+    if type(s.get("n")) is not int or s["n"] < 0:
+        return "n is no count"
+    if not is_text(s.get("unit")):
+        return "unit is no text"
+    if not measured and not isinstance(s.get("missing"), str):
+        return "has neither a value nor the reason why it is missing"
+    return "" if isinstance(s.get("more_is_better", False), bool) else "more_is_better is neither true nor false"
+
+
+def check(r):
+    """That a report has the shape in which the rest of this file takes it. ValueError tells the first place that has not."""
     if not isinstance(r, dict) or not any(g in r for g in WHAT):
-        raise ValueError(f"{path}: not a report of make bench")
+        raise ValueError("not a report of make bench")
+    for key in ("machine", "date", "version"):
+        if not is_text(r.get(key, "")):
+            raise ValueError(f"{key} is no text")
+    for g in WHAT:
+        if not isinstance(r.get(g, {}), dict):
+            raise ValueError(f"{g} is no group of series")
+    for g, name, s in walk(r):
+        if name is not None and not is_text(name):
+            raise ValueError(f"{g}, {name!a}: the name cannot be printed")
+        if name is not None and flaw(s):
+            raise ValueError(f"{g}, {name}: {flaw(s)}")
+
+
+def load(path):
+    """A report that holds to its shape, or OSError or ValueError with one line that names the file and the place."""
+    with open(path, encoding="utf-8") as f:
+        try:
+            r = json.load(f)
+            check(r)
+        except RecursionError:
+            raise ValueError(f"{path}: nested too deeply") from None
+        except ValueError as e:
+            raise ValueError(f"{path}: {e}") from None
     return r

@@ -84,6 +84,67 @@ class Compare(unittest.TestCase):
             self.assertEqual(got, status, said)
             self.assertIn(word, said)
 
+    def test_from_zero(self):
+        for new, name, status, word in ((100, "x", 1, "from 0  worse"), (-100, "x", 0, "from 0  better"),
+                                        (0, "x", 0, "+0.0 %\nnothing"), (0.5, "x", 0, "from 0\nnothing"),
+                                        (100, "events taken", 0, "from 0  better")):
+            got, said = run_compare(one(0, "B11", name), one(new, "B11", name))
+            self.assertEqual(got, status, said)
+            self.assertIn(word, said)
+        self.assertEqual(run_compare(one(-1e308), one(10**308))[0], 1)
+
+    def test_not_measured(self):
+        r = report.Report(ABOUT)
+        r.put("B1", "a", "ns", 5, 4, 6, 7)
+        gone = report.Report(ABOUT)
+        gone.miss("B1", "a", "ns", "no\x1b memory")
+        for old, new, status, word in ((r, gone, 1, "gone"), (gone, r, 0, "new"), (gone, gone, 0, "nothing became worse")):
+            got, said = run_compare(old.as_json(), new.as_json())
+            self.assertEqual(got, status, said)
+            self.assertIn(word, said)
+
+    def refused(self, text, word):
+        """Status 2, and one line that names the file and the place; as the old one and as the new one."""
+        with tempfile.TemporaryDirectory() as d:
+            for name, content in (("good", json.dumps(one(50))), ("broken", text)):
+                with open(f"{d}/{name}", "w", encoding="utf-8", errors="surrogatepass") as f:
+                    f.write(content)
+            for names in (("good", "broken"), ("broken", "good")):
+                said = io.StringIO()
+                with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+                    status = compare.main(["compare", *(f"{d}/{n}" for n in names)])
+                self.assertEqual(status, 2, text[:200])
+                self.assertRegex(said.getvalue(), rf"\A{re.escape(d)}/broken: .*{re.escape(word)}.*\n\Z")
+
+    def test_shape(self):
+        good = {"value": 1.0, "unit": "ns", "must": 80, "aim": None, "min": 1, "max": 1, "n": 3}
+        self.assertEqual(run_compare({"B1": {"x": good}}, {"B1": {"x": good}})[0], 0)
+        for s in (None, 1, "x", [], {}, {"value": 1}):
+            self.refused(json.dumps({"B1": {"x": s}}), "B1, x: ")
+        for key in good:
+            self.refused(json.dumps({"B1": {"x": {k: v for k, v in good.items() if k != key}}}), "B1, x: ")
+            for v in (True, [], {}, float("nan"), float("inf"), -float("inf")):
+                self.refused(json.dumps({"B1": {"x": dict(good, **{key: v})}}), "B1, x: ")
+        for key in ("value", "min", "max", "must", "aim"):
+            for v in ("1", 10**400):
+                self.refused(json.dumps({"B1": {"x": dict(good, **{key: v})}}), f"B1, x: {key} is no finite number")
+        for more in ({"value": None}, {"min": None}, {"max": None}, {"n": None}, {"n": "1"}, {"n": -1}, {"n": 1.5},
+                     {"unit": None}, {"unit": 1}, {"unit": "n\ns"}, {"more_is_better": 1}):
+            self.refused(json.dumps({"B1": {"x": dict(good, **more)}}), "B1, x: ")
+        self.refused(json.dumps({"B1": {"x": good}}).replace("1.0", "1e999"), "B1, x: value is no finite number")
+        for name in ("x\ny", "\ud800", "\x1b[2J"):
+            self.refused(json.dumps({"B1": {name: good}}), "cannot be printed")
+        for group in (None, 1, "x", [1]):
+            self.refused(json.dumps(dict(one(1), B3=group)), "B3 ")
+        for key in ("machine", "date", "version"):
+            self.refused(json.dumps(dict(one(1), **{key: ["x"]})), key)
+
+    def test_not_a_report(self):
+        for text in ("", "{", "[1]", "null", "{}", '"B1"', '{"B99": {}}', '{"B1": {"x": %s}}' % ("9" * 5000), "\ud800"):
+            self.refused(text, "")
+        for text in ("[" * 100000, '{"B1":' * 100000, '{"machine": ' + "[" * 100000):
+            self.refused(text, "nested too deeply")
+
     def test_unreadable(self):
         with contextlib.redirect_stderr(io.StringIO()):
             self.assertEqual(compare.main(["compare", "/nonexistent", "/nonexistent"]), 2)
