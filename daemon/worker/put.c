@@ -29,18 +29,26 @@ enum weir_mode weir_worker_requested(const struct weir_worker *w)
 	return w->has_ceiling ? w->ceiling : weir_policy_mode(w->policy);
 }
 
-/* The same rule in two images has the same key, wherever it and its file stand: names of rules are unique. */
-static json_t *hit_of(struct weir_worker *w, uint32_t rule, char *key, size_t size)
+/*
+ * The same rule in two images has the same key, wherever it and its file stand: names of rules are unique, and one without
+ * is known by what it says. An added one is another when it is added again. *at: see weir_policy_said.
+ */
+static json_t *hit_of(struct weir_worker *w, uint32_t rule, size_t *at, char *key, size_t size)
 {
 	bool limit = rule >= WEIR_RULE_LIMIT && rule < WEIR_RULE_FAILSAFE;
 	const struct weir_limit *l = limit ? weir_img_limit(&w->img, rule - WEIR_RULE_LIMIT) : NULL;
-	char name[128], kind[32];
+	char buf[128], kind[32] = "";
+	const char *name = weir_rule_name(&w->img, rule, buf, sizeof buf);
+	uint64_t said = rule < w->img.cfg->n_rules ? weir_policy_said(w->policy, name, at) : 0;
 
 	if (l) /* two may have one name: that of a rule, and one of the policy */
-		snprintf(kind, sizeof kind, "limit %u", l->id);
+		name = "", snprintf(kind, sizeof kind, "limit %u", l->id);
+	else if (rule < w->img.cfg->n_rules)
+		snprintf(kind, sizeof kind, "rule %u", weir_img_rule(&w->img, 0, rule)->overlay_id);
+	if (said)
+		snprintf(key, size, "%016llx\n%s", (unsigned long long)said, kind);
 	else
-		snprintf(kind, sizeof kind, "%s", rule < w->img.cfg->n_rules ? "rule" : "");
-	snprintf(key, size, "%s\n%s", weir_rule_name(&w->img, rule, name, sizeof name), kind);
+		snprintf(key, size, "%s\n%s", name, kind);
 	return json_object_get(w->hits, key);
 }
 
@@ -49,10 +57,13 @@ void weir_worker_hits(struct weir_worker *w, uint64_t *ret, size_t counters)
 	struct weir_counter *now = calloc(counters + 1, sizeof *now);
 	int n = now ? weir_port_rule_hits(w->port, now, counters) : 0;
 	bool kept = json_object_size(w->hits);
+	size_t at = 0;
 	char key[400];
 
 	for (size_t i = 0; i < counters; i++) {
-		ret[i] = kept ? (uint64_t)json_integer_value(hit_of(w, weir_counter_rule(w->img.cfg, (uint32_t)i), key, sizeof key)) : 0;
+		uint32_t rule = weir_counter_rule(w->img.cfg, (uint32_t)i);
+
+		ret[i] = kept ? (uint64_t)json_integer_value(hit_of(w, rule, &at, key, sizeof key)) : 0;
 		if ((int)i < n)
 			ret[i] += now[i].packets;
 	}
@@ -64,6 +75,7 @@ static void hits_keep(struct weir_worker *w)
 {
 	size_t n = w->img.cfg ? weir_image_counters(w->img.h) : 0;
 	_cleanup_free_ uint64_t *hits = n ? calloc(n, sizeof *hits) : NULL;
+	size_t at = 0;
 	json_t *kept;
 	char key[400];
 
@@ -73,7 +85,7 @@ static void hits_keep(struct weir_worker *w)
 	for (size_t i = 0; i < n; i++) {
 		if (!hits[i])
 			continue;
-		hit_of(w, weir_counter_rule(w->img.cfg, (uint32_t)i), key, sizeof key);
+		hit_of(w, weir_counter_rule(w->img.cfg, (uint32_t)i), &at, key, sizeof key);
 		json_object_set_new(kept, key, json_integer((json_int_t)hits[i]));
 	}
 	json_decref(w->hits);

@@ -11,8 +11,9 @@ static uint32_t identity(const struct weir_p_limit *p)
 {
 	uint32_t h = 2166136261u;
 
-	for (const char *s = p->name; *s; s++)
+	for (const char *s = p->said ? "" : p->name; *s; s++)
 		h = (h ^ (uint8_t)*s) * 16777619u;
+	h ^= (uint32_t)(p->said ^ p->said >> 32);
 	return (h ^ (uint32_t)p->per << 4 ^ p->count) * 16777619u;
 }
 
@@ -87,6 +88,7 @@ int weir_build_rule_limit(struct weir_build *b, const struct weir_p_rule *r, uin
 		return -ENOMEM;
 	*p = *r->limit;
 	p->name = r->name;
+	p->said = weir_rule_said(r);
 	p->mode = (uint8_t)(mode + 1);
 	p->log = r->log;
 	b->rule_limits[b->n_rule_limits++] = p;

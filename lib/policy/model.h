@@ -118,6 +118,7 @@ struct weir_p_limit {
 	uint64_t burst;
 	uint32_t ban;	 /* seconds, 0: absent */
 	uint32_t v4, v6; /* prefix lengths, 0: absent */
+	uint64_t said;	 /* of a rule without a name: what it is known by; 0: the name */
 	bool log;
 };
 
@@ -159,6 +160,9 @@ struct weir_policy {
 	size_t n_sets;
 	struct weir_dict rule_names, set_names; /* struct weir_p_rule, struct weir_p_set */
 };
+
+/* See weir_policy_said. 0: it has a name, or was added. */
+uint64_t weir_rule_said(const struct weir_p_rule *r);
 
 #define WEIR_SET_LINES_MAX 4000000u
 

@@ -138,6 +138,12 @@ struct weir_compile_options {
 int weir_policy_compile(const struct weir_policy *p, const struct weir_compile_options *o, void **ret_blob,
 			uint32_t *ret_size, struct weir_diags *diags);
 
+/*
+ * What a rule without a name is known by from one text to the next, by the name that it got ("rule at policy.yaml:26"); 0: it
+ * has one of its own, or is none of this policy (NULL: none is). *at: the place to look first; where it was.
+ */
+uint64_t weir_policy_said(const struct weir_policy *p, const char *name, size_t *at);
+
 /* The ranges of a set with its edits, in order. -ENOENT: there is no such set. */
 int weir_policy_set_each(const struct weir_policy *p, const struct weir_overlay *o, const char *set,
 			 void (*cb)(const char *range, void *data), void *data);

@@ -149,6 +149,28 @@ def test_what_cannot_be_saved_has_its_number_alone():
         equal(listed(w), [2], "with room again")
 
 
+def test_hits_are_its_own():
+    """A rule of the same name that was added again counts from zero, also when all is compiled anew."""
+    with Router() as lab:
+        Listener(lab, lab.dut, "tcp", 80)
+        w = Weir(lab, lab.dut)
+        w.run(Policy.text(many(400), inbound="drop"))
+
+        def hits():
+            return {r["name"]: r["hits"] for r in w.json("rule", "list")["rules"]}["again"]
+
+        no = add(w, "--name", "again", "--port", "80", "--action", "reject")
+        opens(lab, 80, "refused", "rejected")
+        must(hits() >= 2, f"hits: {hits()}")
+        w("rule", "delete", "--id", str(no))
+        add(w, "--name", "again", "--port", "81", "--action", "reject")
+        equal(hits(), 0, "added again")
+        before = programs(w)
+        w.apply(Policy.text(many(401), inbound="drop"))
+        must(programs(w) != before, "it was not compiled anew")
+        equal(hits(), 0, "compiled anew")
+
+
 def test_what_is_saved_is_said_to_be():
     """After a death of the worker, too, which reads in the history where its policy came from."""
     with Router() as lab:

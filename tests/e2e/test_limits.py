@@ -253,6 +253,36 @@ def test_what_a_rule_lets_in():
                 equal(few.read(), 25, f"with '{fix}'")
 
 
+def test_a_line_above():
+    """A rule without a name keeps its bucket and its hits when a line comes before it; the new one has none of them."""
+    limited = "- {{ action: allow, direction: inbound, protocol: udp, ports: {}, limit: {{ rate: 3/h, burst: 3 }} }}\n"
+    rest = "- { action: allow, direction: inbound, protocol: udp, ports: 9999 }\n"
+    with Router() as lab:
+        heard = Listener(lab, lab.dut, "udp", 5000, 5001, 9999, answer=False)
+        w = Weir(lab, lab.dut)
+
+        def let_in(port):
+            heard.clear()
+            for _ in range(6):
+                Probe(lab.client, "udp", lab.DUT[4], port).close()
+            must(fence(lab.client, lab.DUT[4], heard, 9999), "fence")
+            return len(heard.payloads(port))
+
+        def hits():
+            return {r["match"].split(";")[0]: r["hits"] for r in w.json("rule", "list")["rules"]}
+
+        w.run(Policy.text(limited.format(5000) + rest, inbound="drop"))
+        equal(let_in(5000), 3, "by a new bucket")
+        before = hits()
+        must(before.get("inbound port 5000 udp"), f"no hits: {before}")
+        w.apply(Policy.text(limited.format(5001) + limited.format(5000) + rest, inbound="drop"))
+        after = hits()
+        equal(after.pop("inbound port 5001 udp"), 0, "the hits of the new one")
+        equal(after, before, "the hits of the others")
+        equal(let_in(5001), 3, "by the new one's bucket")
+        equal(let_in(5000), 0, "by the bucket that was used up")
+
+
 def test_an_added_rule():
     """The same of a rule that is added while it runs; what is no limit is refused, and nothing is added."""
     with Router() as lab:
