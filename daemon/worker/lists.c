@@ -173,7 +173,7 @@ static struct weir_policy *back_again(struct weir_worker *w, struct weir_policy 
 		return w->pending.on ? now : NULL;
 	if (weir_policy_files_read(old) == weir_policy_files_now(old) && !weir_policy_lists_stale(old, NULL))
 		return NULL;
-	r = weir_policy_again(old, &p, &diags);
+	r = weir_policy_again(old, NULL, &p, &diags);
 	weir_diags_free(&diags);
 	return r ? NULL : TAKE_PTR(p);
 }
@@ -184,8 +184,8 @@ static bool as_before(const struct weir_policy *p, const struct weir_policy *now
 	return weir_policy_lists_stale(now, NULL) && !memcmp(weir_policy_lists_digest(p), weir_policy_lists_digest(now), 32);
 }
 
-/* *why: what it failed for; on success, which files stay as they were. */
-static int lists_read(struct weir_worker *w, char *why, size_t size)
+/* *why: what it failed for; on success, which files stay as they were. `held`: see weir_policy_again. */
+static int lists_take(struct weir_worker *w, const char *const *held, char *why, size_t size)
 {
 	struct weir_diags diags = { 0 };
 	struct weir_change c = { 0 };
@@ -195,7 +195,7 @@ static int lists_read(struct weir_worker *w, char *why, size_t size)
 
 	why[0] = 0;
 	weir_port_busy(w->port);
-	r = weir_policy_again(w->policy, &c.policy, &diags);
+	r = weir_policy_again(w->policy, held, &c.policy, &diags);
 	if (!r)
 		tell_stale(c.policy, why, size);
 	if (!r && as_before(w->policy, c.policy))
@@ -219,6 +219,62 @@ static int lists_read(struct weir_worker *w, char *why, size_t size)
 	return r;
 }
 
+#define UNFIT "with it the policy cannot be put in force: %.200s"
+
+/*
+ * Together they cannot be put in force, as `r` and *why say: one after the other. A file that reads well and is too large,
+ * or for everybody, costs itself alone.
+ */
+static int lists_apart(struct weir_worker *w, int r, char *why, size_t size)
+{
+	size_t n = weir_policy_sets(w->policy), changed = 0, refused = 0;
+	const char **held = calloc(n + 1, sizeof *held);
+	char **said = calloc(n + 1, sizeof *said), one[512];
+
+	for (size_t i = 0; held && i < n; i++) {
+		held[i] = weir_policy_list_changed(w->policy, i) ? "" : NULL;
+		changed += held[i] != NULL;
+	}
+	for (size_t i = 0; held && said && changed && i < n; i++) {
+		int own;
+
+		if (!held[i])
+			continue;
+		held[i] = NULL;
+		own = changed > 1 ? lists_take(w, held, one, sizeof one) : r;
+		if (!own || own == -ENODATA) {
+			r = own ? r : 0;
+			continue;
+		}
+		if (asprintf(&said[i], UNFIT, changed > 1 ? one : why) < 0)
+			said[i] = NULL;
+		held[i] = said[i] ?: UNFIT;
+		refused++;
+	}
+	if (refused && lists_take(w, held, why, size) == 0)
+		r = 0; /* what is in force knows why */
+	for (size_t i = 0; said && i < n; i++)
+		free(said[i]);
+	free(said);
+	free(held);
+	return r;
+}
+
+static int lists_read(struct weir_worker *w, char *why, size_t size)
+{
+	int r = lists_take(w, NULL, why, size);
+
+	return !r || r == -ENODATA ? r : lists_apart(w, r, why, size);
+}
+
+/* As they were read and as they stand now, of what a change that waits goes back to, too. */
+static uint64_t marks(const struct weir_worker *w, uint64_t (*of)(const struct weir_policy *p))
+{
+	const struct weir_policy *back = w->pending.on ? w->pending.back.policy : NULL;
+
+	return back && back != w->policy ? of(w->policy) * 0x9e3779b97f4a7c15u + of(back) : of(w->policy);
+}
+
 /* What is not in the file itself may pass: a helper that died, no memory, a kernel that refused. */
 static bool retry_now(const struct weir_worker *w, uint64_t now)
 {
@@ -233,7 +289,7 @@ static void retry_later(struct weir_worker *w, bool same)
 
 void weir_lists_tick(struct weir_worker *w)
 {
-	uint64_t read = weir_policy_files_read(w->policy), now;
+	uint64_t read = marks(w, weir_policy_files_read), now;
 	char why[sizeof w->lists.why - 64];
 	bool same, due;
 	int r;
@@ -243,7 +299,7 @@ void weir_lists_tick(struct weir_worker *w)
 		w->lists.why[0] = 0;
 		return;
 	}
-	now = weir_policy_files_now(w->policy);
+	now = marks(w, weir_policy_files_now);
 	due = now != read || w->lists.again;
 	if (!due)
 		weir_lists_stale(w);

@@ -226,13 +226,9 @@ static void a_start_with_one_too_large(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-/* One broken file is named, and costs the others nothing; nor is it read and put again and again. */
-static void one_broken_file_among_others(void **state)
+/* A blocklist from each of three files, 192.0.2.1 to 192.0.2.3, in force. */
+static void three_files(struct fixture *f, char path[3][320])
 {
-	struct fixture *f = *state;
-	char path[3][320];
-	uint32_t lines;
-
 	for (int i = 0; i < 3; i++) {
 		char text[32];
 
@@ -243,6 +239,16 @@ static void one_broken_file_among_others(void **state)
 	write_policy(f, "version: 1\nmode: prevent\nsets: { a: { addresses: { file: l1.txt } }, b: { addresses: { file: l2.txt } }, "
 			"c: { addresses: { file: l3.txt } } }\nblocklists: [$a, $b, $c]\n");
 	start(f, NULL);
+}
+
+/* One broken file is named, and costs the others nothing; nor is it read and put again and again. */
+static void one_broken_file_among_others(void **state)
+{
+	struct fixture *f = *state;
+	char path[3][320];
+	uint32_t lines;
+
+	three_files(f, path);
 	test_file(path[0], "192.0.2.300\n");
 	test_file(path[1], "192.0.2.2\n192.0.2.12\n");
 	ticks(f, 3);
@@ -270,6 +276,55 @@ static void one_broken_file_among_others(void **state)
 	degraded(f, NULL);
 }
 
+/* Sound, and the policy cannot stand with it: it costs itself alone, whatever else changes beside it. */
+static void one_unfit_file_among_others(void **state)
+{
+	struct fixture *f = *state;
+	char path[3][320];
+
+	three_files(f, path);
+	test_file(path[0], "0.0.0.0/1\n128.0.0.0/1\n"); /* together for everybody */
+	ticks(f, 3);
+	degraded(f, "l1.txt: with it the policy cannot be put in force: ");
+	assert_true(listed(f, 1) && listed(f, 2) && listed(f, 3) && !listed(f, 99));
+	test_file(path[1], "192.0.2.12\n");
+	test_file(path[2], "192.0.2.300\n");
+	ticks(f, 3);
+	assert_true(listed(f, 1) && !listed(f, 2) && listed(f, 12) && listed(f, 3) && !listed(f, 99));
+	degraded(f, "l1.txt: with it the policy cannot be put in force: ");
+	degraded(f, "(and 1 more)");
+	test_file(path[2], "192.0.2.33\n");
+	ticks(f, 3);
+	assert_true(listed(f, 1) && listed(f, 12) && listed(f, 33) && !listed(f, 3) && !listed(f, 99));
+	test_file(path[0], "192.0.2.31\n");
+	ticks(f, 3);
+	assert_true(!listed(f, 1) && listed(f, 31) && listed(f, 12) && listed(f, 33));
+	degraded(f, NULL);
+}
+
+/* What waits names no file, or others than what it goes back to: that has its own lists of today all the same. */
+static void a_change_that_names_no_file(void **state)
+{
+	struct fixture *f = *state;
+	char path[320], text[32];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	test_file(path, "192.0.2.1\n");
+	write_policy(f, PLAIN);
+	start(f, NULL);
+	for (uint8_t i = 0; i < 2; i++) {
+		write_policy(f, "version: 1\nmode: prevent\n");
+		good(f, "apply", json_pack("{s:i}", "confirm", 100));
+		snprintf(text, sizeof text, "192.0.2.1\n192.0.2.%u\n", 10 + i);
+		test_file(path, text);
+		ticks(f, 3);
+		goes_back(f, i);
+		assert_true(listed(f, 1) && listed(f, 10 + i) && !listed(f, 9 + i));
+		ticks(f, 3);
+		degraded(f, NULL);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -279,6 +334,8 @@ int main(void)
 		T(a_pair_that_goes_on),
 		T(a_start_with_one_too_large),
 		T(one_broken_file_among_others),
+		T(one_unfit_file_among_others),
+		T(a_change_that_names_no_file),
 	};
 
 	return cmocka_run_group_tests_name("lists that come back", tests, NULL, NULL);

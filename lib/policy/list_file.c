@@ -209,13 +209,46 @@ static int list_of_before(struct weir_policy *p, struct weir_p_set *s)
 	return -ENOENT;
 }
 
+/* The file is left alone. -ENOENT: it is to be read. */
+static int held(struct weir_policy *p, struct weir_p_set *s)
+{
+	_cleanup_close_ int fd = -1;
+	const char *why = NULL;
+	char *text = NULL;
+	size_t i = 0;
+	int err;
+
+	while (i < p->old->n_sets && (!p->old->sets[i]->path || strcmp(p->old->sets[i]->name, s->name)))
+		i++;
+	why = i < p->old->n_sets ? p->held[i] : NULL;
+	if (!why)
+		return -ENOENT;
+	s->path = p->dir ? weir_policy_beside(&p->arena, p->dir, s->file) : NULL;
+	err = s->path ? list_of_before(p, s) : -ENOMEM;
+	if (err)
+		return err;
+	s->mark = p->old->sets[i]->mark;
+	if (*why) {
+		fd = weir_file_open(s->path);
+		s->mark = weir_fd_mark(fd);
+		if (asprintf(&text, "%s: %s", s->path, why) < 0)
+			return -ENOMEM;
+		s->stale = weir_arena_text(&p->arena, text, strlen(text));
+		free(text);
+	} else if (p->old->sets[i]->stale) {
+		s->stale = weir_arena_text(&p->arena, p->old->sets[i]->stale, strlen(p->old->sets[i]->stale));
+	}
+	lists_digest_add(p, s->sha);
+	return 0;
+}
+
 /* One file must not cost the others: a start, and who reads them again, goes on with what was in force. */
 static int load_or_keep(struct weir_policy *p, struct weir_p_set *s, struct weir_diags *diags)
 {
 	_cleanup_free_ char *text = NULL;
 	struct weir_diags own = { 0 };
 	uint64_t mark;
-	int err = p->keep && p->keep->instead ? keep_only(p, s) : -ENOENT, kept, n;
+	int err = p->keep && p->keep->instead ? keep_only(p, s) : p->held ? held(p, s) : -ENOENT, kept, n;
 
 	if (err != -ENOENT)
 		return err;
@@ -269,6 +302,19 @@ static uint64_t files_mark(const struct weir_policy *p, bool now)
 		h = (h ^ mark) * 0xff51afd7ed558ccdu | 1;
 	}
 	return h;
+}
+
+size_t weir_policy_sets(const struct weir_policy *p)
+{
+	return p->n_sets;
+}
+
+const char *weir_policy_list_changed(const struct weir_policy *p, size_t i)
+{
+	const struct weir_p_set *s = p->sets[i];
+	_cleanup_close_ int fd = s->path ? weir_file_open(s->path) : -1;
+
+	return s->path && (s->stale || weir_fd_mark(fd) != s->mark) ? s->path : NULL;
 }
 
 uint64_t weir_policy_files_read(const struct weir_policy *p)

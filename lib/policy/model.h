@@ -151,6 +151,7 @@ struct weir_policy {
 	struct weir_source **sources; /* main, then what it includes */
 	size_t n_sources;
 	const struct weir_policy *old; /* while it is read: what it is the same text as; NULL: its files are read */
+	const char *const *held; /* likewise: as in weir_policy_again */
 	uint8_t digest[32];
 	uint8_t lists[32]; /* of the address files of the sets, in the order of the sets; zero: none */
 	struct weir_p_doc doc;

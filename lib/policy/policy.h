@@ -55,9 +55,14 @@ int weir_policy_list_copy(const struct weir_policy *p, size_t i, const char *dir
 bool weir_policy_list_named(const struct weir_policy *p, const char *name);
 /*
  * The same text and includes again, as they were read, with the files of addresses as they stand now. What cannot be
- * read, or holds nothing any more, stays as it is in `p`: see weir_policy_lists_stale.
+ * read, or holds nothing any more, stays as it is in `p`: see weir_policy_lists_stale. `held`, beside the sets of `p`, or
+ * NULL: those that are not NULL are not read; they stay, too, and the text, unless it is empty, says why.
  */
-int weir_policy_again(const struct weir_policy *p, struct weir_policy **ret, struct weir_diags *diags);
+int weir_policy_again(const struct weir_policy *p, const char *const *held, struct weir_policy **ret,
+		      struct weir_diags *diags);
+size_t weir_policy_sets(const struct weir_policy *p);
+/* The file of the `i`th set, if it is another one than was read, or if something older stands in for it; else NULL. */
+const char *weir_policy_list_changed(const struct weir_policy *p, size_t i);
 /*
  * A number for the state of all files of addresses (which files they are, their sizes, when they were written): as they
  * were read, and as they stand now. 0: the policy names none.

@@ -379,9 +379,10 @@ int weir_policy_read_text(const char *name, const char *dir, const char *text, s
 	return weir_policy_read_text_kept(name, dir, text, len, NULL, ret, diags);
 }
 
-/* `old`, `keep`: as in struct weir_policy. */
+/* `old`, `held`, `keep`: as in struct weir_policy. */
 static int read_text(const char *name, const char *dir, const char *text, size_t len, const struct weir_policy *old,
-		     const struct weir_list_keep *keep, struct weir_policy **ret, struct weir_diags *diags)
+		     const char *const *held, const struct weir_list_keep *keep, struct weir_policy **ret,
+		     struct weir_diags *diags)
 {
 	_cleanup_policy_ struct weir_policy *p = calloc(1, sizeof *p);
 	int err;
@@ -393,9 +394,11 @@ static int read_text(const char *name, const char *dir, const char *text, size_t
 		return -ENOMEM;
 	p->keep = keep;
 	p->old = old;
+	p->held = held;
 	err = read_policy(p, NULL, name, text, len, diags);
 	p->keep = NULL;
 	p->old = NULL;
+	p->held = NULL;
 	if (err < 0)
 		return err;
 	*ret = TAKE_PTR(p);
@@ -405,12 +408,13 @@ static int read_text(const char *name, const char *dir, const char *text, size_t
 int weir_policy_read_text_kept(const char *name, const char *dir, const char *text, size_t len,
 			       const struct weir_list_keep *keep, struct weir_policy **ret, struct weir_diags *diags)
 {
-	return read_text(name, dir, text, len, NULL, keep, ret, diags);
+	return read_text(name, dir, text, len, NULL, NULL, keep, ret, diags);
 }
 
-int weir_policy_again(const struct weir_policy *p, struct weir_policy **ret, struct weir_diags *diags)
+int weir_policy_again(const struct weir_policy *p, const char *const *held, struct weir_policy **ret,
+		      struct weir_diags *diags)
 {
-	return read_text(p->path, p->dir, p->main->text, p->main->len, p, NULL, ret, diags);
+	return read_text(p->path, p->dir, p->main->text, p->main->len, p, held, NULL, ret, diags);
 }
 
 void weir_policy_free(struct weir_policy *p)

@@ -263,7 +263,7 @@ static struct weir_policy *again(const struct weir_policy *p)
 	struct weir_diags diags = { 0 };
 	struct weir_policy *now;
 
-	if (weir_policy_again(p, &now, &diags))
+	if (weir_policy_again(p, NULL, &now, &diags))
 		fail_msg("%s", diags.n ? diags.v[0].message : "cannot be read");
 	weir_diags_free(&diags);
 	return now;
