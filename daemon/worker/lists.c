@@ -198,7 +198,7 @@ static int lists_take(struct weir_worker *w, const char *const *held, char *why,
 	r = weir_policy_again(w->policy, held, &c.policy, &diags);
 	if (!r)
 		tell_stale(c.policy, why, size);
-	if (!r && as_before(w->policy, c.policy))
+	if (!r && !w->pending.on && as_before(w->policy, c.policy))
 		r = -ENODATA;
 	if (!r && weir_late_files(w, c.policy)) {
 		c.back = back_again(w, c.policy);
@@ -230,7 +230,9 @@ static int lists_apart(struct weir_worker *w, int r, char *why, size_t size)
 	size_t n = weir_policy_sets(w->policy), changed = 0, refused = 0;
 	const char **held = calloc(n + 1, sizeof *held);
 	char **said = calloc(n + 1, sizeof *said), one[512];
+	uint8_t text[32];
 
+	memcpy(text, weir_policy_digest(w->policy), sizeof text);
 	for (size_t i = 0; held && i < n; i++) {
 		held[i] = weir_policy_list_changed(w->policy, i) ? "" : NULL;
 		changed += held[i] != NULL;
@@ -242,6 +244,11 @@ static int lists_apart(struct weir_worker *w, int r, char *why, size_t size)
 			continue;
 		held[i] = NULL;
 		own = changed > 1 ? lists_take(w, held, one, sizeof one) : r;
+		if ((own && own != -ENODATA && own != -EINVAL) || memcmp(text, weir_policy_digest(w->policy), sizeof text)) {
+			r = own ? own : r; /* no fault of the file, or another policy stands, whose sets are others */
+			refused = 0;
+			break;
+		}
 		if (!own || own == -ENODATA) {
 			r = own ? r : 0;
 			continue;
@@ -264,7 +271,8 @@ static int lists_read(struct weir_worker *w, char *why, size_t size)
 {
 	int r = lists_take(w, NULL, why, size);
 
-	return !r || r == -ENODATA ? r : lists_apart(w, r, why, size);
+	/* others are no fault of a file, and another policy may stand after them */
+	return r == -EINVAL ? lists_apart(w, r, why, size) : r;
 }
 
 /* As they were read and as they stand now, of what a change that waits goes back to, too. */
@@ -316,6 +324,7 @@ void weir_lists_tick(struct weir_worker *w)
 	weir_lists_begin(w);
 	r = lists_read(w, why, sizeof why);
 	weir_lists_end(w);
+	w->lists.tried = now; /* also where something else was taken: that does not fit any better now */
 	say_stale(w, why);
 	w->lists.again = why[0];
 	if (why[0])

@@ -325,6 +325,29 @@ static void a_change_that_names_no_file(void **state)
 	}
 }
 
+/* So it is when a file of what waits is broken meanwhile. */
+static void a_change_with_a_broken_file(void **state)
+{
+	struct fixture *f = *state;
+	char path[320], other[320];
+
+	snprintf(path, sizeof path, "%s/ips.txt", f->etc);
+	snprintf(other, sizeof other, "%s/other.txt", f->etc);
+	test_file(path, "192.0.2.1\n");
+	test_file(other, "192.0.2.200\n");
+	write_policy(f, PLAIN);
+	start(f, NULL);
+	write_policy(f, "version: 1\nmode: prevent\nsets: { more: { addresses: { file: other.txt } } }\nblocklists: [$more]\n");
+	good(f, "apply", json_pack("{s:i}", "confirm", 100));
+	test_file(other, "192.0.2.300\n");
+	ticks(f, 3);
+	degraded(f, "other.txt:1: bad address '192.0.2.300'");
+	test_file(path, "192.0.2.12\n");
+	ticks(f, 3);
+	goes_back(f, false);
+	assert_true(!listed(f, 1) && listed(f, 12));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +359,7 @@ int main(void)
 		T(one_broken_file_among_others),
 		T(one_unfit_file_among_others),
 		T(a_change_that_names_no_file),
+		T(a_change_with_a_broken_file),
 	};
 
 	return cmocka_run_group_tests_name("lists that come back", tests, NULL, NULL);
